@@ -1,0 +1,1 @@
+"""What Faraday means, without Airflow, sockets or a clock of its own."""

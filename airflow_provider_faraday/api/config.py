@@ -1,0 +1,54 @@
+"""What a client must know to talk to Faraday, and how it keeps its secrets out of texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
+
+DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """A checked Airflow connection of type ``faraday``, as the transports use it.
+
+    :param conn_id: the Airflow connection's id, named in errors.
+    :param api_key: Faraday's API key.
+    :param base_url: absolute, without a trailing slash.
+    :param connect_seconds: longest wait for a TCP and TLS connection.
+    :param read_seconds: longest silence while an answer is awaited or read.
+    :param max_attempts: requests that one call may cost where failures are transient.
+    :param proxy: URL of an HTTP proxy, None for what the environment says.
+    :param verify: True or False to check certificates or not, a path of a CA bundle, None for what the
+        environment says (checked, against ``REQUESTS_CA_BUNDLE`` where that is set).
+    """
+
+    conn_id: str
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    connect_seconds: float = CONNECT_SECONDS
+    read_seconds: float = READ_SECONDS
+    max_attempts: int = MAX_ATTEMPTS
+    proxy: str | None = field(default=None, repr=False)
+    verify: bool | str | None = None
+
+    def redact(self, text: str) -> str:
+        """Give the text with the API key and the proxy's password replaced by ``***``."""
+        secrets = {self.api_key, (urlsplit(self.proxy).password if self.proxy else None) or ""}
+        for secret in filter(None, secrets):
+            for form in {secret, quote(secret, safe="")}:
+                text = text.replace(form, "***")
+        return text
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Give scheme, host and port of a URL: what must stay the same for the key to be sent.
+
+    :raises ValueError: where the URL's port or brackets make no sense.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or "").rstrip("."), parts.port or {"https": 443, "http": 80}.get(scheme)

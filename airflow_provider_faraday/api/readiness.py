@@ -1,0 +1,193 @@
+"""From datasets and criteria to a verdict: ready, waiting, failed or nothing to wait for, with reasons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
+
+
+class DatasetState(msgspec.Struct, frozen=True, gc=False):
+    """The seven fields of a dataset that readiness depends on; timestamps as Faraday sent them."""
+
+    id: str
+    name: str | None = None
+    status: str | None = None
+    status_error: str | None = None
+    last_updated_config_at: str | None = None
+    last_updated_output_at: str | None = None
+    archived_at: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name and id, as people find them in a log."""
+        return f"'{self.name}' ({self.id})" if self.name else self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criteria:
+    """What a waiter waits for, and what it calls ready.
+
+    :param source: what lists the datasets, for people, such as ``scope 5000…``.
+    :param conn_id: the Airflow connection, for people.
+    :param updated_after: only a build at or after this time counts; aware.
+    :param fail_on_error: whether a dataset in ``error`` ends the wait, or is waited for like any other.
+    :param allow_empty: whether nothing to wait for is as good as all ready.
+    :param wanted_ids: the datasets that must be in the list; None where the list itself decides.
+    """
+
+    source: str
+    conn_id: str
+    updated_after: datetime | None = None
+    fail_on_error: bool = True
+    allow_empty: bool = False
+    wanted_ids: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a wait ends without the datasets being ready.
+
+    :param kind: ``missing``, ``failed`` or ``empty``.
+    :param message: a sentence for people.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one poll says to one waiter: each dataset in one group, with the reason where there is one."""
+
+    ready: tuple[DatasetState, ...]
+    waiting: tuple[tuple[DatasetState, str], ...]
+    failed: tuple[tuple[DatasetState, str], ...]
+    archived: tuple[DatasetState, ...]
+    missing: tuple[str, ...]
+    criteria: Criteria
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the gate opens."""
+        return not (self.waiting or self.problem)
+
+    @property
+    def problem(self) -> Problem | None:
+        """What makes waiting longer pointless, if anything does."""
+        if self.missing:
+            return Problem(
+                "missing",
+                f"Faraday does not return {', '.join(self.missing)}, of the datasets to wait for. Check that "
+                f"they exist in the account of Airflow connection '{self.criteria.conn_id}'.",
+            )
+        if self.failed:
+            failures = "; ".join(f"{state.label}: {why}" for state, why in self.failed)
+            return Problem(
+                "failed",
+                f"Faraday could not build {failures}. "
+                "Mend it in Faraday and clear this task, or set fail_on_error=False to wait for that.",
+            )
+        if not (self.ready or self.waiting or self.criteria.allow_empty):
+            archived = f", only {len(self.archived)} archived" if self.archived else ""
+            return Problem(
+                "empty",
+                f"There is nothing to wait for: {self.criteria.source} has no dataset{archived}. "
+                "Set allow_empty=True if that is as good as ready.",
+            )
+        return None
+
+    @property
+    def unknown_statuses(self) -> set[str]:
+        """Statuses that are not in the reference; they count as not ready."""
+        return {state.status for state, _ in self.waiting if state.status} - KNOWN_STATUSES
+
+    def describe(self) -> str:
+        """Say it in one line, for the log."""
+        count = len(self.ready) + len(self.waiting) + len(self.failed) + len(self.missing)
+        parts = [f"{len(self.ready)} of {count} datasets ready"]
+        if self.failed:
+            parts.append("failed: " + _first(f"{state.label}: {why}" for state, why in self.failed))
+        if self.missing:
+            parts.append("missing: " + _first(self.missing))
+        if self.waiting:
+            parts.append("waiting for " + _first(f"{state.label}: {why}" for state, why in self.waiting))
+        if self.archived:
+            parts.append("left out as archived: " + _first(state.label for state in self.archived))
+        return "; ".join(parts)
+
+
+def assess(states: Iterable[DatasetState], criteria: Criteria) -> Verdict:
+    """Judge one poll's datasets; a dataset that is not asked for by ``wanted_ids`` does not count."""
+    wanted = None if criteria.wanted_ids is None else set(criteria.wanted_ids)
+    missing = dict.fromkeys(criteria.wanted_ids or ())
+    ready, waiting, failed, archived = [], [], [], []
+    for state in states:
+        id_ = state.id.lower()
+        if wanted is not None and id_ not in wanted:
+            continue
+        missing.pop(id_, None)
+        if state.archived_at:
+            archived.append(state)
+        elif state.status == "error" and criteria.fail_on_error:
+            failed.append((state, state.status_error or "Faraday gives no reason"))
+        elif reason := _why_not_ready(state, criteria.updated_after):
+            waiting.append((state, reason))
+        else:
+            ready.append(state)
+    return Verdict(
+        ready=tuple(ready),
+        waiting=tuple(waiting),
+        failed=tuple(failed),
+        archived=tuple(archived),
+        missing=tuple(missing),
+        criteria=criteria,
+    )
+
+
+def timestamp(text: str) -> datetime | None:
+    """Read an RFC 3339 timestamp into UTC, leap seconds included; None where it is none.
+
+    One without an offset is taken for UTC.
+    """
+    before_leap = re.sub(r"^(.{16}):60", r"\1:59", text)
+    try:
+        moment = msgspec.convert(before_leap, datetime)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.astimezone(UTC) + timedelta(seconds=before_leap != text)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
+def _why_not_ready(state: DatasetState, updated_after: datetime | None) -> str | None:
+    if state.status != "ready":
+        reason = f"status {state.status}" if state.status else "no status"
+        if state.status == "error" and state.status_error:
+            reason += f", {state.status_error}"
+        return reason
+    built = _moment(state.last_updated_output_at)
+    configured = _moment(state.last_updated_config_at)
+    if isinstance(built, str) or isinstance(configured, str):
+        return f"ready, but {built if isinstance(built, str) else configured} is no timestamp"
+    if built and configured and configured > built:
+        return f"ready, but its configuration changed at {configured:%F %TZ}, after its last build"
+    if updated_after and (built is None or built < updated_after):
+        last = f"{built:%F %TZ}" if built else "unknown"
+        return f"ready, but its last build ({last}) is older than {updated_after.isoformat()}"
+    return None
+
+
+def _moment(text: str | None) -> datetime | str | None:
+    """Give the time, None where there is none, or the text as a log shows it where it cannot be read."""
+    return None if text is None else timestamp(text) or repr(text[:40])
+
+
+def _first(items: Iterable[str], most: int = 10) -> str:
+    listed = list(items)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
