@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
@@ -20,7 +20,7 @@ TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 MAX_RETRY_AFTER_SECONDS = 120.0
 """The longest ``Retry-After`` that is waited for; a longer one ends the call with its error."""
 
-_backoff = wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+_backoff = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -96,9 +96,7 @@ def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
         return DEFAULT_BASE_URL
     parts = _split(text if "://" in text else f"{scheme or 'https'}://{text}")
     if scheme and scheme != parts.scheme:
-        raise _FieldError(
-            f"its host says {parts.scheme}, its schema {scheme}. Leave the schema empty."
-        )
+        raise _FieldError(f"its host says {parts.scheme}, its schema {scheme}. Leave the schema empty.")
     netloc = parts.netloc
     if port:
         if parts.port not in (None, int(port)):
@@ -127,9 +125,7 @@ def _split(url: str) -> SplitResult:
     if parts.scheme not in ("http", "https"):
         raise _FieldError(f"its host is a {parts.scheme} URL, but must be https (or http to this machine).")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise _FieldError(
-            "its host is a URL with a user, query or fragment. The key goes into the password."
-        )
+        raise _FieldError("its host is a URL with a user, query or fragment. The key goes into the password.")
     return parts
 
 

@@ -21,7 +21,18 @@ def test_ids_are_taken_as_text_or_uuid_in_any_case() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["../accounts/current", "", None, 7, ID + "\n", f" {ID}", ID.replace("-", ""), f"{ID}?x=1", [ID], "{{ x }}"],
+    [
+        "../accounts/current",
+        "",
+        None,
+        7,
+        ID + "\n",
+        f" {ID}",
+        ID.replace("-", ""),
+        f"{ID}?x=1",
+        [ID],
+        "{{ x }}",
+    ],
 )
 @pytest.mark.parametrize(
     "call", [calls.connection_datasets, calls.scope_datasets, calls.dataset, calls.force_update]

@@ -16,7 +16,11 @@ BUILT = "2026-01-02T00:00:00Z"
 
 
 def state(id_: str = "a", **fields: Any) -> DatasetState:
-    built = {"status": "ready", "last_updated_output_at": BUILT, "last_updated_config_at": "2026-01-01T00:00:00Z"}
+    built = {
+        "status": "ready",
+        "last_updated_output_at": BUILT,
+        "last_updated_config_at": "2026-01-01T00:00:00Z",
+    }
     return msgspec.convert({"id": id_, "name": f"name-{id_}"} | built | fields, DatasetState)
 
 
@@ -143,7 +147,9 @@ def test_every_form_of_a_timestamp_is_the_same_moment(text: str) -> None:
     assert timestamp(text) == datetime(2026, 1, 2, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+05:00", "2026-01-02"])
+@pytest.mark.parametrize(
+    "text", ["", "now", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+05:00", "2026-01-02"]
+)
 def test_what_is_no_timestamp_is_none(text: str) -> None:
     assert timestamp(text) is None
 

@@ -72,7 +72,7 @@ def test_connections_in_uri_form_work(uri: str, base_url: str) -> None:
     ],
 )
 def test_plain_http_is_refused_beyond_this_machine_unless_allowed(fields: dict[str, Any]) -> None:
-    with pytest.raises(FaradayConfigurationError, match="plain http.*allow_http"):
+    with pytest.raises(FaradayConfigurationError, match=r"plain http.*allow_http"):
         config(**fields)
     assert config({"allow_http": True}, **fields).base_url.startswith("http://")
 
@@ -122,9 +122,7 @@ def test_what_cannot_be_used_gets_a_sentence_without_the_key(fields: dict[str, A
 @pytest.mark.parametrize("extra", ["[", "[1]", "5", '"text"'])
 def test_an_extra_that_is_no_object_gets_a_sentence(extra: str) -> None:
     # Airflow's own model refuses these; a secrets backend can still hand them over.
-    connection = SimpleNamespace(
-        conn_id="c", password=KEY, host=None, schema=None, port=None, extra=extra
-    )
+    connection = SimpleNamespace(conn_id="c", password=KEY, host=None, schema=None, port=None, extra=extra)
     with pytest.raises(FaradayConfigurationError, match="its extra is no JSON object"):
         client_config(connection)
 

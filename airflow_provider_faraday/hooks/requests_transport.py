@@ -1,0 +1,167 @@
+"""Sends Faraday calls with requests, for workers."""
+
+from __future__ import annotations
+
+import http.client
+import platform
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+import tenacity
+import urllib3
+from requests.auth import AuthBase
+
+import airflow_provider_faraday
+from airflow_provider_faraday.api import responses, retries
+from airflow_provider_faraday.api.calls import ApiCall
+from airflow_provider_faraday.api.config import ClientConfig, origin
+from airflow_provider_faraday.api.errors import FaradayConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+T = TypeVar("T")
+
+BODY_TIMEOUTS = 5
+"""How many read timeouts a whole body may take, however steadily it trickles in."""
+
+_CHUNK_BYTES = 256 * 1024
+
+# Failures that come before a request is sent: resolving, connecting, the proxy's tunnel, TLS.
+_BEFORE_SENDING = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+    urllib3.exceptions.SSLError,
+)
+
+
+def user_agent() -> str:
+    """Name this provider, Airflow and Python with their versions."""
+    from airflow import __version__ as airflow_version
+
+    return (
+        f"airflow-provider-faraday/{airflow_provider_faraday.__version__} "
+        f"apache-airflow/{airflow_version} python/{platform.python_version()}"
+    )
+
+
+class FaradaySession(requests.Session):
+    """A ``requests.Session`` set up for Faraday: its key, timeouts, proxy and certificates.
+
+    The key goes to the configured origin alone, on redirects as well.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        super().__init__()
+        self.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
+        self.auth = _BearerAuth(config)
+        self._timeout = (config.connect_seconds, config.read_seconds)
+        self._proxy = config.proxy
+        self._verify = config.verify
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self._timeout
+        return super().send(request, **kwargs)
+
+    def resolve_redirects(self, *args: Any, yield_requests: bool = False, **kwargs: Any) -> Any:
+        # requests reads the body and Location even where it does not follow them, and fails on a bad one.
+        return iter(()) if yield_requests else super().resolve_redirects(*args, **kwargs)
+
+    def should_strip_auth(self, old_url: str, new_url: str) -> bool:
+        return origin(old_url) != origin(new_url)
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        # requests lets the environment win over a session's own proxy and certificates.
+        if self._proxy and not proxies:
+            proxies = {"http": self._proxy, "https": self._proxy}
+        if verify is None:
+            verify = self._verify
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+
+class _BearerAuth(AuthBase):
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if origin(str(request.url)) == origin(self._config.base_url):
+            request.headers["Authorization"] = f"Bearer {self._config.api_key}"
+        return request
+
+
+class RequestsTransport:
+    """Calls Faraday over one session, with the retries of :mod:`airflow_provider_faraday.api.retries`."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        self.session = FaradaySession(config)
+
+    def close(self) -> None:
+        self.session.close()
+
+    def fetch(self, call: ApiCall, decode: responses.Decode[T]) -> list[T]:
+        """Make a call and give the items of all its pages.
+
+        :raises FaradayApiError: where it fails for good, or still fails when the attempts are spent.
+        """
+        steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(call, self.config)
+        retrying = tenacity.Retrying(**retries.policy(self.config.max_attempts))
+        request = next(steps)
+        while True:
+            page = retrying(self._attempt, request, decode)
+            try:
+                request = steps.send(page)
+            except StopIteration as finished:
+                items: list[T] = finished.value
+                return items
+
+    def _attempt(self, request: responses.Request, decode: responses.Decode[T]) -> responses.Page[T]:
+        answer = self._send(request)
+        return responses.read_page(request, answer, self.config, decode, datetime.now(UTC))
+
+    def _send(self, request: responses.Request) -> responses.Answer:
+        # The error is raised outside the except block: requests' own exception holds the request's headers.
+        try:
+            with self.session.request(
+                request.call.method, request.url, stream=True, allow_redirects=False
+            ) as response:
+                body = self._read(request, response)
+                return responses.Answer(response.status_code, response.headers, body)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            failure: Exception = FaradayConfigurationError(
+                f"Airflow connection '{self.config.conn_id}' cannot be used: "
+                f"{self.config.redact(str(error))}. Check its host and its extra 'proxy'."
+            )
+        except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
+            cause = _root(error)
+            sent = not isinstance(cause, _BEFORE_SENDING)
+            failure = responses.unreachable(request, self.config, cause, request_sent=sent)
+        raise failure
+
+    def _read(self, request: responses.Request, response: requests.Response) -> bytes:
+        seconds = BODY_TIMEOUTS * self.config.read_seconds
+        deadline = time.monotonic() + seconds
+        body = bytearray()
+        # read1 gives what has arrived; read would wait for a whole chunk, for as long as bytes trickle in.
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            body += chunk
+            if len(body) > responses.MAX_BODY_BYTES:
+                raise responses.given_up(request, f"it is larger than {responses.MAX_BODY_BYTES:,} bytes")
+            if time.monotonic() > deadline:
+                raise responses.given_up(request, f"it took longer than {seconds:.0f} seconds")
+        return bytes(body)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Give what requests and urllib3 wrapped: its sentence is short, and its class says when it happened."""
+    while True:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(inner, BaseException):
+            return error
+        if isinstance(error, _BEFORE_SENDING):
+            return error
+        error = inner

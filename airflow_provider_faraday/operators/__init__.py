@@ -1,0 +1,1 @@
+"""Operators that list Faraday's datasets."""

@@ -1,0 +1,275 @@
+"""``make demo``: the main example DAG on real Airflow against a local Faraday, told for a person to follow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import fresh_airflow
+from airflow_provider_faraday.sandbox import Sandbox, SandboxError
+from held_builds import builds_begin_at_first_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+EXAMPLES = Path(__file__).parents[1] / "example_dags"
+DAG_ID = "faraday_connection_to_warehouse"
+CONNECTION_ID = "c0000000-0000-4000-8000-000000000001"
+STEP_SECONDS = 300.0
+STOP_SECONDS = 5.0
+# What happens in three places is told in order of time; so a line waits until nothing earlier can turn up.
+SETTLE = timedelta(seconds=0.5)
+
+
+class DemoFailed(Exception):
+    """The demo did not come to a good end; the text is a sentence that says why."""
+
+
+class Happening(NamedTuple):
+    """Something that happened, at Faraday or in Airflow."""
+
+    at: datetime
+    what: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo.
+
+    :return: 0 where the rows of all ready datasets are in the warehouse, 1 where not, 130 after Ctrl-C
+    """
+    parser = argparse.ArgumentParser(description="Run the main example DAG against a local Faraday.")
+    parser.add_argument("--port", type=int, default=0, help="the local Faraday's port (default: a free one)")
+    port = parser.parse_args(arguments).port
+
+    # A closed terminal or a supervisor ends the demo as Ctrl-C does: with everything cleaned up.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    home = Path(tempfile.mkdtemp(prefix="faraday-demo-"))
+    log = home / "airflow.log"
+    try:
+        with Sandbox(port=port) as sandbox, log.open("wb") as output:
+            _run(sandbox, Demo(home, sandbox, output.fileno()))
+    except KeyboardInterrupt:
+        print("\nStopped; nothing is left behind.")
+        status = 130
+    except (DemoFailed, SandboxError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        status = 1
+    else:
+        status = 0
+    if status == 1 and log.exists():
+        kept = Path(tempfile.mkdtemp(prefix="faraday-demo-log-")) / log.name
+        shutil.move(log, kept)
+        print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+    shutil.rmtree(home, ignore_errors=True)
+    return status
+
+
+class Demo:
+    """One run's Airflow: its directory, its processes, and what its metadata database tells.
+
+    :param home: a directory of its own
+    :param sandbox: the local Faraday that its Airflow connection points at
+    :param output: file descriptor for everything that Airflow prints
+    """
+
+    def __init__(self, home: Path, sandbox: Sandbox, output: int) -> None:
+        self.warehouse = home / "warehouse.db"
+        self._metadata = home / "airflow.db"
+        self._output = output
+        self._env = fresh_airflow.environment(
+            home,
+            EXAMPLES,
+            {
+                "faraday_default": {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key},
+                "warehouse_default": {"conn_type": "sqlite", "host": str(self.warehouse)},
+            },
+        )
+
+    @contextmanager
+    def airflow(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run an Airflow command in the background; leaving the block ends it and all that it started."""
+        process = subprocess.Popen(
+            fresh_airflow.airflow(*arguments),
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+    def finished_tasks(self) -> list[Happening]:
+        """Give the tasks that the gate and the load have finished so far."""
+        query = (
+            "SELECT end_date, task_id, rendered_map_index, state FROM task_instance "
+            "WHERE task_id IN ('wait_until_ready', 'load') AND state IN ('success', 'failed', 'upstream_failed') "
+            "AND end_date IS NOT NULL"
+        )
+        try:
+            with closing(sqlite3.connect(f"file:{self._metadata}?mode=ro", uri=True)) as database:
+                rows = database.execute(query).fetchall()
+        except sqlite3.OperationalError:
+            # Airflow is just writing to it.
+            return []
+        told = {
+            ("wait_until_ready", "success"): "Airflow: the gate opens",
+            ("load", "success"): "Airflow: loaded {}",
+        }
+        return [
+            Happening(
+                datetime.fromisoformat(ended).replace(tzinfo=UTC),
+                told.get((task_id, state), f"Airflow: {task_id} {{}} {state}").format(mapped or ""),
+            )
+            for ended, task_id, mapped, state in rows
+        ]
+
+
+def _run(sandbox: Sandbox, demo: Demo) -> None:
+    print(f"1. A local Faraday API listens on {sandbox.url}.")
+    print(
+        f"2. A fresh Airflow {version('apache-airflow')} sets up its metadata database (SQLite) ...",
+        flush=True,
+    )
+    with demo.airflow("db", "migrate") as process:
+        _wait(process, "airflow db migrate")
+    print(f"3. Airflow starts and runs the DAG {DAG_ID} ...", flush=True)
+    with builds_begin_at_first_request(sandbox) as begun, demo.airflow("dags", "test", DAG_ID) as process:
+        deadline = time.monotonic() + STEP_SECONDS
+        while not begun.wait(0.1):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DemoFailed("Airflow did not ask Faraday for anything.")
+        _show_datasets(sandbox)
+        _follow(sandbox, demo, process)
+        _wait(process, f"airflow dags test {DAG_ID}")
+    _check_and_show_rows(sandbox, demo.warehouse)
+
+
+def _show_datasets(sandbox: Sandbox) -> None:
+    datasets = _connection_datasets(sandbox)
+    print(f"\nThe datasets of Faraday connection {CONNECTION_ID}:\n")
+    rows = [(each["name"], "archived" if each["archived_at"] else "new", each["id"]) for each in datasets]
+    _print_table(("dataset", "status", "id"), rows)
+
+
+def _follow(sandbox: Sandbox, demo: Demo, process: subprocess.Popen[bytes]) -> None:
+    """Print every change of status at Faraday, every call to it and every task that ends, as they happen."""
+    print("\nWhat happened, in seconds since Airflow's first call:\n", flush=True)
+    begin = datetime.fromisoformat(sandbox.requests()[0]["time"])
+    deadline = time.monotonic() + STEP_SECONDS
+    told: set[Happening] = set()
+    ended = False
+    while not ended:
+        time.sleep(0.1)
+        ended = process.poll() is not None
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"the DAG run was not over after {STEP_SECONDS:.0f} s.")
+        settled = datetime.now(UTC) - SETTLE
+        happenings = {*_moves(sandbox, begin), *_calls(sandbox), *demo.finished_tasks()} - told
+        for happening in sorted(happenings):
+            if ended or happening.at < settled:
+                seconds = max(0.0, (happening.at - begin).total_seconds())
+                print(f"{seconds:7.1f}  {happening.what}", flush=True)
+                told.add(happening)
+
+
+def _moves(sandbox: Sandbox, begin: datetime) -> list[Happening]:
+    ours = {each["id"] for each in _connection_datasets(sandbox)}
+    moves = [(datetime.fromisoformat(move["at"]), move) for move in sandbox.history()]
+    return [
+        Happening(at, f"Faraday: {move['name']} is {move['status']}")
+        for at, move in moves
+        if move["dataset_id"] in ours and at >= begin
+    ]
+
+
+def _calls(sandbox: Sandbox) -> list[Happening]:
+    first, *others = [datetime.fromisoformat(request["time"]) for request in sandbox.requests()]
+    asked = [Happening(at, "Airflow: the gate asks whether all are ready") for at in others]
+    return [Happening(first, "Airflow: lists the datasets"), *asked]
+
+
+def _check_and_show_rows(sandbox: Sandbox, warehouse: Path) -> None:
+    """Print what the load wrote.
+
+    :raises DemoFailed: where that is not one row for each ready dataset, with Faraday's own figures
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{warehouse}?mode=ro", uri=True)) as database:
+            rows = database.execute(
+                "SELECT name, row_count, last_updated_output_at, id FROM faraday_datasets ORDER BY id"
+            ).fetchall()
+    except sqlite3.OperationalError as error:
+        raise DemoFailed(f"the warehouse cannot be read: {error}.") from error
+    expected = [
+        (each["name"], each["row_count"], each["last_updated_output_at"], each["id"])
+        for each in _connection_datasets(sandbox)
+        if each["status"] == "ready" and not each["archived_at"]
+    ]
+    print(f"\nThe rows that the load wrote into the warehouse ({warehouse.name}, table faraday_datasets):\n")
+    _print_table(("name", "row_count", "last_updated_output_at", "id"), rows)
+    if not expected or rows != sorted(expected, key=lambda row: row[3]):
+        raise DemoFailed(
+            f"the warehouse has {len(rows)} rows, but {len(expected)} datasets are ready at Faraday."
+        )
+    print(f"\nDone: {len(rows)} ready datasets, {len(rows)} rows, and the archived one left out.")
+
+
+def _connection_datasets(sandbox: Sandbox) -> list[dict[str, object]]:
+    return [each for each in sandbox.datasets() if each["connection_id"] == CONNECTION_ID]
+
+
+def _print_table(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    lines = [header, *[tuple(str(cell) for cell in row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    for line in lines:
+        print("   " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _wait(process: subprocess.Popen[bytes], what: str) -> None:
+    try:
+        status = process.wait(STEP_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise DemoFailed(f"'{what}' was not over after {STEP_SECONDS:.0f} s.") from None
+    if status != 0:
+        raise DemoFailed(f"'{what}' ended with exit status {status}.")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started; nothing where it has ended by itself."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A second Ctrl-C must not break off the cleaning up that this one begins.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

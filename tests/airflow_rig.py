@@ -1,0 +1,190 @@
+"""Runs a DAG on real Airflow, in this process, and tells what each of its tasks did."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+from airflow.listeners import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AIRFLOW_3 = not airflow_version.startswith("2.")
+
+
+@dataclass
+class TaskRun:
+    """What one task instance did; a mapped one has its map index in the key: ``load[0]``.
+
+    :param state: the final state: ``success``, ``failed``, ``skipped``, ``upstream_failed`` …
+    :param xcom: what it returned (XCom ``return_value``); None where it returned nothing
+    :param errors: the exceptions it raised, one for each try that failed
+    :param log: its log's lines, of all tries and polls together, each as ``LEVEL message``
+    """
+
+    state: str | None = None
+    xcom: Any = None
+    errors: list[BaseException | str] = field(default_factory=list)
+    log: str = ""
+
+    @property
+    def error(self) -> BaseException | str | None:
+        """The exception of the last failed try."""
+        return self.errors[-1] if self.errors else None
+
+
+@dataclass
+class DagRunResult:
+    """What a DAG run did: its state, and its tasks by key."""
+
+    state: str
+    tasks: dict[str, TaskRun]
+
+    def __getitem__(self, key: str) -> TaskRun:
+        return self.tasks[key]
+
+    @property
+    def states(self) -> dict[str, str | None]:
+        return {key: task.state for key, task in self.tasks.items()}
+
+
+def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> DagRunResult:
+    """Run a DAG to its end with ``dag.test()``; deferred tasks run their triggers in this process.
+
+    :param dag: the DAG; running one id several times in a session is fine
+    :param conf: the run's configuration, which overrides ``params``
+    """
+    if AIRFLOW_3:
+        _register(dag)
+    with watching() as watcher:
+        dag_run = dag.test(run_conf=conf)
+    tasks = {
+        _key(ti): TaskRun(
+            state=str(ti.state) if ti.state else None,
+            xcom=_returned(ti),
+            errors=watcher.errors.get(_key(ti), []),
+            log="\n".join(watcher.lines.get(_key(ti), [])),
+        )
+        for ti in dag_run.get_task_instances()
+    }
+    return DagRunResult(state=str(dag_run.state), tasks=tasks)
+
+
+def _key(ti: Any) -> str:
+    return ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
+
+
+def _register(dag: Any) -> None:
+    # Airflow 3 runs only what a DAG processor has stored before; this stores one that is in no file.
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    try:
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    except ImportError:  # before 3.2
+        from airflow.models.dagbag import DagBag
+
+        def sync_bag_to_db(bag: Any, *bundle: Any) -> None:
+            bag.sync_to_db(*bundle)
+
+    DagBundlesManager().sync_bundles_to_db()
+    bag = DagBag(dag_folder="/dev/null")
+    dag.relative_fileloc = dag.relative_fileloc or "in_no_file.py"
+    bag.dags[dag.dag_id] = dag
+    sync_bag_to_db(bag, "dags-folder", None)
+
+
+def _returned(ti: Any) -> Any:
+    if not AIRFLOW_3:
+        return ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index)
+    from airflow.models.xcom import XComModel
+    from airflow.sdk.execution_time.xcom import XCom
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    stored = select(XComModel).where(
+        XComModel.dag_id == ti.dag_id,
+        XComModel.run_id == ti.run_id,
+        XComModel.task_id == ti.task_id,
+        XComModel.map_index == ti.map_index,
+        XComModel.key == "return_value",
+    )
+    with create_session() as session:
+        row = session.scalar(stored)
+        return None if row is None else XCom.deserialize_value(row)
+
+
+class _Watcher(logging.Handler):
+    """A listener that notes which task runs and how it fails, and a log handler that files lines under it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.current: str | None = None
+        self.lines: dict[str, list[str]] = {}
+        self.errors: dict[str, list[BaseException | str]] = {}
+
+    @hookimpl
+    def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
+        self.current = _key(task_instance)
+
+    @hookimpl
+    def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+        self.errors.setdefault(_key(task_instance), []).append(error)
+
+    def note(self, level: str, text: str) -> None:
+        if self.current is not None:
+            self.lines.setdefault(self.current, []).append(f"{level} {text}")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        self.note(record.levelname, text)
+
+    def process(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Take a line of structlog's, which Airflow 3 logs with besides the standard library."""
+        text = str(event.get("event"))
+        if exc_info := event.get("exc_info"):
+            exc_info = sys.exc_info() if exc_info is True else exc_info
+            error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+            text += f"\n{type(error).__name__}: {error}"
+        self.note(str(event.get("level", method)).upper(), text)
+        return event
+
+
+@contextmanager
+def watching() -> Iterator[_Watcher]:
+    try:
+        from airflow.sdk.listener import get_listener_manager
+    except ImportError:  # before 3.2
+        from airflow.listeners.listener import get_listener_manager
+
+    watcher = _Watcher()
+    # The manager refuses a listener that is no module or named class instance twice, so each run has its own.
+    listeners = get_listener_manager()
+    listeners.add_listener(watcher)
+    # On Airflow 2 the logger above all task loggers need not hand its lines on to the root logger.
+    loggers = [logging.getLogger(), logging.getLogger("airflow.task")]
+    if loggers[1].propagate:
+        loggers.pop()
+    for logger in loggers:
+        logger.addHandler(watcher)
+    processors: list[Any] = []
+    if AIRFLOW_3:
+        import structlog
+
+        # In front of the renderer, in place: loggers that exist already share this very list.
+        processors = structlog.get_config()["processors"]
+        processors.insert(len(processors) - 1, watcher.process)
+    try:
+        yield watcher
+    finally:
+        if processors:
+            processors.remove(watcher.process)
+        for logger in loggers:
+            logger.removeHandler(watcher)
+        listeners.pm.unregister(watcher)

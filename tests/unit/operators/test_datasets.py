@@ -1,0 +1,84 @@
+"""List operators: what they push, what they log, and how they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_faraday.exceptions import FaradayApiError, FaradayInputError, FaradayNotFoundError
+from airflow_provider_faraday.operators.datasets import (
+    ListConnectionDatasetsOperator,
+    ListScopeDatasetsOperator,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.sandbox import Sandbox
+
+pytestmark = pytest.mark.usefixtures("faraday_default")
+
+CONNECTION = "c0000000-0000-4000-8000-000000000001"
+SCOPE = "50000000-0000-4000-8000-000000000001"
+CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
+
+
+def list_connection(**arguments: Any) -> list[dict[str, Any]]:
+    operator = ListConnectionDatasetsOperator(task_id="t", **{"connection_id": CONNECTION} | arguments)
+    return operator.execute({})
+
+
+def test_a_connections_datasets_are_returned_whole_but_for_the_sample(sandbox: Sandbox) -> None:
+    sandbox.set_dataset(CUSTOMERS, brand_new_field={"a": [1, None]})
+    datasets = list_connection()
+    assert [dataset["name"] for dataset in datasets][:2] == ["customers", "orders"]
+    assert len(datasets) == 5
+    assert datasets[0]["brand_new_field"] == {"a": [1, None]}
+    assert all("sample" not in dataset and "options" in dataset for dataset in datasets)
+
+
+def test_a_scopes_datasets_are_returned() -> None:
+    datasets = ListScopeDatasetsOperator(task_id="t", scope_id=SCOPE).execute({})
+    assert [dataset["name"] for dataset in datasets] == ["customers", "orders"]
+
+
+def test_fields_keeps_those_named_the_sample_included() -> None:
+    datasets = list_connection(fields=["id", "sample", "no_such_field"])
+    assert all(dataset.keys() == {"id", "sample"} for dataset in datasets)
+
+
+def test_the_log_says_how_many_datasets_by_status(sandbox: Sandbox, task_log: list[str]) -> None:
+    for number in range(1, 6):
+        sandbox.set_dataset(f"d0000000-0000-4000-8000-00000000000{number}", status="ready")
+    sandbox.set_dataset(CUSTOMERS, status="running")
+    list_connection()
+    assert "INFO Faraday lists 5 datasets: 4 ready, 1 running" in task_log
+
+
+def test_an_argument_that_cannot_be_used_sends_nothing(sandbox: Sandbox) -> None:
+    with pytest.raises(FaradayInputError, match="connection_id must be the UUID"):
+        list_connection(connection_id="../accounts/current")
+    with pytest.raises(FaradayInputError, match="fields must be a list"):
+        list_connection(fields="id")
+    assert sandbox.requests() == []
+
+
+def test_an_unknown_connection_fails_with_faradays_own_words() -> None:
+    with pytest.raises(FaradayNotFoundError, match="404 NOT_FOUND to GET /connections/.*Check the id"):
+        list_connection(connection_id="c0000000-0000-4000-8000-00000000dead")
+
+
+def test_another_airflow_connection_can_be_named(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, faraday_default: Callable[..., None]
+) -> None:
+    faraday_default(password="wrong")
+    with pytest.raises(FaradayApiError, match="Airflow connection 'faraday_default'"):
+        list_connection()
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", f"faraday://:{sandbox.api_key}@127.0.0.1:{sandbox.port}/http")
+    assert len(list_connection(faraday_conn_id="other")) == 5
+
+
+@pytest.mark.parametrize("operator", [ListConnectionDatasetsOperator, ListScopeDatasetsOperator])
+def test_ids_airflow_connection_and_fields_are_templated(operator: Any) -> None:
+    assert {"faraday_conn_id", "fields"} < set(operator.template_fields)
+    assert {"connection_id", "scope_id"} & set(operator.template_fields)
