@@ -7,6 +7,8 @@ under ``soft_fail``. A wait that takes too long ends in Airflow's own ``AirflowS
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_faraday.api.errors import (
@@ -36,7 +38,40 @@ PROBLEM_ERRORS: dict[str, type[Exception]] = {
 }
 """What a :class:`~airflow_provider_faraday.api.readiness.Problem` of each kind is raised as."""
 
+EVENT_ERRORS: dict[str, type[FaradayError]] = {
+    error.__name__: error
+    for error in (
+        FaradayApiError,
+        FaradayAuthenticationError,
+        FaradayConfigurationError,
+        FaradayConnectionError,
+        FaradayInputError,
+        FaradayNotFoundError,
+        FaradayResponseError,
+    )
+}
+"""The errors that a trigger's event can describe, by its ``kind``."""
+
+
+def error_event(error: FaradayError) -> dict[str, Any]:
+    """Give the part of a trigger's event that says which error ended the wait."""
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "status_code": getattr(error, "status_code", None),
+    }
+
+
+def error_from_event(kind: str, message: str, status_code: int | None) -> FaradayError:
+    """Give the error that :func:`error_event` described."""
+    error = EVENT_ERRORS[kind](message)
+    if isinstance(error, FaradayApiError):
+        error.status_code = status_code
+    return error
+
+
 __all__ = [
+    "EVENT_ERRORS",
     "PROBLEM_ERRORS",
     "DatasetsFailedError",
     "FaradayApiError",
@@ -48,4 +83,6 @@ __all__ = [
     "FaradayNotFoundError",
     "FaradayResponseError",
     "NothingToWaitForError",
+    "error_event",
+    "error_from_event",
 ]

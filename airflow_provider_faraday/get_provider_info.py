@@ -36,6 +36,12 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_faraday.sensors.datasets"],
             }
         ],
+        "triggers": [
+            {
+                "integration-name": "Faraday",
+                "python-modules": ["airflow_provider_faraday.triggers.datasets"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "faraday",

@@ -9,6 +9,7 @@ DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 MAX_ATTEMPTS = 5
+BODY_TIMEOUTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,11 @@ class ClientConfig:
     max_attempts: int = MAX_ATTEMPTS
     proxy: str | None = field(default=None, repr=False)
     verify: bool | str | None = None
+
+    @property
+    def body_seconds(self) -> float:
+        """The longest that a whole body may take, however steadily it trickles in."""
+        return BODY_TIMEOUTS * self.read_seconds
 
     def redact(self, text: str) -> str:
         """Give the text with the API key and the proxy's password replaced by ``***``."""

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import msgspec
+
+PROBLEMS = {
+    "missing": "Faraday does not return {}. Check that the account of the Airflow connection has it.",
+    "failed": (
+        "Faraday could not build {}. "
+        "Mend it in Faraday and clear this task, or set fail_on_error=False to wait for that."
+    ),
+    "empty": "There is nothing to wait for: {}. Set allow_empty=True if that is as good as ready.",
+}
+"""What each kind of problem is said as."""
 
 KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
 
@@ -15,7 +26,7 @@ KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
 class DatasetState(msgspec.Struct, frozen=True, gc=False):
     """The seven fields of a dataset that readiness depends on; timestamps as Faraday sent them."""
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1)]
     name: str | None = None
     status: str | None = None
     status_error: str | None = None
@@ -31,22 +42,18 @@ class DatasetState(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """What a waiter waits for, and what it calls ready.
+    """What a waiter waits for, and what it calls ready; equal ones get equal verdicts.
 
-    :param source: what lists the datasets, for people, such as ``scope 5000…``.
-    :param conn_id: the Airflow connection, for people.
     :param updated_after: only a build at or after this time counts; aware.
     :param fail_on_error: whether a dataset in ``error`` ends the wait, or is waited for like any other.
     :param allow_empty: whether nothing to wait for is as good as all ready.
     :param wanted_ids: the datasets that must be in the list; None where the list itself decides.
     """
 
-    source: str
-    conn_id: str
     updated_after: datetime | None = None
     fail_on_error: bool = True
     allow_empty: bool = False
-    wanted_ids: Collection[str] | None = None
+    wanted_ids: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +61,20 @@ class Problem:
     """Why a wait ends without the datasets being ready.
 
     :param kind: ``missing``, ``failed`` or ``empty``.
-    :param message: a sentence for people.
+    :param dataset_ids: the datasets that it is about.
+    :param details: the same for people; by default the ids.
     """
 
     kind: str
-    message: str
+    dataset_ids: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """Say what is wrong and what to do."""
+        return PROBLEMS[self.kind].format(
+            "; ".join(self.details or self.dataset_ids) or "no dataset is listed"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,25 +97,13 @@ class Verdict:
     def problem(self) -> Problem | None:
         """What makes waiting longer pointless, if anything does."""
         if self.missing:
-            return Problem(
-                "missing",
-                f"Faraday does not return {', '.join(self.missing)}, of the datasets to wait for. Check that "
-                f"they exist in the account of Airflow connection '{self.criteria.conn_id}'.",
-            )
+            return Problem("missing", self.missing)
         if self.failed:
-            failures = "; ".join(f"{state.label}: {why}" for state, why in self.failed)
-            return Problem(
-                "failed",
-                f"Faraday could not build {failures}. "
-                "Mend it in Faraday and clear this task, or set fail_on_error=False to wait for that.",
-            )
+            details = tuple(f"{state.label}: {why}" for state, why in self.failed)
+            return Problem("failed", tuple(state.id for state, _ in self.failed), details)
         if not (self.ready or self.waiting or self.criteria.allow_empty):
-            archived = f", only {len(self.archived)} archived" if self.archived else ""
-            return Problem(
-                "empty",
-                f"There is nothing to wait for: {self.criteria.source} has no dataset{archived}. "
-                "Set allow_empty=True if that is as good as ready.",
-            )
+            details = tuple(f"{state.label} is archived" for state in self.archived)
+            return Problem("empty", tuple(state.id for state in self.archived), details)
         return None
 
     @property

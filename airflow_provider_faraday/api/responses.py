@@ -21,6 +21,7 @@ from airflow_provider_faraday.api.errors import (
     FaradayNotFoundError,
     FaradayResponseError,
 )
+from airflow_provider_faraday.api.readiness import DatasetState
 
 T = TypeVar("T")
 
@@ -142,6 +143,11 @@ def dataset_list(answer: Answer) -> list[dict[str, Any]]:
     return items
 
 
+def dataset_states(answer: Answer) -> list[DatasetState]:
+    """Decode a list of datasets into the few fields that readiness needs, and nothing else."""
+    return _STATES.decode(_json(answer))
+
+
 def one_dataset(answer: Answer) -> list[dict[str, Any]]:
     """Decode a dataset, as a list of one."""
     item = _DICT.decode(_json(answer))
@@ -195,6 +201,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 _DICTS: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(list[dict[str, Any]])
 _DICT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_STATES: msgspec.json.Decoder[list[DatasetState]] = msgspec.json.Decoder(list[DatasetState])
 
 
 def _json(answer: Answer) -> bytes:

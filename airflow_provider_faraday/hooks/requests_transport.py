@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import platform
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,19 +12,16 @@ import tenacity
 import urllib3
 from requests.auth import AuthBase
 
-import airflow_provider_faraday
 from airflow_provider_faraday.api import responses, retries
 from airflow_provider_faraday.api.calls import ApiCall
 from airflow_provider_faraday.api.config import ClientConfig, origin
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.hooks.user_agent import user_agent
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 T = TypeVar("T")
-
-BODY_TIMEOUTS = 5
-"""How many read timeouts a whole body may take, however steadily it trickles in."""
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -36,16 +32,6 @@ _BEFORE_SENDING = (
     urllib3.exceptions.ProxyError,
     urllib3.exceptions.SSLError,
 )
-
-
-def user_agent() -> str:
-    """Name this provider, Airflow and Python with their versions."""
-    from airflow import __version__ as airflow_version
-
-    return (
-        f"airflow-provider-faraday/{airflow_provider_faraday.__version__} "
-        f"apache-airflow/{airflow_version} python/{platform.python_version()}"
-    )
 
 
 class FaradaySession(requests.Session):
@@ -143,7 +129,7 @@ class RequestsTransport:
         raise failure
 
     def _read(self, request: responses.Request, response: requests.Response) -> bytes:
-        seconds = BODY_TIMEOUTS * self.config.read_seconds
+        seconds = self.config.body_seconds
         deadline = time.monotonic() + seconds
         body = bytearray()
         # read1 gives what has arrived; read would wait for a whole chunk, for as long as bytes trickle in.

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_faraday.api.readiness import Criteria, Verdict
+    from airflow_provider_faraday.api.readiness import Criteria, Problem, Verdict
     from airflow_provider_faraday.hooks.faraday import FaradayHook
+
+BACKSTOP_SECONDS = 600
+"""How long after the trigger's own deadline Airflow ends a deferral whose trigger says nothing."""
 
 
 class DatasetsReadySensor(BaseSensorOperator):
@@ -27,7 +37,8 @@ class DatasetsReadySensor(BaseSensorOperator):
     answer, 408, 429, 500, 502, 503, 504, an answer that is no JSON) is logged and waited out; any other
     fails the task.
 
-    Returns the ready datasets as a list of dicts, as the list operators do.
+    Returns the ready datasets as a list of dicts, as the list operators do. All this is the same in mode
+    ``poke``, in mode ``reschedule`` and with ``deferrable=True``.
 
     https://faraday.ai/docs/reference/getconnectiondatasets
 
@@ -41,6 +52,9 @@ class DatasetsReadySensor(BaseSensorOperator):
     :param allow_empty: take an empty list, or one of archived datasets only, for ready instead of failing.
     :param fields: the dataset fields to return (templated); None for every field but ``sample``.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :param deferrable: wait in the triggerer, where all who wait for the same list share one poll; the
+        default is Airflow's ``[operators] default_deferrable``. Not together with ``exponential_backoff`` or
+        ``silent_fail``.
     :raises DatasetsFailedError: where a dataset is in status ``error`` (a skip with ``soft_fail=True``).
     :raises NothingToWaitForError: where there is nothing to wait for (a skip with ``soft_fail=True``).
     :raises FaradayNotFoundError: where Faraday does not return a dataset named in ``datasets``.
@@ -70,6 +84,7 @@ class DatasetsReadySensor(BaseSensorOperator):
         allow_empty: bool = False,
         fields: Sequence[str] | None = None,
         faraday_conn_id: str = "faraday_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -81,19 +96,19 @@ class DatasetsReadySensor(BaseSensorOperator):
         self.allow_empty = allow_empty
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
+        self.deferrable = deferrable
         self._has_polled = False
         self._warned_of: set[str] = set()
-        self._check_source()
+        self._check_arguments()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask Faraday once; done with the ready datasets, or not done."""
-        from airflow_provider_faraday.api.datasets import checked_fields, trimmed
+        """Ask Faraday once: done with the ready datasets, or not done, or deferred."""
+        from airflow_provider_faraday.api.datasets import checked_fields
         from airflow_provider_faraday.api.errors import FaradayApiError
         from airflow_provider_faraday.api.retries import is_transient
-        from airflow_provider_faraday.exceptions import PROBLEM_ERRORS
 
-        self._check_source()
-        fields = checked_fields(self.fields)
+        self._check_arguments()
+        checked_fields(self.fields)
         criteria = self._criteria
         try:
             found = self._list()
@@ -110,12 +125,70 @@ class DatasetsReadySensor(BaseSensorOperator):
             self.log.warning("This provider does not know the status '%s'; it counts as not ready.", status)
         self._warned_of |= verdict.unknown_statuses
         if verdict.problem:
-            raise PROBLEM_ERRORS[verdict.problem.kind](verdict.problem.message)
-        if not verdict.is_ready:
-            return PokeReturnValue(is_done=False)
-        ready = {state.id for state in verdict.ready}
-        by_id = {dataset["id"]: trimmed(dataset, fields) for dataset in found if dataset["id"] in ready}
-        return PokeReturnValue(is_done=True, xcom_value=list(by_id.values()))
+            raise self._error(verdict.problem)
+        if verdict.is_ready:
+            ready = {state.id for state in verdict.ready}
+            return PokeReturnValue(is_done=True, xcom_value=self._returned(found, ready))
+        if self.deferrable:
+            self._defer()
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Go on after the trigger's event: return the ready datasets, or raise what the wait ended in."""
+        try:
+            return self._complete(event)
+        except Exception as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            raise
+
+    def _complete(self, event: dict[str, Any] | None) -> list[dict[str, Any]]:
+        from airflow_provider_faraday.api.readiness import PROBLEMS, Problem
+        from airflow_provider_faraday.exceptions import EVENT_ERRORS, FaradayError, error_from_event
+
+        match event:
+            case {"status": "ready", "dataset_ids": [*ids]}:
+                return self._returned(self._list(), set(ids))
+            case {"status": "failed", "kind": str(kind), "dataset_ids": [*ids]} if kind in PROBLEMS:
+                # The event has ids alone; what they are called and what went wrong is asked for here.
+                problem = _assess(self._list(), self._criteria).problem
+                raise self._error(problem if problem and problem.kind == kind else Problem(kind, tuple(ids)))
+            case {"status": "timeout", "seconds_late": float() | int() as late}:
+                raise AirflowSensorTimeout(
+                    f"Sensor has timed out; run duration of {self.timeout + late} seconds exceeds "
+                    f"the specified timeout of {self.timeout}."
+                )
+            case {
+                "status": "error",
+                "kind": str(kind),
+                "message": str(said),
+                "status_code": int() | None as status_code,
+            } if kind in EVENT_ERRORS:
+                raise error_from_event(kind, said, status_code)
+        raise FaradayError(
+            f"The trigger of this sensor ended with {event!r}, which it never does. "
+            "Check that worker and triggerer run the same version of airflow-provider-faraday."
+        )
+
+    def _defer(self) -> None:
+        from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
+
+        criteria = self._criteria
+        self.defer(
+            trigger=DatasetsReadyTrigger(
+                faraday_conn_id=self.faraday_conn_id,
+                connection_id=self.connection_id,
+                scope_id=self.scope_id,
+                dataset_ids=criteria.wanted_ids,
+                updated_after=criteria.updated_after.isoformat() if criteria.updated_after else None,
+                fail_on_error=self.fail_on_error,
+                allow_empty=self.allow_empty,
+                poke_interval=self.poke_interval,
+                deadline=time.time() + self.timeout,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + self.poke_interval + BACKSTOP_SECONDS),
+        )
 
     @cached_property
     def _hook(self) -> FaradayHook:
@@ -129,29 +202,29 @@ class DatasetsReadySensor(BaseSensorOperator):
         from airflow_provider_faraday.api.readiness import Criteria
 
         return Criteria(
-            source=self._source,
-            conn_id=self.faraday_conn_id,
             updated_after=_moment(self.updated_after),
             fail_on_error=self.fail_on_error,
             allow_empty=self.allow_empty,
-            wanted_ids=None if self.datasets is None else dataset_ids(self.datasets),
+            wanted_ids=None if self.datasets is None else tuple(dataset_ids(self.datasets)),
         )
 
-    @property
-    def _source(self) -> str:
-        if self.connection_id is not None:
-            return f"connection {self.connection_id}"
-        return f"scope {self.scope_id}" if self.scope_id is not None else "the list 'datasets'"
-
-    def _check_source(self) -> None:
+    def _check_arguments(self) -> None:
         given = [n for n in ("connection_id", "scope_id", "datasets") if getattr(self, n) is not None]
         if len(given) != 1:
-            from airflow_provider_faraday.api.errors import FaradayInputError
-
-            raise FaradayInputError(
-                "DatasetsReadySensor takes exactly one of connection_id, scope_id and datasets, but got "
-                f"{' and '.join(given) or 'none of them'}."
+            problem = (
+                "takes exactly one of connection_id, scope_id and datasets, "
+                f"but got {' and '.join(given) or 'none of them'}"
             )
+        elif self.deferrable and (self.exponential_backoff or self.silent_fail):
+            problem = (
+                "with deferrable=True shares its polls with others, and takes neither exponential_backoff "
+                "nor silent_fail. Leave them out, or set deferrable=False"
+            )
+        else:
+            return
+        from airflow_provider_faraday.api.errors import FaradayInputError
+
+        raise FaradayInputError(f"DatasetsReadySensor '{self.task_id}' {problem}.")
 
     def _list(self) -> list[dict[str, Any]]:
         if self.connection_id is not None:
@@ -159,6 +232,26 @@ class DatasetsReadySensor(BaseSensorOperator):
         if self.scope_id is not None:
             return self._hook.list_scope_datasets(self.scope_id)
         return self._hook.list_datasets(self._criteria.wanted_ids)
+
+    def _returned(self, found: list[dict[str, Any]], ids: Collection[str]) -> list[dict[str, Any]]:
+        from airflow_provider_faraday.api.datasets import checked_fields, trimmed
+
+        fields = checked_fields(self.fields)
+        return list({d["id"]: trimmed(d, fields) for d in found if d["id"] in ids}.values())
+
+    def _error(self, problem: Problem) -> Exception:
+        from airflow_provider_faraday.exceptions import PROBLEM_ERRORS
+
+        source = (
+            f"connection {self.connection_id}"
+            if self.connection_id is not None
+            else f"scope {self.scope_id}"
+            if self.scope_id is not None
+            else "the list 'datasets'"
+        )
+        return PROBLEM_ERRORS[problem.kind](
+            f"{problem.message} (Waited for {source} by Airflow connection '{self.faraday_conn_id}'.)"
+        )
 
 
 def _assess(found: list[dict[str, Any]], criteria: Criteria) -> Verdict:

@@ -25,7 +25,7 @@ def state(id_: str = "a", **fields: Any) -> DatasetState:
 
 
 def verdict(*states: DatasetState, **criteria: Any) -> Verdict:
-    return assess(states, Criteria(source="scope s", conn_id="faraday_default", **criteria))
+    return assess(states, Criteria(**criteria))
 
 
 def test_all_ready_opens_the_gate() -> None:
@@ -45,7 +45,7 @@ def test_an_unknown_status_is_named_so_that_it_can_be_said_once() -> None:
 
 
 def test_a_dataset_without_status_is_waited_for() -> None:
-    assert not assess([DatasetState(id="a")], Criteria(source="s", conn_id="c")).is_ready
+    assert not assess([DatasetState(id="a")], Criteria()).is_ready
 
 
 def test_changed_configuration_is_waited_for_and_said() -> None:
@@ -105,19 +105,19 @@ def test_nothing_to_wait_for_fails_unless_allowed(states: list[DatasetState]) ->
     problem = verdict(*states).problem
     assert problem is not None
     assert problem.kind == "empty"
-    assert "scope s" in problem.message
+    assert "There is nothing to wait for" in problem.message
     assert verdict(*states, allow_empty=True).is_ready
 
 
 def test_a_named_dataset_that_is_not_returned_is_missing() -> None:
-    problem = verdict(state("a"), state("c"), wanted_ids=["a", "b"]).problem
+    problem = verdict(state("a"), state("c"), wanted_ids=("a", "b")).problem
     assert problem is not None
     assert problem.kind == "missing"
-    assert "does not return b," in problem.message
+    assert "does not return b." in problem.message
 
 
 def test_only_named_datasets_count_whatever_the_case_of_their_ids() -> None:
-    result = verdict(state("A"), state("b", status="error"), wanted_ids=["a"])
+    result = verdict(state("A"), state("b", status="error"), wanted_ids=("a",))
     assert result.is_ready
     assert [s.id for s in result.ready] == ["A"]
 
@@ -170,7 +170,7 @@ _STATES = st.builds(
 def test_ready_never_covers_a_waiting_or_failed_dataset(
     states: list[DatasetState], fail_on_error: bool, allow_empty: bool, random: Any
 ) -> None:
-    criteria = Criteria(source="s", conn_id="c", fail_on_error=fail_on_error, allow_empty=allow_empty)
+    criteria = Criteria(fail_on_error=fail_on_error, allow_empty=allow_empty)
     result = assess(states, criteria)
     if result.is_ready:
         live = [s for s in states if not s.archived_at]

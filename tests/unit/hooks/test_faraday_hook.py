@@ -35,7 +35,6 @@ from airflow_provider_faraday.exceptions import (
     FaradayNotFoundError,
     FaradayResponseError,
 )
-from airflow_provider_faraday.hooks import requests_transport
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from raw_server import RawServer, answer, drip, raw, reset, stall
 
@@ -359,7 +358,7 @@ def test_a_refused_connection_is_retried_and_names_the_server(
 def test_a_body_that_trickles_in_for_ever_is_given_up(
     connect: SetConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests_transport, "BODY_TIMEOUTS", 2)
+    monkeypatch.setattr("airflow_provider_faraday.api.config.BODY_TIMEOUTS", 2)
     started = time.monotonic()
     with RawServer([drip(b"[" + b" " * 500 + b"]", 0.05)]) as server:
         with pytest.raises(FaradayConnectionError, match="took longer than"):

@@ -64,7 +64,7 @@ def test_an_argument_that_cannot_be_used_sends_nothing(sandbox: Sandbox) -> None
 
 
 def test_an_unknown_connection_fails_with_faradays_own_words() -> None:
-    with pytest.raises(FaradayNotFoundError, match="404 NOT_FOUND to GET /connections/.*Check the id"):
+    with pytest.raises(FaradayNotFoundError, match=r"404 NOT_FOUND to GET /connections/.*Check the id"):
         list_connection(connection_id="c0000000-0000-4000-8000-00000000dead")
 
 

@@ -1,0 +1,161 @@
+"""Sends Faraday calls with aiohttp, for the triggerer's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import certifi
+import tenacity
+from yarl import URL
+
+from airflow_provider_faraday.api import responses, retries
+from airflow_provider_faraday.api.calls import ApiCall
+from airflow_provider_faraday.api.config import ClientConfig
+from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.hooks.user_agent import user_agent
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+T = TypeVar("T")
+
+_CHUNK_BYTES = 256 * 1024
+
+# Failures that come before a request is sent: resolving, connecting, the proxy's tunnel, TLS.
+_BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+
+
+class AiohttpTransport:
+    """Calls Faraday over one session, with the retries of :mod:`airflow_provider_faraday.api.retries`.
+
+    :param config: the checked Airflow connection.
+    :param keep_alive: seconds that an idle TCP connection stays open: longer than the pause between polls.
+    """
+
+    def __init__(self, config: ClientConfig, *, keep_alive: float) -> None:
+        self.config = config
+        self._keep_alive = keep_alive
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy = config.proxy or _environment_proxy(config.base_url)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def fetch(self, call: ApiCall, decode: responses.Decode[T]) -> list[T]:
+        """Make a call and give the items of all its pages.
+
+        :raises FaradayApiError: where it fails for good, or still fails when the attempts are spent.
+        """
+        steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(call, self.config)
+        retrying = tenacity.AsyncRetrying(**retries.policy(self.config.max_attempts))
+        request = next(steps)
+        while True:
+            page: responses.Page[T] = await retrying(self._attempt, request, decode)
+            try:
+                request = steps.send(page)
+            except StopIteration as finished:
+                items: list[T] = finished.value
+                return items
+
+    async def _attempt(self, request: responses.Request, decode: responses.Decode[T]) -> responses.Page[T]:
+        answer = await self._send(request)
+        return responses.read_page(request, answer, self.config, decode, datetime.now(UTC))
+
+    async def _send(self, request: responses.Request) -> responses.Answer:
+        # The error is raised outside the except block: aiohttp's own exception holds the request's headers.
+        try:
+            session = await self._ready_session()
+            async with session.request(
+                request.call.method,
+                URL(request.url, encoded=True),
+                headers={"Authorization": f"Bearer {self.config.api_key}"},
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                body = await self._read(request, response)
+                return responses.Answer(response.status, response.headers, body)
+        except aiohttp.InvalidURL as error:
+            failure: Exception = FaradayConfigurationError(
+                f"Airflow connection '{self.config.conn_id}' cannot be used: "
+                f"{self.config.redact(str(error))}. Check its host and its extra 'proxy'."
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            sent = not isinstance(error, _BEFORE_SENDING)
+            failure = responses.unreachable(request, self.config, error, request_sent=sent)
+        raise failure
+
+    async def _read(self, request: responses.Request, response: aiohttp.ClientResponse) -> bytes:
+        seconds = self.config.body_seconds
+        body = bytearray()
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                    body += chunk
+                    if len(body) > responses.MAX_BODY_BYTES:
+                        raise responses.given_up(
+                            request, f"it is larger than {responses.MAX_BODY_BYTES:,} bytes"
+                        )
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ServerTimeoutError):
+                raise
+            raise responses.given_up(request, f"it took longer than {seconds:.0f} seconds") from None
+        return bytes(body)
+
+    async def _ready_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=await _tls(self.config), keepalive_timeout=self._keep_alive
+                ),
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=self.config.connect_seconds,
+                    sock_read=self.config.read_seconds,
+                ),
+                headers={"User-Agent": user_agent(), "Accept": "application/json"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+
+async def _tls(config: ClientConfig) -> ssl.SSLContext | bool:
+    if config.base_url.startswith("http:"):
+        return True
+    verify = config.verify
+    if verify is None:
+        # As requests does it, so that a worker and a triggerer trust the same certificates.
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    # Reading a hundred certificates takes as long as a poll: in a thread, and once for all feeds.
+    return await asyncio.to_thread(_tls_context, verify)
+
+
+@cache
+def _tls_context(verify: bool | str) -> ssl.SSLContext:
+    if verify is False:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    bundle = Path(certifi.where() if verify is True else verify)
+    if bundle.is_dir():
+        return ssl.create_default_context(capath=str(bundle))
+    return ssl.create_default_context(cafile=str(bundle))
+
+
+def _environment_proxy(url: str) -> str | None:
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if not proxies or proxy_bypass(parts.netloc):
+        return None
+    return proxies.get(parts.scheme) or proxies.get("all")

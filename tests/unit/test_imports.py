@@ -1,0 +1,96 @@
+"""Parsing a DAG file loads no HTTP library: checked on what our modules import, in a fresh Python.
+
+Airflow has some of these libraries loaded before any DAG file is parsed (requests on 2.11, httpx on 3). So
+what ours add is compared with what was there, and importing any of the libraries from then on is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HTTP_LIBRARIES = ["aiohttp", "fastapi", "httpx", "requests", "starlette", "urllib3", "uvicorn", "yarl"]
+# What any DAG file has to do with, and Airflow loads on first use only.
+AIRFLOW_ITSELF = """
+from airflow.providers.common.compat.sdk import (
+    DAG, AirflowFailException, BaseHook, BaseOperator, BaseSensorOperator, Param, PokeReturnValue, chain, task
+)
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+from airflow.triggers.base import BaseTrigger
+with DAG("warm", schedule=None, params={"id": Param("", type="string")}):
+    @task
+    def add(number): ...
+    chain(SQLExecuteQueryOperator(task_id="sql", conn_id="", sql=""), add.expand(number=[1]))
+"""
+PROGRAM = """
+import importlib, json, runpy, sys
+
+before, modules, files, refused = json.loads(sys.argv[1])
+exec(before)
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ImportError(f"{name} is imported")
+
+for name in [name for name in sys.modules if name.partition(".")[0] in refused]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Refuse())
+loaded = set(sys.modules)
+for name in modules:
+    importlib.import_module(name)
+for path in files:
+    runpy.run_path(path)
+print(json.dumps(sorted(set(sys.modules) - loaded)))
+"""
+
+
+def added_by(*modules: str, files: tuple[Path, ...] = (), after: str = AIRFLOW_ITSELF) -> list[str]:
+    """Import modules, run DAG files, and give the names of all modules that this loaded.
+
+    :param after: statements to run before
+    """
+    arguments = json.dumps([after, modules, [str(path) for path in files], HTTP_LIBRARIES])
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return [str(name) for name in json.loads(ran.stdout.splitlines()[-1])]
+
+
+def modules_in(*rooms: str) -> list[str]:
+    paths = [path for room in rooms for path in (ROOT / "airflow_provider_faraday" / room).glob("*.py")]
+    return [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths
+    ]
+
+
+def test_what_dag_files_import_adds_nothing_but_our_own_modules_and_the_compatibility_layer() -> None:
+    modules = modules_in("operators", "sensors", "triggers")
+    assert "airflow_provider_faraday.sensors.datasets" in modules
+
+    added = added_by(*modules)
+
+    ours = ("airflow_provider_faraday", "airflow.providers.common.compat")
+    assert [name for name in added if not name.startswith(ours)] == []
+    assert not any(name.startswith("airflow_provider_faraday.sandbox") for name in added)
+
+
+def test_the_hook_loads_no_http_library_until_it_is_used() -> None:
+    assert "airflow_provider_faraday.hooks.faraday" in added_by("airflow_provider_faraday.hooks.faraday")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "example_dags").glob("*.py")), ids=lambda path: path.stem)
+def test_parsing_an_example_loads_no_http_library(path: Path) -> None:
+    assert "airflow_provider_faraday.sensors.datasets" in added_by(files=(path,))
+
+
+def test_provider_info_imports_nothing() -> None:
+    added = added_by("airflow_provider_faraday.get_provider_info", after="import __future__, typing")
+
+    assert added == ["airflow_provider_faraday", "airflow_provider_faraday.get_provider_info"]
