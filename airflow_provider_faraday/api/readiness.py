@@ -159,13 +159,23 @@ def timestamp(text: str) -> datetime | None:
 
     One without an offset is taken for UTC.
     """
+    try:
+        return _in_utc(text)
+    except msgspec.ValidationError:
+        pass
+    except OverflowError:
+        return None
+    # Python knows no second 60.
     before_leap = re.sub(r"^(.{16}):60", r"\1:59", text)
     try:
-        moment = msgspec.convert(before_leap, datetime)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return aware.astimezone(UTC) + timedelta(seconds=before_leap != text)
+        return _in_utc(before_leap) + timedelta(seconds=1) if before_leap != text else None
     except (msgspec.ValidationError, OverflowError):
         return None
+
+
+def _in_utc(text: str) -> datetime:
+    moment = msgspec.convert(text, datetime)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _why_not_ready(state: DatasetState, updated_after: datetime | None) -> str | None:

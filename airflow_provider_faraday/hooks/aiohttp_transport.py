@@ -85,7 +85,7 @@ class AiohttpTransport:
             ) as response:
                 body = await self._read(request, response)
                 return responses.Answer(response.status, response.headers, body)
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, UnicodeError) as error:
             failure: Exception = FaradayConfigurationError(
                 f"Airflow connection '{self.config.conn_id}' cannot be used: "
                 f"{self.config.redact(str(error))}. Check its host and its extra 'proxy'."
@@ -126,6 +126,8 @@ class AiohttpTransport:
                 headers={"User-Agent": user_agent(), "Accept": "application/json"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+            # aiohttp would send a GET once more by itself when a connection breaks: the policy does that.
+            self._session._retry_connection = False
         return self._session
 
 

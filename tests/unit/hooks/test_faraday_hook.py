@@ -14,16 +14,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import requests_mock
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_faraday import __version__
 from airflow_provider_faraday.exceptions import (
@@ -36,15 +31,10 @@ from airflow_provider_faraday.exceptions import (
     FaradayResponseError,
 )
 from airflow_provider_faraday.hooks.faraday import FaradayHook
-from raw_server import RawServer, answer, drip, raw, reset, stall
+from faults import DATASETS, ERROR_ID, ID, PATH, TRANSIENT, WRONG_SHAPES, error_body
+from raw_server import RawServer, answer, drip, reset, stall
 
 KEY = "k3y-of-the-account"
-ID = "5e0dfa56-2d52-4c06-a870-bc79c71e86a3"
-PATH = f"/connections/{ID}/datasets"
-DATASETS = [
-    {"id": ID, "name": "orders", "status": "ready", "sample": {"a": 1}, "brand_new_field": [None, 1.5]}
-]
-ERROR_ID = "082f1c5e-0000-4000-8000-000000000000"
 
 SetConnection = Callable[..., FaradayHook]
 
@@ -59,36 +49,6 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> SetConnection:
         return FaradayHook()
 
     return set_connection
-
-
-@pytest.fixture
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Record the waits between attempts instead of sleeping."""
-    waits: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
-    return waits
-
-
-@pytest.fixture
-def self_signed(tmp_path: Path) -> ssl.SSLContext:
-    """Give a server's TLS context with a certificate of its own making."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + certificate.public_bytes(Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
 
 
 @pytest.fixture
@@ -203,10 +163,6 @@ def test_the_connections_own_proxy_and_certificates_win_over_the_environment(
 # Errors
 
 
-def error_body(code: str, note: str, **more: Any) -> dict[str, Any]:
-    return {"error": code, "id": ERROR_ID, "note": note} | more
-
-
 def test_an_error_reads_as_a_sentence_and_carries_its_parts(connect: SetConnection) -> None:
     body = error_body("EXPIRED_API_KEY", "The supplied API key has expired.")
     with RawServer([answer(401, body)]) as server, pytest.raises(FaradayAuthenticationError) as caught:
@@ -301,26 +257,6 @@ def test_no_exception_in_the_chain_holds_the_request_with_its_headers(
 
 
 # Retries
-
-TRANSIENT = {
-    "reset": reset,
-    "closed": raw(b""),
-    "no http": raw(b"SSH-2.0-OpenSSH_9.2\r\n"),
-    "truncated": answer(body=b'[{"id": "a"', length=5000),
-    "short": answer(body=b"[]", length=5000),
-    "not json": answer(body=b"<html>maintenance</html>"),
-    "half a json": answer(body=b'[{"id": "a"'),
-    "empty body": answer(body=b""),
-    "not utf-8": answer(body=b'[{"id": "\xff\xfe"}]'),
-    "bad gzip": answer(body=b"no gzip", headers={"Content-Encoding": "gzip"}),
-    "cut gzip": answer(
-        body=gzip.compress(b"[" + b" " * 100_000 + b"]")[:60], headers={"Content-Encoding": "gzip"}
-    ),
-    "bad chunks": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n[]"),
-    "stalled head": stall(2, b"HTTP/1.1 200 OK\r\n"),
-    "stalled body": stall(2, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n["),
-    **{str(status): answer(status, error_body("X", "later")) for status in (408, 429, 500, 502, 503, 504)},
-}
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
@@ -432,20 +368,6 @@ def test_a_post_that_cannot_have_been_taken_is_sent_again(
 
 
 # Answers of the wrong shape
-
-WRONG_SHAPES = {
-    "an object": {"datasets": []},
-    "null": None,
-    "a number": 5,
-    "a text": "datasets",
-    "a list of texts": ["a"],
-    "a list of lists": [[]],
-    "a list with null": [{"id": "a"}, None],
-    "an object without id": [{"name": "x"}],
-    "an id that is null": [{"id": None}],
-    "an id that is a number": [{"id": 7}],
-    "an empty id": [{"id": ""}],
-}
 
 
 @pytest.mark.parametrize("shape", WRONG_SHAPES)
