@@ -1,9 +1,8 @@
-"""``make demo``: the main example DAG on real Airflow against a local Faraday, told for a person to follow."""
+"""``make demo``: the main example DAG on real Airflow against a local Faraday, told as it happens."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sqlite3
@@ -11,18 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psutil
 
 import fresh_airflow
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
 from held_builds import builds_begin_at_first_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import FrameType
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
@@ -63,19 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Sandbox(port=port) as sandbox, log.open("wb") as output:
             _run(sandbox, Demo(home, sandbox, output.fileno()))
     except KeyboardInterrupt:
-        print("\nStopped; nothing is left behind.")
-        status = 130
+        print("\nStopping; Airflow is ended and its files are removed.")
+        return 130
     except (DemoFailed, SandboxError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
-        status = 1
-    else:
-        status = 0
-    if status == 1 and log.exists():
-        kept = Path(tempfile.mkdtemp(prefix="faraday-demo-log-")) / log.name
-        shutil.move(log, kept)
-        print(f"Airflow's log is kept in {kept}", file=sys.stderr)
-    shutil.rmtree(home, ignore_errors=True)
-    return status
+        if log.exists():
+            kept = Path(tempfile.mkdtemp(prefix="faraday-demo-log-")) / log.name
+            shutil.move(log, kept)
+            print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+        return 1
+    finally:
+        _end_children()
+        shutil.rmtree(home, ignore_errors=True)
+    return 0
 
 
 class Demo:
@@ -99,27 +100,23 @@ class Demo:
             },
         )
 
-    @contextmanager
-    def airflow(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run an Airflow command in the background; leaving the block ends it and all that it started."""
-        process = subprocess.Popen(
+    def airflow(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start an Airflow command in the background."""
+        return subprocess.Popen(
             fresh_airflow.airflow(*arguments),
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
+            # Ctrl-C goes to the demo alone, which then ends this.
             start_new_session=True,
         )
-        try:
-            yield process
-        finally:
-            _end(process)
 
     def finished_tasks(self) -> list[Happening]:
         """Give the tasks that the gate and the load have finished so far."""
         query = (
             "SELECT end_date, task_id, rendered_map_index, state FROM task_instance "
-            "WHERE task_id IN ('wait_until_ready', 'load') AND state IN ('success', 'failed', 'upstream_failed') "
+            "WHERE task_id IN ('wait_until_ready', 'load') AND state IN ('success', 'failed') "
             "AND end_date IS NOT NULL"
         )
         try:
@@ -143,14 +140,12 @@ class Demo:
 
 def _run(sandbox: Sandbox, demo: Demo) -> None:
     print(f"1. A local Faraday API listens on {sandbox.url}.")
-    print(
-        f"2. A fresh Airflow {version('apache-airflow')} sets up its metadata database (SQLite) ...",
-        flush=True,
-    )
-    with demo.airflow("db", "migrate") as process:
-        _wait(process, "airflow db migrate")
-    print(f"3. Airflow starts and runs the DAG {DAG_ID} ...", flush=True)
-    with builds_begin_at_first_request(sandbox) as begun, demo.airflow("dags", "test", DAG_ID) as process:
+    with builds_begin_at_first_request(sandbox) as begun:
+        airflow_version = version("apache-airflow")
+        print(f"2. A fresh Airflow {airflow_version} sets up its metadata database (SQLite) ...", flush=True)
+        _wait(demo.airflow("db", "migrate"), "airflow db migrate")
+        print(f"3. Airflow starts and runs the DAG {DAG_ID} ...", flush=True)
+        process = demo.airflow("dags", "test", DAG_ID)
         deadline = time.monotonic() + STEP_SECONDS
         while not begun.wait(0.1):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -231,7 +226,7 @@ def _check_and_show_rows(sandbox: Sandbox, warehouse: Path) -> None:
     print(f"\nDone: {len(rows)} ready datasets, {len(rows)} rows, and the archived one left out.")
 
 
-def _connection_datasets(sandbox: Sandbox) -> list[dict[str, object]]:
+def _connection_datasets(sandbox: Sandbox) -> list[dict[str, Any]]:
     return [each for each in sandbox.datasets() if each["connection_id"] == CONNECTION_ID]
 
 
@@ -252,16 +247,13 @@ def _wait(process: subprocess.Popen[bytes], what: str) -> None:
         raise DemoFailed(f"'{what}' ended with exit status {status}.")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started; nothing where it has ended by itself."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
+def _end_children() -> None:
+    # Asked of the system and not kept in a list: Ctrl-C can come before Popen has returned.
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        child.terminate()
+    for child in psutil.wait_procs(children, STOP_SECONDS)[1]:
+        child.kill()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

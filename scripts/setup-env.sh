@@ -7,7 +7,7 @@ constraints=constraints/airflow-3.3.2.txt
 stamp=$venv/.up-to-date
 
 fail() {
-    echo "make: $*" >&2
+    echo "$*" >&2
     exit 1
 }
 
@@ -37,9 +37,9 @@ find_python() {
         esac
     done
     if [ -z "$seen" ]; then
-        fail "no Python found (looked for ${PYTHON:-python3, python3.13, python3.12, python3.11}); install Python 3.11, 3.12 or 3.13, or name one with 'make PYTHON=/path/to/python3'."
+        fail "No Python found (looked for ${PYTHON:-python3, python3.13, python3.12, python3.11}); install Python 3.11, 3.12 or 3.13, or name one with 'make PYTHON=/path/to/python3'."
     fi
-    fail "no Python that can be used: ${seen#; }; install Python 3.11, 3.12 or 3.13 with venv, or name one with 'make PYTHON=/path/to/python3'."
+    fail "No Python that can be used: ${seen#; }; install Python 3.11, 3.12 or 3.13 with venv, or name one with 'make PYTHON=/path/to/python3'."
 }
 
 find_python
@@ -67,5 +67,5 @@ $pip_install --constraint "$constraints" uv || fail "pip could not install uv (s
 "$venv/bin/python" -m uv pip install --quiet --compile-bytecode --python "$venv/bin/python" \
     --constraint "$constraints" --build-constraint "$constraints" --editable '.[dev]' ||
     $pip_install --constraint "$constraints" --editable '.[dev]' ||
-    fail "the packages could not be installed (see above)."
+    fail "The packages could not be installed (see above)."
 echo "$wanted" > "$stamp"

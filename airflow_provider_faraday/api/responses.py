@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,9 @@ MAX_BODY_BYTES = 512 * 1024 * 1024
 """The largest body that is read, decompressed: about 150,000 datasets."""
 
 _EXCERPT = 200
+# RFC 8288: <reference> ; parameters, and the parameter rel with one or more relations.
+_LINK = re.compile(r"<([^>]*)>([^<]*)")
+_REL = re.compile(r';\s*rel\s*=\s*"?([^";,]*)', re.IGNORECASE)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _ERROR_CLASSES: dict[int, type[FaradayApiError]] = {
@@ -222,15 +226,10 @@ def _http_date(text: str) -> datetime | None:
 
 
 def _next_url(request: Request, answer: Answer, config: ClientConfig) -> str | None:
-    header = answer.headers.get("Link")
-    if not header:
-        return None
-    # A parser of text alone; not at the top because api/ loads no HTTP library for answers without a Link.
-    from requests.utils import parse_header_links
-
-    for link in parse_header_links(header):
-        if "next" in link.get("rel", "").lower().split():
-            return _same_origin(request, link["url"], config, "names a next page")
+    for reference, parameters in _LINK.findall(answer.headers.get("Link", "")):
+        relations = _REL.search(parameters)
+        if relations and "next" in relations[1].lower().split():
+            return _same_origin(request, reference, config, "names a next page")
     return None
 
 

@@ -133,6 +133,15 @@ class DatasetsReadySensor(BaseSensorOperator):
             self._defer()
         return PokeReturnValue(is_done=False)
 
+    def execute(self, context: Context) -> Any:
+        """Poll until the wait ends; with ``never_fail`` a timeout skips in every mode, not deferred alone."""
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            raise
+
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Go on after the trigger's event: return the ready datasets, or raise what the wait ended in."""
         try:

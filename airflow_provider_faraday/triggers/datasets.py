@@ -100,6 +100,7 @@ class DatasetsReadyTrigger(BaseTrigger):
             wanted_ids=ids,
         )
         said = ""
+        warned_of: set[str] = set()
         async with joined(watch, ids or ()) as waiter:
             while True:
                 poll = await waiter.next_poll()
@@ -109,6 +110,11 @@ class DatasetsReadyTrigger(BaseTrigger):
                     if (line := verdict.describe()) != said:
                         self.log.info("%s", line)
                         said = line
+                    for status in sorted(verdict.unknown_statuses - warned_of):
+                        self.log.warning(
+                            "This provider does not know the status '%s'; it counts as not ready.", status
+                        )
+                    warned_of |= verdict.unknown_statuses
                     if verdict.is_ready:
                         return {"status": "ready", "dataset_ids": [state.id for state in verdict.ready]}
                     if verdict.problem:
