@@ -36,7 +36,8 @@ with DAG(
         # The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
-        mode="reschedule",
+        # Waits in the triggerer, where everyone who waits for the same list shares one poll.
+        deferrable=True,
     )
 
     @task
