@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Annotated
 
 import msgspec
@@ -77,7 +78,7 @@ class Problem:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What one poll says to one waiter: each dataset in one group, with the reason where there is one."""
 
@@ -88,12 +89,13 @@ class Verdict:
     missing: tuple[str, ...]
     criteria: Criteria
 
-    @property
+    # Cached, because hundreds of waiters share a verdict.
+    @cached_property
     def is_ready(self) -> bool:
         """Whether the gate opens."""
         return not (self.waiting or self.problem)
 
-    @property
+    @cached_property
     def problem(self) -> Problem | None:
         """What makes waiting longer pointless, if anything does."""
         if self.missing:
@@ -106,13 +108,14 @@ class Verdict:
             return Problem("empty", tuple(state.id for state in self.archived), details)
         return None
 
-    @property
+    @cached_property
     def unknown_statuses(self) -> set[str]:
         """Statuses that are not in the reference; they count as not ready."""
         return {state.status for state, _ in self.waiting if state.status} - KNOWN_STATUSES
 
-    def describe(self) -> str:
-        """Say it in one line, for the log."""
+    @cached_property
+    def description(self) -> str:
+        """All of it in one line, for the log."""
         count = len(self.ready) + len(self.waiting) + len(self.failed) + len(self.missing)
         parts = [f"{len(self.ready)} of {count} datasets ready"]
         if self.failed:

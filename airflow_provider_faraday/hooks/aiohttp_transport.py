@@ -70,6 +70,8 @@ class AiohttpTransport:
 
     async def _attempt(self, request: responses.Request, decode: responses.Decode[T]) -> responses.Page[T]:
         answer = await self._send(request)
+        # Others get their turn between reading a large body and decoding it.
+        await asyncio.sleep(0)
         return responses.read_page(request, answer, self.config, decode, datetime.now(UTC))
 
     async def _send(self, request: responses.Request) -> responses.Answer:
@@ -97,12 +99,14 @@ class AiohttpTransport:
 
     async def _read(self, request: responses.Request, response: aiohttp.ClientResponse) -> bytes:
         seconds = self.config.body_seconds
-        body = bytearray()
+        chunks: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(seconds):
                 async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                    body += chunk
-                    if len(body) > responses.MAX_BODY_BYTES:
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > responses.MAX_BODY_BYTES:
                         raise responses.given_up(
                             request, f"it is larger than {responses.MAX_BODY_BYTES:,} bytes"
                         )
@@ -110,7 +114,7 @@ class AiohttpTransport:
             if isinstance(error, aiohttp.ServerTimeoutError):
                 raise
             raise responses.given_up(request, f"it took longer than {seconds:.0f} seconds") from None
-        return bytes(body)
+        return b"".join(chunks)
 
     async def _ready_session(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -120,7 +120,7 @@ class DatasetsReadySensor(BaseSensorOperator):
         self._has_polled = True
 
         verdict = _assess(found, criteria)
-        self.log.info("%s", verdict.describe())
+        self.log.info("%s", verdict.description)
         for status in sorted(verdict.unknown_statuses - self._warned_of):
             self.log.warning("This provider does not know the status '%s'; it counts as not ready.", status)
         self._warned_of |= verdict.unknown_statuses

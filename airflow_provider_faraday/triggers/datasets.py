@@ -107,7 +107,7 @@ class DatasetsReadyTrigger(BaseTrigger):
                 if poll.error is None:
                     verdict = poll.verdict(criteria)
                     # What has not changed is not said again: a wait of hours stays readable, and cheap.
-                    if (line := verdict.describe()) != said:
+                    if (line := verdict.description) != said:
                         self.log.info("%s", line)
                         said = line
                     for status in sorted(verdict.unknown_statuses - warned_of):

@@ -51,7 +51,7 @@ def test_a_dataset_without_status_is_waited_for() -> None:
 def test_changed_configuration_is_waited_for_and_said() -> None:
     result = verdict(state(last_updated_config_at="2026-01-03T00:00:00Z"))
     assert not result.is_ready
-    assert "configuration changed at 2026-01-03 00:00:00Z" in result.describe()
+    assert "configuration changed at 2026-01-03 00:00:00Z" in result.description
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_updated_after_does_not_take_a_dataset_without_a_build() -> None:
 def test_a_timestamp_that_cannot_be_read_is_not_ready() -> None:
     result = verdict(state(last_updated_config_at="yesterday"))
     assert not result.is_ready
-    assert "'yesterday' is no timestamp" in result.describe()
+    assert "'yesterday' is no timestamp" in result.description
 
 
 def test_error_fails_and_names_every_such_dataset_with_its_reason() -> None:
@@ -89,7 +89,7 @@ def test_error_is_waited_for_where_asked() -> None:
     result = verdict(state(status="error", status_error="no table"), fail_on_error=False)
     assert result.problem is None
     assert not result.is_ready
-    assert "no table" in result.describe()
+    assert "no table" in result.description
 
 
 @pytest.mark.parametrize("status", ["ready", "running", "error"])
@@ -97,7 +97,7 @@ def test_archived_datasets_are_left_out_and_named(status: str) -> None:
     result = verdict(state("a"), state("old", status=status, archived_at=BUILT))
     assert result.is_ready
     assert [s.id for s in result.ready] == ["a"]
-    assert "left out as archived: 'name-old' (old)" in result.describe()
+    assert "left out as archived: 'name-old' (old)" in result.description
 
 
 @pytest.mark.parametrize("states", [[], [state(archived_at=BUILT)]])
@@ -124,7 +124,7 @@ def test_only_named_datasets_count_whatever_the_case_of_their_ids() -> None:
 
 def test_the_log_line_says_how_many_are_ready_and_why_the_others_are_not() -> None:
     result = verdict(state("a"), state("b", status="running"), state("c", archived_at=BUILT))
-    assert result.describe() == (
+    assert result.description == (
         "1 of 2 datasets ready; waiting for 'name-b' (b): status running; left out as archived: 'name-c' (c)"
     )
 
