@@ -104,6 +104,11 @@ class Waiter:
             self._next = asyncio.get_running_loop().create_future()
         self._next.set_result(poll)
 
+    def break_off(self, bug: BaseException) -> None:
+        """End the wait with what nobody expected, rather than never."""
+        if not self._next.done():
+            self._next.set_exception(bug)
+
 
 class Feed:
     """Polls one list for as long as somebody waits for it."""
@@ -115,6 +120,13 @@ class Feed:
         self.task = asyncio.get_running_loop().create_task(
             self._run(), name=f"faraday feed {watch}", context=Context()
         )
+        self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        bug = None if task.cancelled() else task.exception()
+        if bug is not None:
+            for waiter in self.waiters:
+                waiter.break_off(bug)
 
     async def _run(self) -> None:
         transport: AiohttpTransport | None = None

@@ -342,6 +342,31 @@ def test_a_connection_that_is_gone_or_unusable_is_an_error(
     run(test)
 
 
+def test_a_bug_in_the_poll_ends_every_wait_and_a_later_one_starts_afresh(
+    connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs = [ZeroDivisionError("a bug")]
+    decode = feed.dataset_states
+
+    def buggy(answer: Any) -> Any:
+        if bugs:
+            raise bugs.pop()
+        return decode(answer)
+
+    monkeypatch.setattr(feed, "dataset_states", buggy)
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with joined(watch()) as one, joined(watch()) as other:
+                ended = await asyncio.gather(one.next_poll(), other.next_poll(), return_exceptions=True)
+                assert [type(error) for error in ended] == [ZeroDivisionError] * 2
+                async with joined(watch()) as later:
+                    assert (await later.next_poll()).error is None
+
+        run(test)
+
+
 def test_a_new_event_loop_has_feeds_of_its_own(connect: Callable[..., None]) -> None:
     with RawServer([datasets(A)]) as server:
         connect(server.url)
