@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
+_LARGE_BYTES = 1024 * 1024
 
 # Failures that come before a request is sent: resolving, connecting, the proxy's tunnel, TLS.
 _BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
@@ -70,8 +71,9 @@ class AiohttpTransport:
 
     async def _attempt(self, request: responses.Request, decode: responses.Decode[T]) -> responses.Page[T]:
         answer = await self._send(request)
-        # Others get their turn between reading a large body and decoding it.
-        await asyncio.sleep(0)
+        if len(answer.body) > _LARGE_BYTES:
+            # Others get their turn between reading a large body and decoding it.
+            await asyncio.sleep(0)
         return responses.read_page(request, answer, self.config, decode, datetime.now(UTC))
 
     async def _send(self, request: responses.Request) -> responses.Answer:
