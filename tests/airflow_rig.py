@@ -86,10 +86,10 @@ def _register(dag: Any) -> None:
     try:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     except ImportError:  # before 3.2
-        from airflow.models.dagbag import DagBag
+        from airflow.models import dagbag
 
-        def sync_bag_to_db(bag: Any, *bundle: Any) -> None:
-            bag.sync_to_db(*bundle)
+        DagBag = dagbag.DagBag
+        sync_bag_to_db = getattr(dagbag, "sync_bag_to_db", None) or DagBag.sync_to_db  # the latter is 3.0's
 
     DagBundlesManager().sync_bundles_to_db()
     bag = DagBag(dag_folder="/dev/null")

@@ -1,0 +1,78 @@
+"""``make bench``: measures this package and its peers side by side and writes benchmarks/results/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from environment import certificate, environment, machine
+from report import write
+from server import Server
+
+HERE = Path(__file__).parent
+STAGES = ("sizes", "imports", "waiting", "triggerer")
+
+
+def _stage(name: str, quick: bool) -> list[dict[str, Any]]:
+    """Run one script against a server of its own and give the JSON objects that it printed."""
+    with tempfile.TemporaryDirectory(prefix="faraday-bench-") as directory:
+        home = Path(directory)
+        pem = certificate(home)
+        with Server(pem) as server:
+            ports = [server.http_port, server.tls_port, server.control_port]
+            process = subprocess.Popen(
+                [sys.executable, str(HERE / f"{name}.py"), *(["--quick"] if quick else [])],
+                env=environment(home, ports, pem),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                said.append(json.loads(line))
+                print(f"  {_short(said[-1])}", flush=True)
+            if process.wait() != 0:
+                raise SystemExit(f"benchmarks/{name}.py failed (see above).")
+    return said
+
+
+def _short(result: dict[str, Any]) -> str:
+    shown = ("subject", "waiters", "lists", "size", "interval", "tls", "spread", "cpu_ms_per_interval")
+    shown += ("lag_ms_p99", "ms", "modules", "median_s", "last_s", "lag_ms_max", "ready_to_last_resumed_s")
+    fields = (
+        f"{key}={result[key]:.4g}" if isinstance(result[key], float) else f"{key}={result[key]}"
+        for key in shown
+        if key in result and result[key] is not False
+    )
+    return f"{result['kind']}: {' '.join(fields)}"
+
+
+def main() -> None:
+    """Run all stages, then write the results."""
+    parser = argparse.ArgumentParser(description="Measure this package and its peers side by side.")
+    parser.add_argument("--quick", action="store_true", help="a smoke test of about two minutes")
+    parser.add_argument("--only", choices=STAGES, action="append", help="run this stage, write nothing")
+    asked = parser.parse_args()
+    begun = time.monotonic()
+    results: list[dict[str, Any]] = []
+    for name in asked.only or STAGES:
+        print(f"{name} ...", flush=True)
+        results += _stage(name, asked.quick)
+    if asked.only:
+        return
+    command = "make bench" + (" ARGS=--quick" if asked.quick else "")
+    about = {"command": command, "minutes": round((time.monotonic() - begun) / 60, 1), **machine()}
+    directory = HERE / ("results-quick" if asked.quick else "results")
+    write(directory, about, results)
+    print(f"Written to benchmarks/{directory.name}/ after {about['minutes']} minutes.")
+
+
+if __name__ == "__main__":
+    main()

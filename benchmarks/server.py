@@ -1,0 +1,251 @@
+"""A small, fast local server that answers what Faraday and the peers' services are polled for, and counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+EPOCH = datetime(2026, 1, 1, 6, tzinfo=UTC)
+
+
+def list_id(size: int, number: int = 0) -> str:
+    """Give the id of a Faraday connection with so many datasets; each number is another connection."""
+    return f"{size:08d}-0000-4000-8000-{number:012d}"
+
+
+def dataset(number: int, *, ready: bool) -> dict[str, Any]:
+    """Make a dataset as Faraday lists it, about 3.4 KB of JSON: 17 columns, mappings to traits, a sample."""
+    built = (EPOCH + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    columns = [f"customer_attribute_{n:02d}" for n in range(17)]
+    return {
+        "archived_at": None,
+        "connection_id": "c0000000-0000-4000-8000-000000000001",
+        "created_at": "2025-01-01T12:00:00Z",
+        "detected_columns": [{"data_type": "text", "is_nullable": True, "name": name} for name in columns],
+        "enrichment": {},
+        "id": f"d0000000-0000-4000-8000-{number:012d}",
+        "identified_count": 250_000 + number,
+        "identity_providers": [[{"provider": "fig"}]],
+        "identity_sets": {"customer": {"email": "email_address", "phone": "phone", "postcode": "zip"}},
+        "incremental_column": "updated_at",
+        "last_read_input_at": built,
+        "last_updated_config_at": "2025-06-01T12:00:00Z",
+        "last_updated_output_at": built if ready else None,
+        "managed": False,
+        "matched_count": 240_000 + number,
+        "name": f"customers_{number:05d}",
+        "options": {"table_name": f"public.customers_{number:05d}", "type": "snowflake"},
+        "output_to_traits": {name: {"column_name": name} for name in columns[:8]},
+        "preview": False,
+        "privacy": "suppress",
+        "reference_key_columns": ["customer_id"],
+        "resource_type": "datasets",
+        "row_count": 1_000_000 + number,
+        "sample": {name: f"a value of {name}" for name in columns[:10]},
+        "status": "ready" if ready else "running",
+        "status_changed_at": built,
+        "status_error": None,
+        "updated_at": built,
+        "updates": [{"datetime": built, "rows_added": 123 + number} for number in range(5)],
+        "upsert_columns": ["customer_id"],
+    }
+
+
+def datasets(size: int, *, ready: bool) -> list[dict[str, Any]]:
+    """Make a list of datasets; while not ready, the last tenth (at least one) is still being built."""
+    building = 0 if ready else max(1, size // 10)
+    return [dataset(number, ready=number < size - building) for number in range(size)]
+
+
+@cache
+def _list_body(size: int, ready: bool) -> tuple[bytes, bytes]:
+    """Give a list's bytes before and after the digits that change with every answer."""
+    body = json.dumps(datasets(size, ready=ready), separators=(",", ":")).encode()
+    before, after = body.split(b'"row_count":1000000', 1)
+    return before + b'"row_count":', after
+
+
+def _dbt(path: str, ready: bool) -> Any:
+    run = int(path.rstrip("/").rsplit("/", 1)[1])
+    return {
+        "status": {"code": 200, "is_success": True, "user_message": "Success!", "developer_message": ""},
+        "data": {
+            "id": run,
+            "account_id": 1,
+            "project_id": 1,
+            "job_definition_id": 1,
+            "status": 10 if ready else 3,
+            "status_humanized": "Success" if ready else "Running",
+            "created_at": "2026-01-01 06:00:00.000000+00:00",
+            "is_complete": ready,
+            "href": f"https://cloud.getdbt.com/deploy/1/projects/1/runs/{run}/",
+        },
+    }
+
+
+def _airbyte(path: str, ready: bool) -> Any:
+    return {
+        "jobId": int(path.rsplit("/", 1)[1]),
+        "status": "succeeded" if ready else "running",
+        "jobType": "sync",
+        "startTime": "2026-01-01T06:00:00Z",
+        "connectionId": "c0000000-0000-4000-8000-000000000001",
+        "bytesSynced": 0,
+        "rowsSynced": 0,
+    }
+
+
+def _fivetran(path: str, ready: bool) -> Any:
+    return {
+        "code": "Success",
+        "data": {
+            "id": path.rsplit("/", 1)[1],
+            "service": "postgres",
+            "schema": "customers",
+            "paused": False,
+            "schedule_type": "auto",
+            "succeeded_at": "2026-01-02T06:00:00.000000Z" if ready else "2026-01-01T06:00:00.000000Z",
+            "failed_at": "2025-12-01T06:00:00.000000Z",
+            "status": {"setup_state": "connected", "sync_state": "scheduled" if ready else "syncing"},
+        },
+    }
+
+
+ANSWERS = {"/api/v2/accounts/": _dbt, "/airbyte/jobs/": _airbyte, "/v1/connectors/": _fivetran}
+
+
+class State:
+    """What is counted, and which paths are ready."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.connections = 0
+        self.bytes_sent = 0
+        self.ready: set[str] = set()
+
+    def answer(self, path: str) -> tuple[bytes, list[bytes]]:
+        """Give the status line's text and the body's parts."""
+        self.requests += 1
+        ready = path in self.ready
+        if path.startswith("/v1/connections/"):
+            before, after = _list_body(int(path[16:24]), ready)
+            return b"200 OK", [before, b"%07d" % (1_000_000 + self.requests % 8_000_000), after]
+        if path.startswith("/http/"):
+            return (b"200 OK", [b'{"ready": true}']) if ready else (b"404 Not Found", [b'{"ready": false}'])
+        for prefix, make in ANSWERS.items():
+            if path.startswith(prefix):
+                return b"200 OK", [json.dumps(make(path, ready)).encode()]
+        return b"404 Not Found", [b'{"error": "no such path"}']
+
+
+class Http(asyncio.Protocol):
+    """Just enough of HTTP/1.1: GET without a body, connections kept alive."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.state.connections += 1
+        self.transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head, self.buffer = self.buffer[:end], self.buffer[end + 4 :]
+            path = head.split(b" ", 2)[1].split(b"?", 1)[0].decode()
+            status, parts = self.state.answer(path)
+            size = sum(map(len, parts))
+            self.state.bytes_sent += size
+            self.transport.writelines(
+                [
+                    b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                    % (status, size),
+                    *parts,
+                ]
+            )
+
+
+class Control(asyncio.Protocol):
+    """The harness's own connection, not counted: a JSON line in, a JSON line out."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        for line in data.splitlines():
+            self.state.ready |= set(json.loads(line).get("ready", ()))
+            said = {
+                "at": time.time(),
+                "requests": self.state.requests,
+                "connections": self.state.connections,
+                "bytes_sent": self.state.bytes_sent,
+            }
+            self.transport.write(json.dumps(said).encode() + b"\n")
+
+
+async def serve(certificate: Path | None) -> None:
+    """Listen on three free ports of this machine and say which: plain HTTP, TLS, control."""
+    state = State()
+    loop = asyncio.get_running_loop()
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    servers = [
+        await loop.create_server(lambda: Http(state), "127.0.0.1", 0, backlog=4096),
+        await loop.create_server(lambda: Http(state), "127.0.0.1", 0, backlog=4096, ssl=context),
+        await loop.create_server(lambda: Control(state), "127.0.0.1", 0),
+    ]
+    print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)  # until the harness goes
+
+
+class Server:
+    """The server in a process of its own.
+
+    :param certificate: a PEM file with key and certificate for the TLS port.
+    """
+
+    def __init__(self, certificate: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(certificate)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        self.http_port, self.tls_port, self.control_port = json.loads(self._process.stdout.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+class Counter:
+    """The harness's line to the server."""
+
+    def __init__(self, control_port: int) -> None:
+        self._file = socket.create_connection(("127.0.0.1", control_port)).makefile("rw")
+
+    def ask(self, ready: list[str] | None = None) -> dict[str, Any]:
+        """Turn paths ready, if any, and give the counts so far."""
+        self._file.write(json.dumps({"ready": ready or []}) + "\n")
+        self._file.flush()
+        said: dict[str, Any] = json.loads(self._file.readline())
+        return said
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

@@ -1,0 +1,301 @@
+"""Measures waiting: many triggers in one event loop, each case in a forked child, subjects interleaved."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import math
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+from forked import forked
+from server import Counter
+from subjects import OURS, PEERS, SUBJECTS, Subject, connections
+
+TICK = 0.01
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement.
+
+    :param waiters: how many triggers wait.
+    :param size: datasets in each list; for the peers, which have jobs, of no meaning.
+    :param lists: how many different lists or jobs they watch: 1 or as many as waiters.
+    :param interval: seconds between polls.
+    :param spread: whether the triggers start evenly over the interval; else all at once, as they do after a
+        triggerer restart.
+    """
+
+    subject: str
+    waiters: int
+    size: int = 5
+    lists: int = 1
+    interval: float = 2.0
+    spread: bool = False
+    tls: bool = False
+    cpu_rounds: int = 2
+    lag_rounds: int = 1
+
+
+def interval_for(waiters: int) -> float:
+    """Give an interval that leaves every subject idle between its polls, where it can be."""
+    return {1: 1.0, 10: 1.0, 100: 1.0, 500: 3.0, 1000: 4.0}[waiters]
+
+
+def cases(quick: bool) -> Iterator[Case]:
+    """Give all cases, subjects next to each other for each number of waiters."""
+    numbers = (100,) if quick else (1, 10, 100, 500, 1000)
+    sizes = (5, 100) if quick else (5, 100, 1000)
+    for waiters in numbers:
+        interval = interval_for(waiters)
+        # The figures to reach are at 500: measured longest.
+        rounds = {"cpu_rounds": 4 if waiters == 500 else 3, "lag_rounds": 2 if waiters <= 100 else 1}
+        rounds = {} if quick else rounds
+        for peer in PEERS:
+            yield Case(peer.name, waiters, interval=interval, **rounds)
+        for size in sizes:
+            yield Case(OURS.name, waiters, size, interval=interval, **rounds)
+        if waiters > 1:
+            yield Case(OURS.name, waiters, 5, lists=waiters, interval=interval, **rounds)
+        if 1 < waiters <= 100:
+            yield Case(OURS.name, waiters, 100, lists=waiters, interval=interval, **rounds)
+    if quick:
+        return
+    for spread, tls in ((True, False), (False, True)):
+        for name in ("faraday", "dbt-cloud"):
+            yield Case(name, 500, 100, interval=3.0, spread=spread, tls=tls)
+    yield Case(OURS.name, 500, 5, lists=500, interval=3.0, spread=True)
+    yield Case(OURS.name, 500, 5, lists=500, interval=3.0, tls=True)
+
+
+def counted_lookups() -> list[str]:
+    """Count the Airflow connections that are asked for from now on, wherever they come from."""
+    from airflow.sdk import Connection
+    from airflow.sdk.execution_time import context
+
+    asked: list[str] = []
+    original, original_async = context._get_connection, context._async_get_connection
+
+    def get(conn_id: str) -> Connection:
+        asked.append(conn_id)
+        return original(conn_id)
+
+    async def aget(conn_id: str) -> Connection:
+        asked.append(conn_id)
+        return await original_async(conn_id)
+
+    context._get_connection, context._async_get_connection = get, aget
+    return asked
+
+
+async def ticks(seconds: float) -> list[float]:
+    """Give the lag of a timetable of ticks; one long block delays, and counts for, every tick it covers."""
+    clock = time.perf_counter
+    lags: list[float] = []
+    due = clock()
+    end = due + seconds
+    while due < end:
+        due += TICK
+        await asyncio.sleep(max(0.0, due - clock()))
+        lags.append(max(0.0, clock() - due))
+    return lags
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Give the value that so large a share of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+
+
+async def _requests(counter: Counter, number: int) -> None:
+    """Wait until the server has had so many requests."""
+    async with asyncio.timeout(120):
+        while counter.ask()["requests"] < number:  # noqa: ASYNC110 (it happens in another process)
+            await asyncio.sleep(0.05)
+
+
+async def _first_event(subject: Subject, number: int, case: Case, wait: float = 0.0) -> Any:
+    await asyncio.sleep(wait)
+    trigger = subject.trigger(number, case.size, case.interval)
+    async for event in trigger.run():
+        return event.payload
+    return None
+
+
+async def _measure(case: Case, memory: int, control_port: int) -> dict[str, Any]:
+    subject = SUBJECTS[case.subject]
+    counter = Counter(control_port)
+    asked = counted_lookups()
+    step = case.interval / case.waiters if case.spread else 0.0
+    begun = counter.ask()["requests"]
+    tasks = []
+    if case.spread:
+        # What only the process's first poll does would hold up all that start meanwhile, and bunch them.
+        tasks.append(asyncio.create_task(_first_event(subject, 0, case)))
+        await _requests(counter, begun + 1)
+        await asyncio.sleep(1)
+        begun = counter.ask()["requests"]
+    tasks += [
+        asyncio.create_task(_first_event(subject, number % case.lists, case, number * step))
+        for number in range(len(tasks), case.waiters)
+    ]
+    # Over the first poll, connections and imports included, into the pause after it.
+    expected = case.lists if case.subject == OURS.name else case.waiters
+    await _requests(counter, begun + expected)
+    await asyncio.sleep(case.interval / 2)
+    cold_lookups = len(asked)
+
+    before, cpu, at = counter.ask(), time.process_time(), time.perf_counter()
+    await asyncio.sleep(case.cpu_rounds * case.interval)
+    cpu, elapsed, after = time.process_time() - cpu, time.perf_counter() - at, counter.ask()
+    lookups = len(asked) - cold_lookups
+    lags = await ticks(case.lag_rounds * case.interval)
+    memory = psutil.Process().memory_info().rss - memory
+
+    if ended := [task for task in tasks if task.done()]:
+        raise RuntimeError(f"{case}: {len(ended)} waiters ended early, the first with {ended[0].result()}")
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    requests = after["requests"] - before["requests"]
+    rounds = requests / expected
+    intervals = elapsed / case.interval
+    return {
+        "polls": requests,
+        # Slow polls stretch a peer's interval: cost is per round in which each waiter learns once.
+        "cpu_ms_per_interval": 1000 * cpu / rounds,
+        "cpu_ms_per_waiter_and_interval": 1000 * cpu / rounds / case.waiters,
+        "cpu_ms_per_poll": 1000 * cpu / requests,
+        "cpu_share": cpu / elapsed,
+        "requests_per_interval": requests / intervals,
+        "connections_per_interval": (after["connections"] - before["connections"]) / intervals,
+        "lookups_per_interval": lookups / intervals,
+        "lookups_to_start": cold_lookups,
+        "lag_ms_p50": 1000 * percentile(lags, 0.5),
+        "lag_ms_p99": 1000 * percentile(lags, 0.99),
+        "lag_ms_max": 1000 * max(lags),
+        "memory_mb": memory / 1e6,
+    }
+
+
+async def _ready_to_event(name: str, interval: float, waiters: int, control_port: int) -> dict[str, Any]:
+    """Turn each waiter's own list ready, evenly spread over the pause between polls, and time the events."""
+    case = Case(name, waiters, size=100, lists=waiters, interval=interval)
+    subject = SUBJECTS[name]
+    counter = Counter(control_port)
+    counted_lookups()
+    chance = random.Random(3)
+    first = 100_000 * int(interval)  # lists that no other measurement has turned ready
+    delays: list[float] = []
+
+    async def one(number: int, phase: float) -> None:
+        start = chance.uniform(0, interval)
+        task = asyncio.create_task(_first_event(subject, number, case, start))
+        await asyncio.sleep(start + (2 + phase) * interval)
+        at = counter.ask([subject.path(number, case.size)])["at"]
+        await task
+        delays.append(time.time() - at)
+
+    await asyncio.gather(*(one(first + number, number / waiters) for number in range(waiters)))
+    return {
+        "interval": interval,
+        "waiters": waiters,
+        "median_s": statistics.median(delays),
+        "p90_s": percentile(delays, 0.9),
+        "max_s": max(delays),
+    }
+
+
+async def _all_to_event(name: str, interval: float, waiters: int, control_port: int) -> dict[str, Any]:
+    """Turn the one list ready that all wait for, and time the last event after it."""
+    case = Case(name, waiters, size=100, interval=interval)
+    subject = SUBJECTS[name]
+    counter = Counter(control_port)
+    tasks = [asyncio.create_task(_first_event(subject, 2_000_000, case)) for _ in range(waiters)]
+    await asyncio.sleep(2.5 * interval)
+    at = counter.ask([subject.path(2_000_000, case.size)])["at"]
+    await asyncio.gather(*tasks)
+    return {"interval": interval, "waiters": waiters, "last_s": time.time() - at}
+
+
+async def _large_list(size: int, polls: int, control_port: int) -> dict[str, Any]:
+    """Poll one list of so many datasets and see how long the event loop is held."""
+    interval = 2.0
+    case = Case(OURS.name, 1, size=size, interval=interval)
+    counter = Counter(control_port)
+    process = psutil.Process()
+    task = asyncio.create_task(_first_event(SUBJECTS[OURS.name], 0, case))
+    begun = counter.ask()["requests"]
+    await _requests(counter, begun + 1)
+    await asyncio.sleep(interval / 2)
+    before, cpu, memory = counter.ask(), time.process_time(), process.memory_info().rss
+    lags = await ticks(polls * interval)
+    cpu, after = time.process_time() - cpu, counter.ask()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    done = after["requests"] - before["requests"]
+    return {
+        "datasets": size,
+        "megabytes": (after["bytes_sent"] - before["bytes_sent"]) / 1e6 / max(done, 1),
+        "polls": done,
+        "cpu_ms_per_poll": 1000 * cpu / max(done, 1),
+        "lag_ms_p99": 1000 * percentile(lags, 0.99),
+        "lag_ms_max": 1000 * max(lags),
+        "rss_mb": memory / 1e6,
+    }
+
+
+def _in_child(tls: bool, subject: Subject, work: Any, *arguments: Any) -> Any:
+    ports = json.loads(os.environ["BENCH_PORTS"])
+    if work is _measure:
+        arguments += (psutil.Process().memory_info().rss,)  # before the provider is imported
+    os.environ.update(connections(ports[1 if tls else 0], tls=tls))
+    (subject.tls if tls else subject.plain_http)(ports[1 if tls else 0])
+    with contextlib.redirect_stdout(sys.stderr):
+        return asyncio.run(work(*arguments, ports[2]))
+
+
+def main(quick: bool) -> None:
+    """Run all cases; print one JSON object a line."""
+    # What a triggerer has loaded before the first trigger.
+    from airflow.sdk import BaseOperator, BaseSensorOperator  # noqa: F401
+    from airflow.sdk.execution_time import context  # noqa: F401
+    from airflow.triggers.base import BaseTrigger  # noqa: F401
+
+    gc.freeze()
+
+    def say(kind: str, **said: Any) -> None:
+        print(json.dumps({"kind": kind, **said}), flush=True)
+
+    for case in cases(quick):
+        result = forked(_in_child, case.tls, SUBJECTS[case.subject], _measure, case)
+        say("waiting", **asdict(case), **result)
+    for interval in (1.0,) if quick else (2.0, 5.0):
+        for subject in SUBJECTS.values():
+            if (quick or interval > 2.0) and subject.name not in ("faraday", "dbt-cloud"):
+                continue
+            result = forked(_in_child, False, subject, _ready_to_event, subject.name, interval, 40)
+            say("ready_to_event", subject=subject.name, **result)
+    for subject in SUBJECTS.values():
+        if quick and subject.name not in ("faraday", "dbt-cloud"):
+            continue
+        result = forked(_in_child, False, subject, _all_to_event, subject.name, 2.0, 100 if quick else 500)
+        say("all_to_event", subject=subject.name, **result)
+    for size in (10_000,) if quick else (1000, 10_000):
+        result = forked(_in_child, False, OURS, _large_list, size, 1 if quick else 5)
+        say("large_list", subject=OURS.name, **result)
+
+
+if __name__ == "__main__":
+    main("--quick" in sys.argv[1:])
