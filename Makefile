@@ -10,7 +10,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint types pytest format build constraints setup clean
+.PHONY: help demo sandbox test lint types pytest bench format build constraints setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -34,6 +34,10 @@ types: setup ## check types, strictly
 pytest: setup ## run all tests (ARGS="-k gate" for some)
 	$(RUN) -m pytest $(ARGS)
 
+bench: setup ## measure side by side with the peers, into benchmarks/results/ (ARGS=--quick for a smoke test)
+	@sh benchmarks/setup-env.sh $(RUN)
+	@benchmarks/.venv/bin/python benchmarks/run.py $(ARGS)
+
 format: setup ## let ruff reformat and fix what it can
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
@@ -50,5 +54,5 @@ setup:
 	@sh scripts/setup-env.sh
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) benchmarks/.venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

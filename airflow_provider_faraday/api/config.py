@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import re
+from base64 import b64encode
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
+from functools import cache
+from urllib.parse import urlsplit
 
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
 CONNECT_SECONDS = 10.0
@@ -42,12 +46,39 @@ class ClientConfig:
         return BODY_TIMEOUTS * self.read_seconds
 
     def redact(self, text: str) -> str:
-        """Give the text with the API key and the proxy's password replaced by ``***``."""
-        secrets = {self.api_key, (urlsplit(self.proxy).password if self.proxy else None) or ""}
+        """Give foreign text as it may be shown: without the API key and the proxy's password, in one line.
+
+        The secrets are found raw, URL-quoted, JSON- or HTML-escaped, and in Base64.
+        """
+        secrets = (self.api_key, urlsplit(self.proxy).password if self.proxy else None)
         for secret in filter(None, secrets):
-            for form in {secret, quote(secret, safe="")}:
-                text = text.replace(form, "***")
-        return text
+            text = _any_form(secret).sub("***", text)
+        # A lone surrogate, as HTTP libraries make of odd bytes, could not be stored or sent on by Airflow.
+        encodable = text.encode(errors="replace").decode()
+        return "".join(character if character.isprintable() else " " for character in encodable)
+
+
+@cache
+def _any_form(secret: str) -> re.Pattern[str]:
+    forms = [
+        "|".join(
+            re.escape(form)
+            for form in {
+                character,
+                html.escape(character),
+                f"\\{character}",
+                f"%{ord(character):02x}",
+                f"\\u{ord(character):04x}",
+                f"&#{ord(character)};",
+                f"&#x{ord(character):x};",
+            }
+        )
+        for character in secret
+    ]
+    # Longest first, so that an escape is taken whole.
+    exact = "".join(f"(?:{'|'.join(sorted(form.split('|'), key=len, reverse=True))})" for form in forms)
+    base64 = re.escape(b64encode(secret.encode()).decode().rstrip("="))
+    return re.compile(f"{exact}|{base64}", re.IGNORECASE)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -57,4 +88,4 @@ def origin(url: str) -> tuple[str, str, int | None]:
     """
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
-    return scheme, (parts.hostname or "").rstrip("."), parts.port or {"https": 443, "http": 80}.get(scheme)
+    return scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(scheme)

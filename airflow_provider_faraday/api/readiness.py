@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Annotated
+from functools import cached_property, lru_cache
+from typing import Annotated, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 PROBLEMS = {
     "missing": "Faraday does not return {}. Check that the account of the Airflow connection has it.",
@@ -119,13 +121,13 @@ class Verdict:
         count = len(self.ready) + len(self.waiting) + len(self.failed) + len(self.missing)
         parts = [f"{len(self.ready)} of {count} datasets ready"]
         if self.failed:
-            parts.append("failed: " + _first(f"{state.label}: {why}" for state, why in self.failed))
+            parts.append("failed: " + _first(self.failed, lambda item: f"{item[0].label}: {item[1]}"))
         if self.missing:
-            parts.append("missing: " + _first(self.missing))
+            parts.append("missing: " + _first(self.missing, str))
         if self.waiting:
-            parts.append("waiting for " + _first(f"{state.label}: {why}" for state, why in self.waiting))
+            parts.append("waiting for " + _first(self.waiting, lambda item: f"{item[0].label}: {item[1]}"))
         if self.archived:
-            parts.append("left out as archived: " + _first(state.label for state in self.archived))
+            parts.append("left out as archived: " + _first(self.archived, lambda state: state.label))
         return "; ".join(parts)
 
 
@@ -157,6 +159,7 @@ def assess(states: Iterable[DatasetState], criteria: Criteria) -> Verdict:
     )
 
 
+@lru_cache(maxsize=32_768)
 def timestamp(text: str) -> datetime | None:
     """Read an RFC 3339 timestamp into UTC, leap seconds included; None where it is none.
 
@@ -204,7 +207,6 @@ def _moment(text: str | None) -> datetime | str | None:
     return None if text is None else timestamp(text) or repr(text[:40])
 
 
-def _first(items: Iterable[str], most: int = 10) -> str:
-    listed = list(items)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+def _first(items: Sequence[T], label: Callable[[T], str], most: int = 10) -> str:
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(label(item) for item in items[:most]) + more

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
@@ -33,9 +33,11 @@ MAX_BODY_BYTES = 512 * 1024 * 1024
 """The largest body that is read, decompressed: about 150,000 datasets."""
 
 _EXCERPT = 200
-# RFC 8288: <reference> ; parameters, and the parameter rel with one or more relations.
-_LINK = re.compile(r"<([^>]*)>([^<]*)")
-_REL = re.compile(r';\s*rel\s*=\s*"?([^";,]*)', re.IGNORECASE)
+_REDACTED = 65536
+# RFC 8288: <reference> and parameters, whose values may be quoted.
+_VALUE = r""""(?:[^"\\]|\\.)*"|[^",;\s]+"""
+_LINK = re.compile(rf"<([^>]*)>((?:\s*;\s*[^=;,\s]+(?:\s*=\s*(?:{_VALUE}))?)*)")
+_PARAMETER = re.compile(rf";\s*([^=;,\s]+)\s*=\s*({_VALUE})")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _ERROR_CLASSES: dict[int, type[FaradayApiError]] = {
@@ -159,6 +161,12 @@ def one_dataset(answer: Answer) -> list[dict[str, Any]]:
     return [item]
 
 
+def account(answer: Answer) -> list[None]:
+    """Check that an answer is an account, and keep nothing of it."""
+    _check_id(_DICT.decode(_json(answer)), "$")
+    return []
+
+
 def nothing(answer: Answer) -> list[Any]:
     """Take any good answer, whatever its body."""
     return []
@@ -227,16 +235,16 @@ def _http_date(text: str) -> datetime | None:
 
 def _next_url(request: Request, answer: Answer, config: ClientConfig) -> str | None:
     for reference, parameters in _LINK.findall(answer.headers.get("Link", "")):
-        relations = _REL.search(parameters)
-        if relations and "next" in relations[1].lower().split():
-            return _same_origin(request, reference, config, "names a next page")
+        for name, value in _PARAMETER.findall(parameters):
+            if name.lower() == "rel" and "next" in value.strip("\"'").lower().split():
+                return _same_origin(request, reference, config, "names a next page")
     return None
 
 
 def _same_origin(request: Request, reference: str, config: ClientConfig, what: str) -> str:
     try:
-        url = urljoin(request.url, reference)
-        stays = origin(url) == origin(config.base_url)
+        url = quote(urljoin(request.url, reference.strip()), safe="%/:=&?~#+!$,;'@()*[]")
+        stays = origin(url) == origin(config.base_url) and "@" not in urlsplit(url).netloc
     except ValueError:
         stays = False
     if not stays:
@@ -253,6 +261,7 @@ def _error(request: Request, answer: Answer, config: ClientConfig, now: datetime
     status = answer.status
     said = _error_body(answer, config)
     code, error_id, note = (_text(said.get(key)) for key in ("error", "id", "note"))
+    label = _shorten(code or _phrase(status))
     listed = said.get("validationErrors")
     invalid = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
     wait = retry_after(answer.headers, now)
@@ -264,10 +273,11 @@ def _error(request: Request, answer: Answer, config: ClientConfig, now: datetime
     )
     advice = _ADVICE.get(status) or (_ADVICE_SERVER if status >= 500 else _ADVICE_OTHER)
     sentences = [
-        f"Faraday answered {status} {code or _phrase(status)} to {request.asked}: {_shorten(reason)}",
+        f"Faraday answered {status} {label} to {request.asked}: {_shorten(reason)}",
         _shorten(details),
         f"It asks to wait {wait:.0f} seconds before the next request" if wait else "",
-        advice.format(conn_id=config.conn_id) + (f" (Faraday error id {error_id})" if error_id else ""),
+        advice.format(conn_id=config.conn_id)
+        + (f" (Faraday error id {_shorten(error_id)})" if error_id else ""),
     ]
     return _ERROR_CLASSES.get(status, FaradayApiError)(
         " ".join(f"{sentence.rstrip('. ')}." for sentence in sentences if sentence),
@@ -320,8 +330,11 @@ def _excerpt(request: Request, answer: Answer, config: ClientConfig) -> str:
         return "an empty body"
     if request.call.private:
         return f"{len(answer.body)} bytes, not shown"
-    text = config.redact(answer.body[:4096].decode(errors="replace"))
-    kind = answer.headers.get("Content-Type", "no content type").split(";")[0]
+    # Redacted before it is cut: a cut through the key would leave a part that nothing recognizes.
+    text = config.redact(answer.body[:_REDACTED].decode(errors="replace"))
+    if len(answer.body) > _REDACTED:
+        text = text[: -6 * len(config.api_key)]
+    kind = _shorten(config.redact(answer.headers.get("Content-Type", "no content type").split(";")[0]))
     return f"{len(answer.body)} bytes of {kind}, {_shorten(' '.join(text.split()))!r}"
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import certifi
 import tenacity
+from multidict import CIMultiDict
 from yarl import URL
 
 from airflow_provider_faraday.api import responses, retries
 from airflow_provider_faraday.api.calls import ApiCall
 from airflow_provider_faraday.api.config import ClientConfig
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.hooks.proxies import environment_proxy
 from airflow_provider_faraday.hooks.user_agent import user_agent
 
 if TYPE_CHECKING:
@@ -43,10 +44,9 @@ class AiohttpTransport:
     """
 
     def __init__(self, config: ClientConfig, *, keep_alive: float) -> None:
-        self.config = config
+        self.config = replace(config, proxy=config.proxy or environment_proxy(config.base_url))
         self._keep_alive = keep_alive
         self._session: aiohttp.ClientSession | None = None
-        self._proxy = config.proxy or _environment_proxy(config.base_url)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -78,45 +78,45 @@ class AiohttpTransport:
 
     async def _send(self, request: responses.Request) -> responses.Answer:
         # The error is raised outside the except block: aiohttp's own exception holds the request's headers.
+        seconds = self.config.connect_seconds + self.config.body_seconds
         try:
-            session = await self._ready_session()
-            async with session.request(
-                request.call.method,
-                URL(request.url, encoded=True),
-                headers={"Authorization": f"Bearer {self.config.api_key}"},
-                proxy=self._proxy,
-                allow_redirects=False,
-            ) as response:
-                body = await self._read(request, response)
-                return responses.Answer(response.status, response.headers, body)
-        except (aiohttp.InvalidURL, UnicodeError) as error:
-            failure: Exception = FaradayConfigurationError(
-                f"Airflow connection '{self.config.conn_id}' cannot be used: "
-                f"{self.config.redact(str(error))}. Check its host and its extra 'proxy'."
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            sent = not isinstance(error, _BEFORE_SENDING)
-            failure = responses.unreachable(request, self.config, error, request_sent=sent)
+            async with asyncio.timeout(seconds) as whole:
+                return await self._exchange(request)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # A URL that cannot be used raises ValueError, of which errors of certificates are a kind, too.
+            if isinstance(error, aiohttp.InvalidURL) or not isinstance(error, (aiohttp.ClientError, OSError)):
+                failure: Exception = FaradayConfigurationError(
+                    f"Airflow connection '{self.config.conn_id}' cannot be used: "
+                    f"{self.config.redact(str(error))}. Check its host and its extra 'proxy'."
+                )
+            elif whole.expired():
+                failure = responses.given_up(request, f"it took longer than {seconds:.0f} seconds")
+            else:
+                sent = not isinstance(error, _BEFORE_SENDING)
+                failure = responses.unreachable(request, self.config, error, request_sent=sent)
         raise failure
 
-    async def _read(self, request: responses.Request, response: aiohttp.ClientResponse) -> bytes:
-        seconds = self.config.body_seconds
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(seconds):
-                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > responses.MAX_BODY_BYTES:
-                        raise responses.given_up(
-                            request, f"it is larger than {responses.MAX_BODY_BYTES:,} bytes"
-                        )
-        except TimeoutError as error:
-            if isinstance(error, aiohttp.ServerTimeoutError):
-                raise
-            raise responses.given_up(request, f"it took longer than {seconds:.0f} seconds") from None
-        return b"".join(chunks)
+    async def _exchange(self, request: responses.Request) -> responses.Answer:
+        session = await self._ready_session()
+        async with session.request(
+            request.call.method,
+            URL(request.url, encoded=True),
+            headers={"Authorization": f"Bearer {self.config.api_key}"},
+            proxy=self.config.proxy,
+            allow_redirects=False,
+        ) as response:
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > responses.MAX_BODY_BYTES:
+                    raise responses.given_up(request, f"it is larger than {responses.MAX_BODY_BYTES:,} bytes")
+            # A header that came several times is one list, as requests has it.
+            headers = CIMultiDict(
+                (name, ", ".join(response.headers.getall(name))) for name in dict.fromkeys(response.headers)
+            )
+            return responses.Answer(response.status, headers, b"".join(chunks))
 
     async def _ready_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -131,6 +131,9 @@ class AiohttpTransport:
                 ),
                 headers={"User-Agent": user_agent(), "Accept": "application/json"},
                 cookie_jar=aiohttp.DummyCookieJar(),
+                # As wide as a worker takes them: a Link with a hundred ids is longer than aiohttp's default.
+                max_line_size=65_536,
+                max_field_size=65_536,
             )
             # aiohttp would send a GET once more by itself when a connection breaks: the policy does that.
             self._session._retry_connection = False
@@ -141,7 +144,7 @@ async def _tls(config: ClientConfig) -> ssl.SSLContext | bool:
     if config.base_url.startswith("http:"):
         return True
     verify = config.verify
-    if verify is None:
+    if verify is None or verify is True:
         # As requests does it, so that a worker and a triggerer trust the same certificates.
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     # Reading a hundred certificates takes as long as a poll: in a thread, and once for all feeds.
@@ -159,11 +162,3 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext:
     if bundle.is_dir():
         return ssl.create_default_context(capath=str(bundle))
     return ssl.create_default_context(cafile=str(bundle))
-
-
-def _environment_proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    proxies = getproxies()
-    if not proxies or proxy_bypass(parts.netloc):
-        return None
-    return proxies.get(parts.scheme) or proxies.get("all")

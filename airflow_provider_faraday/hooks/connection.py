@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +20,8 @@ from airflow_provider_faraday.api.config import (
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
 
 log = logging.getLogger(__name__)
+
+_MOST_SECONDS = 86_400
 
 
 class AirflowConnection(Protocol):
@@ -97,19 +98,31 @@ def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
     parts = _split(text if "://" in text else f"{scheme or 'https'}://{text}")
     if scheme and scheme != parts.scheme:
         raise _FieldError(f"its host says {parts.scheme}, its schema {scheme}. Leave the schema empty.")
-    netloc = parts.netloc
+    hostname = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    number = parts.port
     if port:
-        if parts.port not in (None, int(port)):
+        number = _port(port)
+        if parts.port not in (None, number):
             raise _FieldError(
                 f"its host says port {parts.port}, its port field {port}. Leave the port empty."
             )
-        netloc = netloc if parts.port else f"{netloc}:{int(port)}"
     if parts.scheme == "http" and not (allow_http or _is_loopback(str(parts.hostname))):
         raise _FieldError(
             f"its host is plain http ({parts.hostname}), which would show the API key to the network. "
             'Use https, or set the extra "allow_http": true if the network is trusted.'
         )
+    netloc = f"{hostname}:{number}" if number else hostname
     return f"{parts.scheme}://{netloc}{parts.path.rstrip('/') or urlsplit(DEFAULT_BASE_URL).path}"
+
+
+def _port(port: Any) -> int:
+    try:
+        number = int(port)
+    except (ValueError, TypeError):
+        number = 0
+    if not 1 <= number <= 65535:
+        raise _FieldError(f"its port is {str(port)[:40]!r}, but must be a number from 1 to 65535, or empty.")
+    return number
 
 
 def _split(url: str) -> SplitResult:
@@ -118,7 +131,7 @@ def _split(url: str) -> SplitResult:
         valid = bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or any(character.isspace() for character in url):
+    if not valid or not url.isascii() or any(character.isspace() for character in url):
         raise _FieldError(
             f"its host is no host name or URL. Leave it empty, or give a URL such as {DEFAULT_BASE_URL}."
         )
@@ -138,8 +151,8 @@ def _is_loopback(hostname: str) -> bool:
 
 def _extra(text: Any, conn_id: str) -> dict[str, Any]:
     try:
-        extra = json.loads(text) if isinstance(text, str) and text.strip() else text or {}
-    except ValueError:
+        extra = (json.loads(text) if isinstance(text, str) and text.strip() else text) or {}
+    except (ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         raise _FieldError('its extra is no JSON object. Write it like {"timeout": 30}, or leave it empty.')
@@ -169,7 +182,7 @@ def _read_extra(name: str, value: Any) -> Any:
 
 def _seconds(value: Any) -> float:
     seconds = float(_no_bool(value))
-    if not (math.isfinite(seconds) and seconds > 0):
+    if not 0 < seconds <= _MOST_SECONDS:
         raise ValueError
     return seconds
 
@@ -211,7 +224,7 @@ def _verify(value: Any) -> bool | str:
 
 
 _EXTRAS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "timeout": (_seconds, "a number of seconds above 0"),
+    "timeout": (_seconds, "a number of seconds above 0, a day at most"),
     "max_attempts": (_attempts, "a whole number, 1 or more"),
     "proxy": (_proxy, "the URL of an HTTP proxy, such as http://proxy.example:3128"),
     "verify": (_verify, "true, false or the path of a CA bundle that exists on this machine"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_faraday.api import calls
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayError
@@ -73,11 +73,11 @@ class FaradayHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether Faraday accepts the key, and a sentence about it."""
-        from airflow_provider_faraday.api.responses import nothing
+        from airflow_provider_faraday.api.responses import account
 
         try:
-            self._fetch(calls.current_account(), nothing)
-        except FaradayError as error:
+            self._fetch(calls.current_account(), account)
+        except (FaradayError, AirflowNotFoundException) as error:
             return False, str(error)
         return True, "Faraday accepts the key."
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +18,7 @@ from airflow_provider_faraday.api import responses, retries
 from airflow_provider_faraday.api.calls import ApiCall
 from airflow_provider_faraday.api.config import ClientConfig, origin
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.hooks.proxies import environment_proxy
 from airflow_provider_faraday.hooks.user_agent import user_agent
 
 if TYPE_CHECKING:
@@ -25,12 +28,11 @@ T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
 
-# Failures that come before a request is sent: resolving, connecting, the proxy's tunnel, TLS.
+# Failures that surely come before a request is sent: resolving, connecting, checking the certificate.
 _BEFORE_SENDING = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.ProxyError,
-    urllib3.exceptions.SSLError,
+    ssl.SSLCertVerificationError,
 )
 
 
@@ -83,8 +85,9 @@ class RequestsTransport:
     """Calls Faraday over one session, with the retries of :mod:`airflow_provider_faraday.api.retries`."""
 
     def __init__(self, config: ClientConfig) -> None:
-        self.config = config
         self.session = FaradaySession(config)
+        # The environment's proxy, too, may have a password that no error may show.
+        self.config = replace(config, proxy=config.proxy or environment_proxy(config.base_url))
 
     def close(self) -> None:
         self.session.close()
@@ -144,10 +147,10 @@ class RequestsTransport:
 
 def _root(error: BaseException) -> BaseException:
     """Give what requests and urllib3 wrapped: its sentence is short, and its class says when it happened."""
-    while True:
-        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+    while not isinstance(error, _BEFORE_SENDING):
+        inner = getattr(error, "original_error", None) or getattr(error, "reason", None)
+        inner = inner or (error.args[0] if error.args else None)
         if not isinstance(inner, BaseException):
-            return error
-        if isinstance(error, _BEFORE_SENDING):
-            return error
+            break
         error = inner
+    return error

@@ -98,6 +98,7 @@ class DatasetsReadySensor(BaseSensorOperator):
         self.faraday_conn_id = faraday_conn_id
         self.deferrable = deferrable
         self._has_polled = False
+        self._deadline: float | None = None
         self._warned_of: set[str] = set()
         self._check_arguments()
 
@@ -116,7 +117,7 @@ class DatasetsReadySensor(BaseSensorOperator):
             if not is_transient(error) or not (self._has_polled or _was_rescheduled(context)):
                 raise
             self.log.warning("Not ready yet, because Faraday could not be asked: %s", error)
-            return PokeReturnValue(is_done=False)
+            return self._not_ready()
         self._has_polled = True
 
         verdict = _assess(found, criteria)
@@ -129,9 +130,7 @@ class DatasetsReadySensor(BaseSensorOperator):
         if verdict.is_ready:
             ready = {state.id for state in verdict.ready}
             return PokeReturnValue(is_done=True, xcom_value=self._returned(found, ready))
-        if self.deferrable:
-            self._defer()
-        return PokeReturnValue(is_done=False)
+        return self._not_ready()
 
     def execute(self, context: Context) -> Any:
         """Poll until the wait ends; with ``never_fail`` a timeout skips in every mode, not deferred alone."""
@@ -142,26 +141,34 @@ class DatasetsReadySensor(BaseSensorOperator):
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Go on after the trigger's event: return the ready datasets, or raise what the wait ended in."""
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, deadline: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Go on after the trigger's event: return the ready datasets, or raise what the wait ended in.
+
+        :param event: what the trigger yielded.
+        :param deadline: when the wait times out, in seconds since the epoch.
+        """
+        self._deadline = deadline
         try:
-            return self._complete(event)
+            return self._complete(context, event)
         except Exception as error:
             if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
 
-    def _complete(self, event: dict[str, Any] | None) -> list[dict[str, Any]]:
-        from airflow_provider_faraday.api.readiness import PROBLEMS, Problem
+    def _complete(self, context: Context, event: dict[str, Any] | None) -> list[dict[str, Any]]:
+        from airflow_provider_faraday.api.readiness import PROBLEMS
         from airflow_provider_faraday.exceptions import EVENT_ERRORS, FaradayError, error_from_event
 
         match event:
-            case {"status": "ready", "dataset_ids": [*ids]}:
-                return self._returned(self._list(), set(ids))
+            case {"status": "ready", "dataset_ids": [*_]}:
+                # The event has ids alone. This poll brings the datasets; where they are ready no more, or
+                # cannot be had just now, the wait goes on.
+                self._has_polled = True
+                return self.poke(context).xcom_value or []
             case {"status": "failed", "kind": str(kind), "dataset_ids": [*ids]} if kind in PROBLEMS:
-                # The event has ids alone; what they are called and what went wrong is asked for here.
-                problem = _assess(self._list(), self._criteria).problem
-                raise self._error(problem if problem and problem.kind == kind else Problem(kind, tuple(ids)))
+                raise self._error(self._problem(kind, ids))
             case {"status": "timeout", "seconds_late": float() | int() as late}:
                 raise AirflowSensorTimeout(
                     f"Sensor has timed out; run duration of {self.timeout + late} seconds exceeds "
@@ -179,10 +186,28 @@ class DatasetsReadySensor(BaseSensorOperator):
             "Check that worker and triggerer run the same version of airflow-provider-faraday."
         )
 
+    def _problem(self, kind: str, ids: list[str]) -> Problem:
+        """Find names and reasons for a problem of which the trigger told the ids alone."""
+        from airflow_provider_faraday.api.errors import FaradayError
+        from airflow_provider_faraday.api.readiness import Problem
+
+        try:
+            found = _assess(self._list(), self._criteria).problem
+        except FaradayError as error:
+            self.log.warning("Faraday could not be asked for the reason: %s", error)
+            found = None
+        return found if found and found.kind == kind else Problem(kind, tuple(ids))
+
+    def _not_ready(self) -> PokeReturnValue:
+        if self.deferrable:
+            self._defer()
+        return PokeReturnValue(is_done=False)
+
     def _defer(self) -> None:
         from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
 
         criteria = self._criteria
+        deadline = self._deadline or time.time() + self.timeout
         self.defer(
             trigger=DatasetsReadyTrigger(
                 faraday_conn_id=self.faraday_conn_id,
@@ -193,10 +218,13 @@ class DatasetsReadySensor(BaseSensorOperator):
                 fail_on_error=self.fail_on_error,
                 allow_empty=self.allow_empty,
                 poke_interval=self.poke_interval,
-                deadline=time.time() + self.timeout,
+                deadline=deadline,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + self.poke_interval + BACKSTOP_SECONDS),
+            kwargs={"deadline": deadline},
+            timeout=timedelta(
+                seconds=max(0.0, deadline - time.time()) + self.poke_interval + BACKSTOP_SECONDS
+            ),
         )
 
     @cached_property

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.api.readiness import Criteria
+    from airflow_provider_faraday.triggers.feed import Waiter
+
+_FEED = "airflow_provider_faraday.triggers.feed"
+
+GRACE_SECONDS = 60
+"""How long after its deadline a wait goes on for the poll that decides it."""
 
 
 class DatasetsReadyTrigger(BaseTrigger):
@@ -81,9 +93,10 @@ class DatasetsReadyTrigger(BaseTrigger):
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call,unused-ignore]
 
     async def _wait(self) -> dict[str, Any]:
+        if _FEED not in sys.modules:
+            # Loading aiohttp takes longer than the event loop may be held.
+            await asyncio.to_thread(importlib.import_module, _FEED)
         from airflow_provider_faraday.api.readiness import Criteria
-        from airflow_provider_faraday.api.retries import is_transient
-        from airflow_provider_faraday.exceptions import error_event
         from airflow_provider_faraday.triggers.feed import Watch, joined
 
         watch = Watch(
@@ -99,35 +112,46 @@ class DatasetsReadyTrigger(BaseTrigger):
             allow_empty=self.allow_empty,
             wanted_ids=ids,
         )
+        left = max(0.0, self.deadline - time.time()) + self.poke_interval + GRACE_SECONDS
+        try:
+            async with asyncio.timeout(left), joined(watch, ids or ()) as waiter:
+                return await self._judge(waiter, criteria)
+        except TimeoutError:
+            # Not even a poll came to an end: the API is stuck, and so are all retries.
+            return {"status": "timeout", "seconds_late": time.time() - self.deadline}
+
+    async def _judge(self, waiter: Waiter, criteria: Criteria) -> dict[str, Any]:
+        from airflow_provider_faraday.api.retries import is_transient
+        from airflow_provider_faraday.exceptions import error_event
+
         said = ""
         warned_of: set[str] = set()
-        async with joined(watch, ids or ()) as waiter:
-            while True:
-                poll = await waiter.next_poll()
-                if poll.error is None:
-                    verdict = poll.verdict(criteria)
-                    # What has not changed is not said again: a wait of hours stays readable, and cheap.
-                    if (line := verdict.description) != said:
-                        self.log.info("%s", line)
-                        said = line
-                    for status in sorted(verdict.unknown_statuses - warned_of):
-                        self.log.warning(
-                            "This provider does not know the status '%s'; it counts as not ready.", status
-                        )
-                    warned_of |= verdict.unknown_statuses
-                    if verdict.is_ready:
-                        return {"status": "ready", "dataset_ids": [state.id for state in verdict.ready]}
-                    if verdict.problem:
-                        problem = verdict.problem
-                        return {
-                            "status": "failed",
-                            "kind": problem.kind,
-                            "dataset_ids": list(problem.dataset_ids),
-                        }
-                elif is_transient(poll.error):
-                    said = ""
-                    self.log.warning("Not ready yet, because Faraday could not be asked: %s", poll.error)
-                else:
-                    return {"status": "error", **error_event(poll.error)}
-                if (now := time.time()) > self.deadline:
-                    return {"status": "timeout", "seconds_late": now - self.deadline}
+        while True:
+            poll = await waiter.next_poll()
+            if poll.error is None:
+                verdict = poll.verdict(criteria)
+                # What has not changed is not said again: a wait of hours stays readable, and cheap.
+                if (line := verdict.description) != said:
+                    self.log.info("%s", line)
+                    said = line
+                for status in sorted(verdict.unknown_statuses - warned_of):
+                    self.log.warning(
+                        "This provider does not know the status '%s'; it counts as not ready.", status
+                    )
+                warned_of |= verdict.unknown_statuses
+                if verdict.is_ready:
+                    return {"status": "ready", "dataset_ids": [state.id for state in verdict.ready]}
+                if verdict.problem:
+                    problem = verdict.problem
+                    return {
+                        "status": "failed",
+                        "kind": problem.kind,
+                        "dataset_ids": list(problem.dataset_ids),
+                    }
+            elif is_transient(poll.error):
+                said = ""
+                self.log.warning("Not ready yet, because Faraday could not be asked: %s", poll.error)
+            else:
+                return {"status": "error", **error_event(poll.error)}
+            if (now := time.time()) > self.deadline:
+                return {"status": "timeout", "seconds_late": now - self.deadline}

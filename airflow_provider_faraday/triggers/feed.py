@@ -23,16 +23,20 @@ from airflow_provider_faraday.exceptions import (
     FaradayConnectionError,
     FaradayError,
 )
+from airflow_provider_faraday.hooks.aiohttp_transport import AiohttpTransport
 from airflow_provider_faraday.hooks.connection import client_config
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.api.config import ClientConfig
-    from airflow_provider_faraday.hooks.aiohttp_transport import AiohttpTransport
 
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 1.0
 """How long a waiter takes no poll after joining: Airflow 3.1 can fail a task whose trigger fires at once."""
+
+
+WAITERS_AT_A_TIME = 10
+"""How many waiters are woken before other work of the event loop gets its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +77,22 @@ class Poll:
     states: list[DatasetState] = field(default_factory=list)
     error: FaradayError | None = None
     _verdicts: dict[Criteria, Verdict] = field(default_factory=dict)
+    _by_id: dict[str, list[DatasetState]] = field(default_factory=dict)
 
     def verdict(self, criteria: Criteria) -> Verdict:
         """Judge the datasets; waiters with equal criteria share the work."""
         if criteria not in self._verdicts:
-            self._verdicts[criteria] = assess(self.states, criteria)
+            self._verdicts[criteria] = assess(self._wanted(criteria), criteria)
         return self._verdicts[criteria]
+
+    def _wanted(self, criteria: Criteria) -> Iterable[DatasetState]:
+        if criteria.wanted_ids is None:
+            return self.states
+        # Hundreds may each wait for one of hundreds: each looks at its own alone.
+        if not self._by_id:
+            for state in self.states:
+                self._by_id.setdefault(state.id.lower(), []).append(state)
+        return (state for id_ in criteria.wanted_ids for state in self._by_id.get(id_, ()))
 
 
 class Waiter:
@@ -155,8 +169,11 @@ class Feed:
                         poll.states = await self._poll(transport)
                 except FaradayError as error:
                     poll.error = error
-                for waiter in self.waiters:
+                # A few at a time: each judges the poll by its own criteria when it wakes.
+                for number, waiter in enumerate(list(self.waiters)):
                     waiter.give(poll)
+                    if number % WAITERS_AT_A_TIME == WAITERS_AT_A_TIME - 1:
+                        await asyncio.sleep(0)
         finally:
             if transport is not None:
                 await transport.close()
@@ -169,9 +186,6 @@ class Feed:
         return states
 
     def _transport(self, config: ClientConfig) -> AiohttpTransport:
-        # Not at the top: the operators' and sensors' DAG files are parsed without an HTTP library.
-        from airflow_provider_faraday.hooks.aiohttp_transport import AiohttpTransport
-
         return AiohttpTransport(config, keep_alive=2 * self.watch.interval + 60)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -158,6 +159,30 @@ def test_next_links_are_followed_and_other_origins_refused() -> None:
             fetch(server.url)
 
 
+def test_a_next_link_in_a_second_or_a_wide_header_is_followed() -> None:
+    two = f'</v1{PATH}>; rel="first"\r\nLink: </v1{PATH}?offset=1>; rel="next"'
+    wide = f'</v1{PATH}?pad={"x" * 9000}>; rel="last", </v1{PATH}?offset=1>; rel="next"'
+    for link in (two, wide):
+        with RawServer(
+            [answer(body=[{"id": "a"}], headers={"Link": link}), answer(body=[{"id": "b"}])]
+        ) as server:
+            assert fetch(server.url) == [{"id": "a"}, {"id": "b"}]
+
+
+def test_a_head_that_trickles_in_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_faraday.api.config.BODY_TIMEOUTS", 2)
+
+    def step(connection: socket.socket, request: Any) -> None:
+        for _ in range(100):
+            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+            threading.Event().wait(0.1)
+
+    started = time.monotonic()
+    with RawServer([step]) as server, pytest.raises(FaradayConnectionError, match="took longer than"):
+        fetch(server.url, timeout=0.3, max_attempts=1)
+    assert time.monotonic() - started < 5
+
+
 def test_a_redirect_on_the_same_origin_is_followed_with_the_key() -> None:
     with RawServer([answer(307, headers={"Location": f"/v2{PATH}"}), answer(body=DATASETS)]) as server:
         assert fetch(server.url) == DATASETS
@@ -185,6 +210,17 @@ def test_a_proxy_is_used(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         with RawServer([answer(body=DATASETS)]) as server:
             assert fetch(server.url) == DATASETS
+
+
+def test_a_proxy_of_the_environment_may_lack_a_scheme_and_its_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with RawServer([answer(407, b"no", headers={"Proxy-Authenticate": "Basic"})]) as proxy:
+        monkeypatch.setenv("https_proxy", f"user:hidden-pw@127.0.0.1:{proxy.port}")
+        with pytest.raises(FaradayApiError) as caught:
+            fetch("https://faraday.test/v1", max_attempts=1)
+        assert len(proxy.received) == 1
+        assert "hidden-pw" not in str(caught.value)
 
 
 def test_a_netrc_file_never_replaces_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

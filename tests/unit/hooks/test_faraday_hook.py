@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import html
 import json
 import logging
 import pickle
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -256,6 +259,39 @@ def test_no_exception_in_the_chain_holds_the_request_with_its_headers(
         error = error.__cause__ or error.__context__
 
 
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda key: key,
+        lambda key: json.dumps(key),
+        lambda key: "".join(f"\\u{ord(c):04X}" for c in key),
+        lambda key: quote(key),
+        lambda key: quote(key, safe="").lower(),
+        html.escape,
+        lambda key: base64.b64encode(key.encode()).decode(),
+        lambda key: "\n" * 4071 + key,
+        lambda key: " " * 65_520 + key,
+    ],
+)
+def test_no_form_of_the_key_is_shown(connect: SetConnection, status: int, form: Any) -> None:
+    key = 'a"b\\c/d+e=f&g<h-0123456789'
+    step = answer(status, form(key).encode(), headers={"Content-Type": f"text/{key}"})
+    with RawServer([step]) as server, pytest.raises(FaradayApiError) as caught:
+        connect(server.url, password=key, max_attempts=1).list_connection_datasets(ID)
+    told = str(caught.value)
+    for part in (key[:12], "h-0123456", base64.b64encode(key.encode()).decode()[:12], "%2fd%2be", "%2Be"):
+        assert part not in told
+
+
+def test_an_error_is_one_line_that_can_be_stored_whatever_came_back(connect: SetConnection) -> None:
+    step = answer(400, {"error": "X\n\x1b[31m", "note": "a\nb\ud800"}, headers={"Content-Type": "t/\xe9"})
+    with RawServer([step]) as server, pytest.raises(FaradayApiError) as caught:
+        connect(server.url).list_connection_datasets(ID)
+    assert str(caught.value).isprintable()
+    str(caught.value).encode()
+
+
 # Retries
 
 
@@ -367,6 +403,27 @@ def test_a_post_that_cannot_have_been_taken_is_sent_again(
         connect("http://127.0.0.1:9").force_update_dataset(ID)
 
 
+def test_a_post_whose_answer_is_no_tls_is_not_sent_again(
+    connect: SetConnection, no_waits: list[float], self_signed: ssl.SSLContext
+) -> None:
+    def garbage(connection: ssl.SSLSocket, request: Any) -> None:
+        with socket.socket(fileno=connection.detach()) as plain:
+            plain.sendall(b"HTTP/1.1 500 no TLS at all\r\n\r\n" * 20)
+
+    with RawServer([garbage], tls=self_signed) as server:
+        with pytest.raises(FaradayConnectionError):
+            connect(server.url, verify=False).force_update_dataset(ID)
+        assert len(server.received) == 1
+
+
+def test_a_post_that_a_proxy_took_is_not_sent_again(connect: SetConnection, no_waits: list[float]) -> None:
+    with RawServer([TRANSIENT["closed"]]) as proxy:
+        hook = connect("http://faraday.test", proxy=f"http://127.0.0.1:{proxy.port}", allow_http=True)
+        with pytest.raises(FaradayConnectionError):
+            hook.force_update_dataset(ID)
+        assert len(proxy.received) == 1
+
+
 # Answers of the wrong shape
 
 
@@ -405,12 +462,16 @@ def test_next_links_are_followed_to_the_end(connect: SetConnection) -> None:
     pages = [
         page("a", f'</v1{PATH}?offset=1>; rel="next", <https://docs.example/>; rel="help"'),
         page("b", f"<{PATH.rsplit('/', 1)[1]}?offset=2>; rel=Next"),
-        page("c", '<https://elsewhere.example/>; rel="prev"'),
+        page(
+            "c",
+            f'<https://docs.example/>; title="a; rel=prev <b>"; rel="help", </v1{PATH}?q=a,b>; rel="x next"',
+        ),
+        page("d", '<https://elsewhere.example/>; rel="prev"'),
     ]
     with RawServer(pages) as server:
         datasets = connect(server.url).list_connection_datasets(ID)
-        assert [dataset["id"] for dataset in datasets] == ["a", "b", "c"]
-        assert server.targets == [f"/v1{PATH}", f"/v1{PATH}?offset=1", f"/v1{PATH}?offset=2"]
+        assert [dataset["id"] for dataset in datasets] == ["a", "b", "c", "d"]
+        assert server.targets[1:] == [f"/v1{PATH}?{query}" for query in ("offset=1", "offset=2", "q=a,b")]
 
 
 def test_next_links_in_a_circle_are_an_error(connect: SetConnection) -> None:
@@ -503,6 +564,23 @@ def test_the_connection_test_tells_a_wrong_key_from_an_unreachable_host(
     ok, message = connect("http://plain.example").test_connection()
     assert not ok
     assert "plain http" in message
+
+
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"", b"[]", b'"x"', b"{}"])
+def test_the_connection_test_takes_only_an_account_for_an_answer(
+    connect: SetConnection, body: bytes, no_waits: list[float]
+) -> None:
+    with RawServer([answer(200, body)]) as server:
+        ok, message = connect(server.url).test_connection()
+    assert not ok
+    assert "cannot be read" in message
+
+
+@pytest.mark.usefixtures("airflow_home")
+def test_the_connection_test_says_that_there_is_no_such_connection() -> None:
+    ok, message = FaradayHook("no_such_connection").test_connection()
+    assert not ok
+    assert "no_such_connection" in message
 
 
 @pytest.mark.parametrize("status", [200, 500])

@@ -23,9 +23,10 @@ from airflow_provider_faraday.exceptions import (
     NothingToWaitForError,
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.triggers import datasets as triggers
 from airflow_provider_faraday.triggers import feed
 from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
-from raw_server import RawServer, answer
+from raw_server import RawServer, answer, stall
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox import Sandbox
@@ -224,6 +225,49 @@ def test_what_has_not_changed_is_logged_once(building: Sandbox, task_log: list[s
     event_of(trigger)
     lines = [line for line in task_log if "datasets ready" in line]
     assert lines == [f"INFO 1 of 2 datasets ready; waiting for 'orders' ({ORDERS}): status running"]
+
+
+@pytest.mark.parametrize("change", ["an outage", "a rebuild"])
+def test_what_is_ready_no_more_when_the_worker_asks_is_waited_for_till_the_first_deadline(
+    building: Sandbox, faraday_default: Callable[..., None], change: str
+) -> None:
+    faraday_default(extra={"max_attempts": 1})
+    sensor = gate(scope_id=SCOPE)
+    first = deferred(sensor)
+    building.set_dataset(ORDERS, status="ready")
+    event = event_of(first.trigger)
+    if change == "an outage":
+        building.fail_next(times=1, status=503)
+    else:
+        building.set_dataset(ORDERS, status="running")
+    with pytest.raises(TaskDeferred) as again:
+        sensor.execute_complete({}, event, **first.kwargs)
+    assert again.value.trigger.deadline == first.trigger.deadline
+    assert again.value.kwargs == first.kwargs
+    building.set_dataset(ORDERS, status="ready")
+    assert len(sensor.execute_complete({}, event_of(again.value.trigger), **again.value.kwargs)) == 2
+
+
+def test_a_failed_dataset_fails_the_task_though_its_reason_cannot_be_asked_for(
+    sandbox: Sandbox, faraday_default: Callable[..., None]
+) -> None:
+    faraday_default(extra={"max_attempts": 1})
+    sandbox.fail_next(times=1, status=503)
+    event = {"status": "failed", "kind": "failed", "dataset_ids": [RETURNS]}
+    with pytest.raises(DatasetsFailedError, match=f"could not build {RETURNS}"):
+        gate(connection_id=UPLOADS).execute_complete({}, event)
+
+
+def test_a_stuck_api_does_not_outlast_the_deadline(
+    faraday_default: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "GRACE_SECONDS", 0.2)
+    with RawServer([stall(30)]) as server:
+        faraday_default(host=server.url)
+        trigger = DatasetsReadyTrigger(
+            faraday_conn_id="faraday_default", scope_id=SCOPE, poke_interval=0.05, deadline=time.time() + 0.2
+        )
+        assert event_of(trigger)["status"] == "timeout"
 
 
 @pytest.mark.parametrize(
