@@ -35,7 +35,7 @@ SETTLE_SECONDS = 1.0
 """How long a waiter takes no poll after joining: Airflow 3.1 can fail a task whose trigger fires at once."""
 
 
-WAITERS_AT_A_TIME = 10
+WAITERS_AT_A_TIME = 2
 """How many waiters are woken before other work of the event loop gets its turn."""
 
 
