@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+_ASSET_URIS = [
+    {
+        "schemes": ["faraday"],
+        "handler": "airflow_provider_faraday.assets.datasets.sanitize_uri",
+        "factory": "airflow_provider_faraday.assets.datasets.dataset_asset",
+    }
+]
+
 
 def get_provider_info() -> dict[str, Any]:
     """Give the provider's description, as Airflow's ``provider_info.schema.json`` defines it."""
@@ -42,6 +50,9 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_faraday.triggers.datasets"],
             }
         ],
+        "asset-uris": _ASSET_URIS,
+        # Airflow 2 looks for the same under this name.
+        "dataset-uris": _ASSET_URIS,
         "connection-types": [
             {
                 "connection-type": "faraday",

@@ -54,8 +54,13 @@ def faraday_id(value: object, name: str) -> str:
 def dataset_ids(datasets: object, name: str = "datasets") -> list[str]:
     """Give the ids of datasets named by id or by the dicts that a list operator pushed, each once, in order.
 
-    :raises FaradayInputError: where it is no collection of those.
+    :param datasets: a list of them, or one alone, as a mapped task gets it.
+    :raises FaradayInputError: where it is anything else.
     """
+    if (isinstance(datasets, dict) and "id" in datasets) or (
+        isinstance(datasets, str) and _UUID.fullmatch(datasets)
+    ):
+        datasets = [datasets]
     if isinstance(datasets, (str, bytes, dict)) or not isinstance(datasets, Iterable):
         shown = repr(datasets)
         raise FaradayInputError(

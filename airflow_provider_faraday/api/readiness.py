@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+
+from airflow_provider_faraday.api.errors import FaradayResponseError
 
 T = TypeVar("T")
 
@@ -27,20 +29,46 @@ KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
 
 
 class DatasetState(msgspec.Struct, frozen=True, gc=False):
-    """The seven fields of a dataset that readiness depends on; timestamps as Faraday sent them."""
+    """The fields of a dataset that readiness and its updates depend on; timestamps as Faraday sent them."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
     name: str | None = None
     status: str | None = None
     status_error: str | None = None
+    status_changed_at: str | None = None
     last_updated_config_at: str | None = None
     last_updated_output_at: str | None = None
     archived_at: str | None = None
+    # Only handed on; a count of another type must not end a wait.
+    row_count: Any = None
 
     @property
     def label(self) -> str:
         """Name and id, as people find them in a log."""
         return f"'{self.name}' ({self.id})" if self.name else self.id
+
+    @property
+    def build(self) -> dict[str, Any]:
+        """The last build in short, as an asset's event carries it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "last_updated_output_at": self.last_updated_output_at,
+            "row_count": self.row_count,
+        }
+
+
+def states_of(datasets: list[dict[str, Any]]) -> list[DatasetState]:
+    """Take from each dataset what readiness depends on.
+
+    :raises FaradayResponseError: where a field has another type than the reference promises.
+    """
+    try:
+        return msgspec.convert(datasets, list[DatasetState])
+    except msgspec.ValidationError as error:
+        message = f"Faraday's datasets cannot be judged: {error}. Tell Faraday's support."
+    raise FaradayResponseError(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +171,7 @@ def assess(states: Iterable[DatasetState], criteria: Criteria) -> Verdict:
         missing.pop(id_, None)
         if state.archived_at:
             archived.append(state)
-        elif state.status == "error" and criteria.fail_on_error:
+        elif state.status == "error" and criteria.fail_on_error and not _is_past(state, criteria):
             failed.append((state, state.status_error or "Faraday gives no reason"))
         elif reason := _why_not_ready(state, criteria.updated_after):
             waiting.append((state, reason))
@@ -157,6 +185,12 @@ def assess(states: Iterable[DatasetState], criteria: Criteria) -> Verdict:
         missing=tuple(missing),
         criteria=criteria,
     )
+
+
+def last_change(state: DatasetState) -> datetime | None:
+    """Give when the dataset was built last or went into ``error``: what comes of a new request is later."""
+    texts = [state.last_updated_output_at, state.status_changed_at if state.status == "error" else None]
+    return max(filter(None, (timestamp(text) for text in texts if text)), default=None)
 
 
 @lru_cache(maxsize=32_768)
@@ -182,6 +216,12 @@ def timestamp(text: str) -> datetime | None:
 def _in_utc(text: str) -> datetime:
     moment = msgspec.convert(text, datetime)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_past(state: DatasetState, criteria: Criteria) -> bool:
+    """Tell whether an error is an earlier build's, and says nothing of the one that is waited for."""
+    since = timestamp(state.status_changed_at) if state.status_changed_at else None
+    return bool(criteria.updated_after and since and since < criteria.updated_after)
 
 
 def _why_not_ready(state: DatasetState, updated_after: datetime | None) -> str | None:

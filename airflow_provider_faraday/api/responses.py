@@ -167,9 +167,13 @@ def account(answer: Answer) -> list[None]:
     return []
 
 
-def nothing(answer: Answer) -> list[Any]:
-    """Take any good answer, whatever its body."""
-    return []
+def answered_at(answer: Answer) -> list[datetime | None]:
+    """Take any good answer, whatever its body, and give its ``Date``, in UTC, as a list of one.
+
+    That is the server's clock, in whole seconds; None where there is none that can be read.
+    """
+    date = _http_date(answer.headers.get("Date", ""))
+    return [date and date.astimezone(UTC)]
 
 
 def unreachable(

@@ -13,6 +13,7 @@ from airflow_provider_faraday.hooks.connection import client_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     import requests
 
@@ -120,16 +121,18 @@ class FaradayHook(BaseHook):
 
         return self._fetch(calls.dataset(dataset_id), one_dataset)[0]
 
-    def force_update_dataset(self, dataset_id: str) -> None:
+    def force_update_dataset(self, dataset_id: str) -> datetime | None:
         """Ask Faraday to rerun a dataset; its status may read ``ready`` for a while before the rerun begins.
 
         https://faraday.ai/docs/reference/forceupdatedataset
 
         :param dataset_id: UUID of the dataset.
+        :return: when Faraday took the request, by its own clock, in UTC and whole seconds; None where its
+            answer has no ``Date``.
         """
-        from airflow_provider_faraday.api.responses import nothing
+        from airflow_provider_faraday.api.responses import answered_at
 
-        self._fetch(calls.force_update(dataset_id), nothing)
+        return self._fetch(calls.force_update(dataset_id), answered_at)[0]
 
     def _list(self, call: calls.ApiCall) -> list[dict[str, Any]]:
         from airflow_provider_faraday.api.responses import dataset_list

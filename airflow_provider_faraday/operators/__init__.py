@@ -1,1 +1,1 @@
-"""Operators that list Faraday's datasets."""
+"""Operators that list Faraday's datasets and ask for reruns."""

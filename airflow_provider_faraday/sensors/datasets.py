@@ -15,6 +15,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_faraday.assets.datasets import attach_builds
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -38,16 +40,18 @@ class DatasetsReadySensor(BaseSensorOperator):
     fails the task.
 
     Returns the ready datasets as a list of dicts, as the list operators do. All this is the same in mode
-    ``poke``, in mode ``reschedule`` and with ``deferrable=True``.
+    ``poke``, in mode ``reschedule`` and with ``deferrable=True``. The event of an outlet that stands for one
+    of them (:func:`airflow_provider_faraday.assets.datasets.dataset_asset`) carries its build.
 
     https://faraday.ai/docs/reference/getconnectiondatasets
 
     :param connection_id: UUID of a Faraday connection: wait for all its datasets (templated).
     :param scope_id: UUID of a scope: wait for the datasets behind it (templated).
-    :param datasets: dataset ids, or the dicts that a list operator pushed: wait for these (templated).
+    :param datasets: dataset ids, or the dicts that a list operator pushed: wait for these; one alone need
+        not be in a list, so that a mapped sensor can wait for each (templated).
         Exactly one of ``connection_id``, ``scope_id`` and ``datasets`` must be given.
-    :param updated_after: only a build at or after this time counts; a datetime or an ISO 8601 text, without
-        an offset in Airflow's default time zone (templated).
+    :param updated_after: only a build at or after this time counts, and an error before it is waited out; a
+        datetime or an ISO 8601 text, without an offset in Airflow's default time zone (templated).
     :param fail_on_error: fail at once when a dataset is in status ``error``; False keeps waiting for it.
     :param allow_empty: take an empty list, or one of archived datasets only, for ready instead of failing.
     :param fields: the dataset fields to return (templated); None for every field but ``sample``.
@@ -128,6 +132,7 @@ class DatasetsReadySensor(BaseSensorOperator):
         if verdict.problem:
             raise self._error(verdict.problem)
         if verdict.is_ready:
+            attach_builds(context, self.outlets or (), verdict.ready)
             ready = {state.id for state in verdict.ready}
             return PokeReturnValue(is_done=True, xcom_value=self._returned(found, ready))
         return self._not_ready()
@@ -221,11 +226,16 @@ class DatasetsReadySensor(BaseSensorOperator):
                 deadline=deadline,
             ),
             method_name="execute_complete",
-            kwargs={"deadline": deadline},
+            kwargs={"deadline": deadline, **self._kept_while_deferred},
             timeout=timedelta(
                 seconds=max(0.0, deadline - time.time()) + self.poke_interval + BACKSTOP_SECONDS
             ),
         )
+
+    @property
+    def _kept_while_deferred(self) -> dict[str, Any]:
+        """Further arguments for ``execute_complete``, of a subclass that has some; plain JSON."""
+        return {}
 
     @cached_property
     def _hook(self) -> FaradayHook:
@@ -261,7 +271,7 @@ class DatasetsReadySensor(BaseSensorOperator):
             return
         from airflow_provider_faraday.api.errors import FaradayInputError
 
-        raise FaradayInputError(f"DatasetsReadySensor '{self.task_id}' {problem}.")
+        raise FaradayInputError(f"{type(self).__name__} '{self.task_id}' {problem}.")
 
     def _list(self) -> list[dict[str, Any]]:
         if self.connection_id is not None:
@@ -292,16 +302,9 @@ class DatasetsReadySensor(BaseSensorOperator):
 
 
 def _assess(found: list[dict[str, Any]], criteria: Criteria) -> Verdict:
-    import msgspec
+    from airflow_provider_faraday.api.readiness import assess, states_of
 
-    from airflow_provider_faraday.api.errors import FaradayResponseError
-    from airflow_provider_faraday.api.readiness import DatasetState, assess
-
-    try:
-        return assess(msgspec.convert(found, list[DatasetState]), criteria)
-    except msgspec.ValidationError as error:
-        message = f"Faraday's datasets cannot be judged: {error}. Tell Faraday's support."
-    raise FaradayResponseError(message)
+    return assess(states_of(found), criteria)
 
 
 def _moment(value: datetime | str | None) -> datetime | None:

@@ -82,17 +82,18 @@ class Poll:
     def verdict(self, criteria: Criteria) -> Verdict:
         """Judge the datasets; waiters with equal criteria share the work."""
         if criteria not in self._verdicts:
-            self._verdicts[criteria] = assess(self._wanted(criteria), criteria)
+            self._verdicts[criteria] = assess(self.of(criteria.wanted_ids), criteria)
         return self._verdicts[criteria]
 
-    def _wanted(self, criteria: Criteria) -> Iterable[DatasetState]:
-        if criteria.wanted_ids is None:
+    def of(self, ids: Iterable[str] | None) -> list[DatasetState]:
+        """Give the datasets with these ids; all with None."""
+        if ids is None:
             return self.states
         # Hundreds may each wait for one of hundreds: each looks at its own alone.
         if not self._by_id:
             for state in self.states:
                 self._by_id.setdefault(state.id.lower(), []).append(state)
-        return (state for id_ in criteria.wanted_ids for state in self._by_id.get(id_, ()))
+        return [state for id_ in ids for state in self._by_id.get(id_, ())]
 
 
 class Waiter:
@@ -127,8 +128,9 @@ class Waiter:
 class Feed:
     """Polls one list for as long as somebody waits for it."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, first_pause: float) -> None:
         self.watch = watch
+        self._first_pause = max(first_pause, SETTLE_SECONDS)
         self.waiters: dict[Waiter, None] = {}
         # In a context of its own: what it logs is no single task's, and goes to the triggerer's log.
         self.task = asyncio.get_running_loop().create_task(
@@ -145,7 +147,7 @@ class Feed:
     async def _run(self) -> None:
         transport: AiohttpTransport | None = None
         loop = asyncio.get_running_loop()
-        pause = max(self.watch.interval, SETTLE_SECONDS)
+        pause = self._first_pause
         try:
             while True:
                 await asyncio.sleep(pause)
@@ -193,16 +195,17 @@ _feeds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Watch, Feed]] 
 
 
 @asynccontextmanager
-async def joined(watch: Watch, ids: tuple[str, ...] = ()) -> AsyncIterator[Waiter]:
+async def joined(watch: Watch, ids: tuple[str, ...] = (), *, soon: bool = False) -> AsyncIterator[Waiter]:
     """Join the feed of a watch, starting it for the first and ending it after the last.
 
     :param ids: the datasets that this waiter waits for by id.
+    :param soon: whether a feed that starts with this waiter polls at once, and not first after an interval.
     """
     loop = asyncio.get_running_loop()
     feeds = _feeds.setdefault(loop, {})
     feed = feeds.get(watch)
     if feed is None or feed.task.done():
-        feed = feeds[watch] = Feed(watch)
+        feed = feeds[watch] = Feed(watch, first_pause=0.0 if soon else watch.interval)
     waiter = Waiter(ids, settled_at=loop.time() + SETTLE_SECONDS)
     feed.waiters[waiter] = None
     try:

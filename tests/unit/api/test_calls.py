@@ -65,7 +65,12 @@ def test_dataset_ids_takes_ids_and_dicts() -> None:
     assert calls.dataset_ids(iter([ID, {"id": other, "name": "x"}, {"id": ID}])) == [ID, other]
 
 
-@pytest.mark.parametrize("value", [ID, b"x", {"id": ID}, 5, None, "[]"])
+@pytest.mark.parametrize("value", [ID, {"id": ID, "name": "x"}])
+def test_dataset_ids_takes_one_alone_as_a_mapped_task_gets_it(value: Any) -> None:
+    assert calls.dataset_ids(value) == [ID]
+
+
+@pytest.mark.parametrize("value", [b"x", {"name": ID}, 5, None, "[]", ID[:-1]])
 def test_dataset_ids_refuses_what_is_no_list(value: Any) -> None:
     with pytest.raises(FaradayInputError, match="must be a list of dataset ids or of dataset dicts"):
         calls.dataset_ids(value)

@@ -96,8 +96,13 @@ def test_datasets_are_listed_whole_or_by_id_in_batches(
 
 
 def test_a_force_update_is_posted(connect: SetConnection, mocked: requests_mock.Mocker) -> None:
-    mocked.post(f"https://api.faraday.ai/v1/datasets/{ID}/force_update", status_code=204)
-    connect().force_update_dataset(ID)
+    mocked.post(
+        f"https://api.faraday.ai/v1/datasets/{ID}/force_update",
+        status_code=204,
+        headers={"Date": "Sun, 06 Nov 1994 08:49:37 GMT"},
+    )
+    taken_at = connect().force_update_dataset(ID)
+    assert taken_at == datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
     assert mocked.call_count == 1
 
 

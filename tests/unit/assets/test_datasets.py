@@ -1,0 +1,126 @@
+"""Assets of Faraday's datasets: what Airflow makes of their URIs, and what their events carry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, Asset
+
+from airflow_provider_faraday.assets.datasets import dataset_asset, sanitize_uri
+from airflow_provider_faraday.exceptions import FaradayInputError
+from airflow_provider_faraday.operators.datasets import (
+    ListConnectionDatasetsOperator,
+    ListScopeDatasetsOperator,
+)
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.sandbox import Sandbox
+
+CONNECTION = "c0000000-0000-4000-8000-000000000001"
+SCOPE = "50000000-0000-4000-8000-000000000001"
+CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
+ORDERS = "d0000000-0000-4000-8000-000000000002"
+URI = f"faraday://datasets/{CUSTOMERS}"
+
+on_airflow_2 = pytest.mark.skipif(not airflow_version.startswith("2."), reason="is about Airflow 2")
+since_airflow_3 = pytest.mark.skipif(airflow_version.startswith("2."), reason="Airflow 2 has no such thing")
+
+
+def test_an_asset_is_named_by_its_uri_or_as_asked() -> None:
+    assert dataset_asset(CUSTOMERS.upper()).uri == URI
+    assert dataset_asset(CUSTOMERS, name="customers").uri == URI
+
+
+@since_airflow_3
+def test_an_asset_has_the_name_that_was_asked_for() -> None:
+    asset: Any = dataset_asset(CUSTOMERS, name="customers")
+    assert (asset.name, asset.group, asset.watchers) == ("customers", "faraday", [])
+    assert asset.normalized_uri == URI
+
+
+def test_an_id_that_is_none_is_refused_when_the_dag_file_is_parsed() -> None:
+    with pytest.raises(FaradayInputError, match="dataset_id must be the UUID"):
+        dataset_asset("customers")
+
+
+@since_airflow_3
+def test_airflow_normalizes_the_uri_by_our_handler() -> None:
+    asset: Any = Asset(f"FARADAY://Datasets/{CUSTOMERS.upper()}/")
+    assert asset.uri == URI
+
+
+@since_airflow_3
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "faraday://datasets/customers",
+        f"faraday://targets/{CUSTOMERS}",
+        f"faraday://datasets/{CUSTOMERS}/{CUSTOMERS}",
+        f"faraday://key@datasets/{CUSTOMERS}",
+        f"faraday://datasets/{CUSTOMERS}?a=b",
+        "faraday://",
+        f"faraday:///datasets/{CUSTOMERS}",
+    ],
+)
+def test_airflow_refuses_a_uri_that_names_nothing(uri: str) -> None:
+    with pytest.raises(ValueError, match="A faraday:// URI must be"):
+        Asset(uri)
+
+
+@pytest.mark.parametrize("resource", ["connections", "datasets", "scopes"])
+def test_connections_datasets_and_scopes_have_uris(resource: str) -> None:
+    uri = f"faraday://{resource}/{CUSTOMERS}"
+    assert sanitize_uri(urlsplit(uri)).geturl() == uri
+
+
+@since_airflow_3
+def test_watch_every_makes_a_watcher_of_that_dataset() -> None:
+    asset: Any = dataset_asset(CUSTOMERS, watch_every=30, faraday_conn_id="other")
+    (watcher,) = asset.watchers
+    _, arguments = watcher.trigger.serialize()
+    assert arguments["dataset_ids"] == [CUSTOMERS]
+    assert (arguments["poke_interval"], arguments["faraday_conn_id"]) == (30, "other")
+
+
+@on_airflow_2
+def test_watching_on_airflow_2_says_what_it_needs() -> None:
+    with pytest.raises(AirflowOptionalProviderFeatureException, match=r"needs Airflow 3\.0 or newer"):
+        dataset_asset(CUSTOMERS, watch_every=30)
+
+
+class Events(dict[Any, Any]):
+    """Stands for ``context["outlet_events"]``: an accessor with ``extra`` for each outlet."""
+
+    def __missing__(self, outlet: Any) -> Any:
+        accessor = type("Accessor", (), {"extra": {}})()
+        self[outlet.uri] = accessor
+        return accessor
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        lambda **arguments: DatasetsReadySensor(scope_id=SCOPE, **arguments),
+        lambda **arguments: ListScopeDatasetsOperator(scope_id=SCOPE, **arguments),
+        lambda **arguments: ListConnectionDatasetsOperator(connection_id=CONNECTION, **arguments),
+    ],
+)
+@pytest.mark.usefixtures("faraday_default")
+def test_a_task_attaches_the_build_to_its_outlets(sandbox: Sandbox, task: Any) -> None:
+    for id_, rows in ((CUSTOMERS, 7), (ORDERS, 8)):
+        sandbox.set_dataset(id_, status="ready", row_count=rows)
+    events = Events()
+    outlets = [dataset_asset(CUSTOMERS), Asset("s3://bucket/key"), dataset_asset(CONNECTION)]
+    task(task_id="t", outlets=outlets).execute({"outlet_events": events})
+    assert events.keys() == {URI}
+    assert events[URI].extra == {
+        "id": CUSTOMERS,
+        "name": "customers",
+        "status": "ready",
+        "last_updated_output_at": sandbox.dataset(CUSTOMERS)["last_updated_output_at"],
+        "row_count": 7,
+    }
