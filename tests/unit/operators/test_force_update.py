@@ -101,9 +101,10 @@ def finished(operator: ForceUpdateDatasetsOperator) -> Any:
     try:
         return operator.execute({})
     except TaskDeferred as deferral:
+        trigger = deferral.trigger
 
         async def event() -> Any:
-            return await asyncio.wait_for(anext(deferral.trigger.run()), 20)
+            return await asyncio.wait_for(anext(trigger.run()), 20)
 
         # Another process goes on, with an operator made anew.
         again = ForceUpdateDatasetsOperator(
@@ -172,7 +173,7 @@ def test_one_that_is_refused_does_not_hide_the_others(sandbox: Sandbox) -> None:
 
 
 def test_one_alone_that_is_refused_says_what_faraday_said(sandbox: Sandbox) -> None:
-    with pytest.raises(FaradayApiError, match="^Faraday answered 404"):
+    with pytest.raises(FaradayApiError, match=r"^Faraday answered 404"):
         force_update(NOBODY).execute({})
 
 
