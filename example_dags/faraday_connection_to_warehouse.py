@@ -1,7 +1,8 @@
-"""List a connection's datasets, wait until all are ready, then load each one downstream.
+"""Wait until all datasets of a connection are ready, then load the tables of those that were rebuilt.
 
-The gate holds until Faraday has finished building every dataset of the connection. Its result, the list of
-ready datasets, becomes one mapped load task per dataset: as many as there are on that day.
+The gate holds until Faraday has finished building every dataset of the connection. Each dataset that was
+rebuilt since its last load becomes one mapped load of the table that it reads, `options.table_name`; for one
+that was not, there is none. What was loaded is then counted, and must be as many rows as Faraday reports.
 
 Needs two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here; any
 database with an Airflow provider will do).
@@ -13,19 +14,42 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param, chain, task
-from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator, SQLValueCheckOperator
 
 from airflow_provider_faraday.operators.datasets import ListConnectionDatasetsOperator
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 
 WAREHOUSE = "warehouse_default"
-COLUMNS = ["id", "name", "row_count", "last_updated_output_at"]
+
+# Stands for what fills the tables that Faraday reads: as many rows as it reports. Leave it out with your own.
+FILL_SOURCE = [
+    "CREATE TABLE IF NOT EXISTS {{ params.source }} (id INTEGER PRIMARY KEY)",
+    """
+    INSERT INTO {{ params.source }}
+    WITH RECURSIVE numbers (id) AS (
+        SELECT 1 UNION ALL SELECT id + 1 FROM numbers WHERE id < {{ params.row_count }}
+    )
+    SELECT id FROM numbers WHERE id NOT IN (SELECT id FROM {{ params.source }})
+    """,
+]
+LOAD = [
+    "CREATE TABLE IF NOT EXISTS {{ params.target }} AS SELECT * FROM {{ params.source }} WHERE 1 = 0",
+    "DELETE FROM {{ params.target }}",
+    "INSERT INTO {{ params.target }} SELECT * FROM {{ params.source }}",
+]
+REMEMBER = [
+    "DELETE FROM faraday_loads WHERE dataset_id = '{{ params.dataset_id }}'",
+    "INSERT INTO faraday_loads VALUES "
+    "('{{ params.dataset_id }}', '{{ params.target }}', {{ params.row_count }}, '{{ params.built_at }}')",
+]
 
 with DAG(
     dag_id="faraday_connection_to_warehouse",
     doc_md=__doc__,
     schedule=None,
     catchup=False,
+    # One load at a time: two would write the same tables.
+    max_active_runs=1,
     default_args={"retries": 1, "retry_delay": timedelta(seconds=10)},
     params={
         "connection_id": Param(
@@ -46,7 +70,7 @@ with DAG(
     wait_until_ready = DatasetsReadySensor(
         task_id="wait_until_ready",
         connection_id="{{ params.connection_id }}",
-        fields=COLUMNS,
+        fields=["id", "name", "options", "row_count", "last_updated_output_at"],
         # The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
@@ -54,31 +78,67 @@ with DAG(
         deferrable=True,
     )
 
-    create_table = SQLExecuteQueryOperator(
-        task_id="create_table",
+    create_load_log = SQLExecuteQueryOperator(
+        task_id="create_load_log",
         conn_id=WAREHOUSE,
         sql="""
-            CREATE TABLE IF NOT EXISTS faraday_datasets (
-                id TEXT PRIMARY KEY,
-                name TEXT NOT NULL,
-                row_count INTEGER,
-                last_updated_output_at TEXT
+            CREATE TABLE IF NOT EXISTS faraday_loads (
+                dataset_id VARCHAR(36) PRIMARY KEY,
+                loaded_into VARCHAR(255) NOT NULL,
+                row_count INTEGER NOT NULL,
+                last_updated_output_at VARCHAR(40) NOT NULL
             )
         """,
     )
 
-    # The template names each mapped task in the UI, in place of a bare number.
-    @task(map_index_template="{{ task.op_kwargs['dataset']['name'] }}")
-    def load(dataset: dict[str, Any]) -> str:
-        """Write one ready dataset into the warehouse; a second run replaces its row."""
-        # Imported here so that parsing this file stays cheap.
-        from airflow.providers.sqlite.hooks.sqlite import SqliteHook
+    read_load_log = SQLExecuteQueryOperator(
+        task_id="read_load_log",
+        conn_id=WAREHOUSE,
+        sql="SELECT dataset_id, last_updated_output_at FROM faraday_loads",
+    )
 
-        row = [dataset.get(column) for column in COLUMNS]
-        SqliteHook(WAREHOUSE).insert_rows("faraday_datasets", [row], target_fields=COLUMNS, replace=True)
-        return dataset["name"]
+    @task
+    def plan_loads(datasets: list[dict[str, Any]], loaded: list[list[str]]) -> list[dict[str, Any]]:
+        """Give the load of each dataset that Faraday has rebuilt since it was loaded last."""
+        loaded_builds = dict(loaded)
 
-    loads = load.expand(dataset=wait_until_ready.output)
+        def quoted(name: str) -> str:
+            return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+
+        loads = []
+        for dataset in datasets:
+            table = dataset["options"].get("table_name")
+            if table is None:
+                print(f"{dataset['name']} reads no table: nothing to load.")
+            elif loaded_builds.get(dataset["id"]) == dataset["last_updated_output_at"]:
+                print(f"{dataset['name']} was not rebuilt since its last load: left out.")
+            else:
+                load = {
+                    "name": dataset["name"],
+                    "dataset_id": dataset["id"],
+                    "source": quoted(table),
+                    "target": quoted(f"loaded_{table.split('.')[-1]}"),
+                    "row_count": dataset["row_count"],
+                    "built_at": dataset["last_updated_output_at"],
+                }
+                loads.append(load)
+        return loads
+
+    loads = plan_loads(wait_until_ready.output, read_load_log.output)
+
+    # One task for each load; the template names it in the UI, in place of a bare number.
+    mapped: dict[str, Any] = {"conn_id": WAREHOUSE, "map_index_template": "{{ params.name }}"}
+    fill_source = SQLExecuteQueryOperator.partial(task_id="fill_source", sql=FILL_SOURCE, **mapped)
+    load = SQLExecuteQueryOperator.partial(task_id="load", sql=LOAD, **mapped)
+    check = SQLValueCheckOperator.partial(
+        task_id="check_row_count",
+        sql="SELECT COUNT(*) FROM {{ params.target }}",
+        pass_value="{{ params.row_count }}",
+        **mapped,
+    )
+    # Last, so that a load which fails its check is done again.
+    remember = SQLExecuteQueryOperator.partial(task_id="remember", sql=REMEMBER, **mapped)
 
     chain(list_datasets, wait_until_ready)
-    chain(create_table, loads)
+    chain(create_load_log, read_load_log)
+    chain(*(each.expand(params=loads) for each in (fill_source, load, check, remember)))

@@ -49,7 +49,7 @@ class Happening(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo.
 
-    :return: 0 where the rows of all ready datasets are in the warehouse, 1 where not, 130 after Ctrl-C
+    :return: 0 where the tables of all ready datasets are in the warehouse, 1 where not, 130 after Ctrl-C
     """
     parser = argparse.ArgumentParser(description="Run the main example DAG against a local Faraday.")
     parser.add_argument("--port", type=int, default=0, help="the local Faraday's port (default: a free one)")
@@ -116,8 +116,8 @@ class Demo:
         """Give the tasks that the gate and the load have finished so far."""
         query = (
             "SELECT end_date, task_id, rendered_map_index, state FROM task_instance "
-            "WHERE task_id IN ('wait_until_ready', 'load') AND state IN ('success', 'failed') "
-            "AND end_date IS NOT NULL"
+            "WHERE task_id IN ('wait_until_ready', 'load', 'check_row_count') "
+            "AND state IN ('success', 'failed') AND end_date IS NOT NULL"
         )
         try:
             with closing(sqlite3.connect(f"file:{self._metadata}?mode=ro", uri=True)) as database:
@@ -128,6 +128,7 @@ class Demo:
         told = {
             ("wait_until_ready", "success"): "Airflow: the gate opens",
             ("load", "success"): "Airflow: loaded {}",
+            ("check_row_count", "success"): "Airflow: {} has as many rows as Faraday reports",
         }
         return [
             Happening(
@@ -203,27 +204,30 @@ def _calls(sandbox: Sandbox) -> list[Happening]:
 def _check_and_show_rows(sandbox: Sandbox, warehouse: Path) -> None:
     """Print what the load wrote.
 
-    :raises DemoFailed: where that is not one row for each ready dataset, with Faraday's own figures
+    :raises DemoFailed: where that is not one table for each ready dataset, with as many rows as Faraday says
     """
     try:
         with closing(sqlite3.connect(f"file:{warehouse}?mode=ro", uri=True)) as database:
-            rows = database.execute(
-                "SELECT name, row_count, last_updated_output_at, id FROM faraday_datasets ORDER BY id"
+            log = database.execute(
+                "SELECT loaded_into, last_updated_output_at, dataset_id FROM faraday_loads ORDER BY 3"
             ).fetchall()
+            count = "SELECT COUNT(*) FROM {}"
+            rows = [(table, *database.execute(count.format(table)).fetchone(), *rest) for table, *rest in log]
     except sqlite3.OperationalError as error:
         raise DemoFailed(f"the warehouse cannot be read: {error}.") from error
     expected = [
-        (each["name"], each["row_count"], each["last_updated_output_at"], each["id"])
+        (f'"loaded_{each["name"]}"', each["row_count"], each["last_updated_output_at"], each["id"])
         for each in _connection_datasets(sandbox)
         if each["status"] == "ready" and not each["archived_at"]
     ]
-    print(f"\nThe rows that the load wrote into the warehouse ({warehouse.name}, table faraday_datasets):\n")
-    _print_table(("name", "row_count", "last_updated_output_at", "id"), rows)
+    print(f"\nThe tables that the load wrote into the warehouse ({warehouse.name}):\n")
+    _print_table(("table", "rows", "last_updated_output_at", "dataset"), rows)
     if not expected or rows != sorted(expected, key=lambda row: row[3]):
         raise DemoFailed(
-            f"the warehouse has {len(rows)} rows, but {len(expected)} datasets are ready at Faraday."
+            f"the warehouse has {len(rows)} tables, which are not those of the {len(expected)} datasets that "
+            "are ready at Faraday."
         )
-    print(f"\nDone: {len(rows)} ready datasets, {len(rows)} rows, and the archived one left out.")
+    print(f"\nDone: {len(rows)} ready datasets, {len(rows)} tables loaded, and the archived one left out.")
 
 
 def _connection_datasets(sandbox: Sandbox) -> list[dict[str, Any]]:

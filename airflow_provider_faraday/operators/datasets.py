@@ -103,7 +103,8 @@ class ForceUpdateDatasetsOperator(DatasetsReadySensor):
     Archived datasets are left out. All others are asked for, also where Faraday refuses one of them: the
     error then names who was asked and who was not.
 
-    Returns ``{"dataset_ids": […], "requested_at": "<ISO 8601>"}``. ``requested_at`` is Faraday's clock, not
+    Returns ``{"dataset_ids": […], "requested_at": "<ISO 8601>"}``, both also as XComs of their own:
+    ``operator.output["requested_at"]``. ``requested_at`` is Faraday's clock, not
     the worker's, and later than every build that had ended before: a sensor with
     ``updated_after=requested_at`` waits for the builds that were asked for, while their status may still read
     ``ready`` or ``error`` from the last one. So does ``wait_for_completion=True``, in all that
@@ -144,8 +145,9 @@ class ForceUpdateDatasetsOperator(DatasetsReadySensor):
             deferrable=deferrable,
             **kwargs,
         )
+        # So that .output["requested_at"] is what a sensor's updated_after takes.
+        self.multiple_outputs = True
         self.wait_for_completion = wait_for_completion
-        self._requested: dict[str, Any] = {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         requested = self._request()
@@ -159,19 +161,18 @@ class ForceUpdateDatasetsOperator(DatasetsReadySensor):
         context: Context,
         event: dict[str, Any] | None = None,
         deadline: float | None = None,
-        requested: dict[str, Any] | None = None,
     ) -> Any:
-        """Go on after the trigger's event, as the sensor does; return what ``execute`` returns.
-
-        :param requested: what was asked for before the task was deferred.
-        """
-        self._wait_for(requested or {})
+        """Go on after the trigger's event, as the sensor does; return what ``execute`` returns."""
+        requested: dict[str, Any] = {}
+        # What was asked for comes with the event: `airflow dags test` hands on nothing else.
+        match event:
+            case {"status": "ready", "dataset_ids": [*ids], "updated_after": str(requested_at)}:
+                requested = {"dataset_ids": ids, "requested_at": requested_at}
+                self._wait_for(requested)
+            case {"status": "ready"}:
+                raise self._unknown(event)
         super().execute_complete(context, event, deadline)
         return requested
-
-    @property
-    def _kept_while_deferred(self) -> dict[str, Any]:
-        return {"requested": self._requested}
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
@@ -182,7 +183,6 @@ class ForceUpdateDatasetsOperator(DatasetsReadySensor):
             )
 
     def _wait_for(self, requested: dict[str, Any]) -> None:
-        self._requested = requested
         self.datasets = requested["dataset_ids"]
         self.updated_after = requested["requested_at"]
         # Faraday has just answered; whatever fails from now on is worth waiting out.

@@ -164,7 +164,7 @@ class DatasetsReadySensor(BaseSensorOperator):
 
     def _complete(self, context: Context, event: dict[str, Any] | None) -> list[dict[str, Any]]:
         from airflow_provider_faraday.api.readiness import PROBLEMS
-        from airflow_provider_faraday.exceptions import EVENT_ERRORS, FaradayError, error_from_event
+        from airflow_provider_faraday.exceptions import EVENT_ERRORS, error_from_event
 
         match event:
             case {"status": "ready", "dataset_ids": [*_]}:
@@ -186,8 +186,13 @@ class DatasetsReadySensor(BaseSensorOperator):
                 "status_code": int() | None as status_code,
             } if kind in EVENT_ERRORS:
                 raise error_from_event(kind, said, status_code)
-        raise FaradayError(
-            f"The trigger of this sensor ended with {event!r}, which it never does. "
+        raise self._unknown(event)
+
+    def _unknown(self, event: dict[str, Any] | None) -> Exception:
+        from airflow_provider_faraday.api.errors import FaradayError
+
+        return FaradayError(
+            f"The trigger of this task ended with {event!r}, which it never does. "
             "Check that worker and triggerer run the same version of airflow-provider-faraday."
         )
 
@@ -226,16 +231,11 @@ class DatasetsReadySensor(BaseSensorOperator):
                 deadline=deadline,
             ),
             method_name="execute_complete",
-            kwargs={"deadline": deadline, **self._kept_while_deferred},
+            kwargs={"deadline": deadline},
             timeout=timedelta(
                 seconds=max(0.0, deadline - time.time()) + self.poke_interval + BACKSTOP_SECONDS
             ),
         )
-
-    @property
-    def _kept_while_deferred(self) -> dict[str, Any]:
-        """Further arguments for ``execute_complete``, of a subclass that has some; plain JSON."""
-        return {}
 
     @cached_property
     def _hook(self) -> FaradayHook:

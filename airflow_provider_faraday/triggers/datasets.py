@@ -37,7 +37,7 @@ class DatasetsReadyTrigger(BaseTrigger):
     It sleeps first, polls every ``poke_interval`` seconds together with every other trigger that watches the
     same list, and ends with one event, a dict with ids and statuses only:
 
-    * ``{"status": "ready", "dataset_ids": […]}``
+    * ``{"status": "ready", "dataset_ids": […]}``, and ``updated_after`` where it waited for such builds
     * ``{"status": "failed", "kind": "missing" | "failed" | "empty", "dataset_ids": […]}``
     * ``{"status": "timeout", "seconds_late": …}``: not ready at the first poll after the deadline
     * ``{"status": "error", "kind": <the exception's name>, "message": …, "status_code": …}``
@@ -147,7 +147,9 @@ class DatasetsReadyTrigger(BaseTrigger):
                     )
                 warned_of |= verdict.unknown_statuses
                 if verdict.is_ready:
-                    return {"status": "ready", "dataset_ids": [state.id for state in verdict.ready]}
+                    ids = [state.id for state in verdict.ready]
+                    since = {"updated_after": self.updated_after} if self.updated_after else {}
+                    return {"status": "ready", "dataset_ids": ids, **since}
                 if verdict.problem:
                     problem = verdict.problem
                     return {

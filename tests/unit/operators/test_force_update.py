@@ -114,7 +114,7 @@ def finished(operator: ForceUpdateDatasetsOperator) -> Any:
             deferrable=True,
             fail_on_error=operator.fail_on_error,
         )
-        return getattr(again, deferral.method_name)({}, asyncio.run(event()).payload, **deferral.kwargs)
+        return getattr(again, deferral.method_name)({}, asyncio.run(event()).payload)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

@@ -1,0 +1,75 @@
+"""Load a table, have Faraday rebuild the dataset that reads it, wait for that very build, and load onward.
+
+Right after the request the dataset's status still reads `ready`, from its last build. The gate is not fooled:
+`requested_at` is Faraday's own clock, and only a build after it counts.
+
+The gate's outlet is the asset that stands for the dataset: its event carries the build's time and row count,
+and DAGs that are scheduled on the asset start.
+
+Needs two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here; any
+database with an Airflow provider will do).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG, chain
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+
+from airflow_provider_faraday.assets.datasets import dataset_asset
+from airflow_provider_faraday.operators.datasets import ForceUpdateDatasetsOperator
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+
+WAREHOUSE = "warehouse_default"
+ORDERS = "d0000000-0000-4000-8000-000000000002"
+
+with DAG(
+    dag_id="faraday_refresh_and_wait",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=10)},
+    tags=["faraday", "example"],
+):
+    load_new_orders = SQLExecuteQueryOperator(
+        task_id="load_new_orders",
+        conn_id=WAREHOUSE,
+        sql=[
+            "CREATE TABLE IF NOT EXISTS new_orders (order_id INTEGER, loaded_at VARCHAR(40))",
+            "INSERT INTO new_orders SELECT COUNT(*) + 1, '{{ ts }}' FROM new_orders",
+        ],
+    )
+
+    force_update = ForceUpdateDatasetsOperator(task_id="force_update", datasets=[ORDERS])
+
+    # ForceUpdateDatasetsOperator(…, wait_for_completion=True) is both tasks in one.
+    wait_for_that_build = DatasetsReadySensor(
+        task_id="wait_for_that_build",
+        datasets=force_update.output["dataset_ids"],
+        updated_after=force_update.output["requested_at"],
+        fields=["id", "name", "row_count", "last_updated_output_at"],
+        # The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
+        poke_interval=2,
+        timeout=timedelta(hours=6).total_seconds(),
+        # Waits in the triggerer, where everyone who waits for the same list shares one poll.
+        deferrable=True,
+        outlets=[dataset_asset(ORDERS, name="orders (Faraday)")],
+    )
+
+    load_onward = SQLExecuteQueryOperator(
+        task_id="load_onward",
+        conn_id=WAREHOUSE,
+        sql=[
+            "CREATE TABLE IF NOT EXISTS builds (last_updated_output_at VARCHAR(40), row_count INTEGER)",
+            """
+            {% for dataset in ti.xcom_pull(task_ids='wait_for_that_build') %}
+            INSERT INTO builds VALUES ('{{ dataset.last_updated_output_at }}', {{ dataset.row_count }})
+            {% endfor %}
+            """,
+        ],
+    )
+
+    chain(load_new_orders, force_update)
+    chain(wait_for_that_build, load_onward)
