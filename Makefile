@@ -10,7 +10,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint types pytest bench format build constraints setup clean
+.PHONY: help demo sandbox test lint types pytest bench floors audit format build constraints setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -38,6 +38,17 @@ bench: setup ## measure side by side with the peers, into benchmarks/results/ (A
 	@sh benchmarks/setup-env.sh $(RUN)
 	@benchmarks/.venv/bin/python benchmarks/run.py $(ARGS)
 
+floors: setup ## run the unit tests and the examples with the lowest version of every dependency (needs Python 3.11)
+	$(RUN) -m uv venv --quiet --clear --python 3.11 build/floors
+	$(RUN) -m uv pip install --quiet --compile-bytecode --python build/floors/bin/python --editable '.[test]' \
+	    --constraint constraints/floors.txt --build-constraint constraints/floors.txt
+	build/floors/bin/python -m pytest $(or $(ARGS),tests/unit tests/integration/test_example_dags.py)
+
+audit: setup ## look the pinned versions up among the known vulnerabilities (needs the network)
+	@$(RUN) -m uv tool run --quiet pip-audit@2.10.1 --requirement constraints/airflow-3.3.2.txt --no-deps --disable-pip \
+	    --strict --progress-spinner off || { echo "Not clean: either a pinned version has a known vulnerability," \
+	    "or the service that knows could not be asked about it; which, stands above." >&2; exit 1; }
+
 format: setup ## let ruff reformat and fix what it can
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
@@ -49,6 +60,10 @@ constraints: setup ## resolve the pinned versions anew (Airflow itself stays)
 	echo 'apache-airflow==3.3.2' | $(RUN) -m uv pip compile pyproject.toml - --all-extras --universal \
 	    --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
 	    --output-file constraints/airflow-3.3.2.txt
+	# The lowest versions: each `name>=1.2` as `name==1.2`. Old releases of Airflow's http provider have no upper bounds.
+	(echo 'apache-airflow-providers-http>=5'; grep -oE '"[a-z0-9-]+>=[0-9.]+"' pyproject.toml | sed 's/"//g; s/>=/==/') | \
+	    $(RUN) -m uv pip compile pyproject.toml - --extra test --python-version 3.11 --upgrade --no-header \
+	    --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file constraints/floors.txt
 
 setup:
 	@sh scripts/setup-env.sh
