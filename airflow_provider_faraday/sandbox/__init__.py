@@ -16,7 +16,13 @@ __all__ = ["Sandbox", "SandboxError"]
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from airflow_provider_faraday.sandbox import server
-
+        try:
+            from airflow_provider_faraday.sandbox import server
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"The sandbox needs {error.name}, which is not installed: "
+                "pip install 'airflow-provider-faraday[sandbox]'",
+                name=error.name,
+            ) from error
         return getattr(server, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,13 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        from airflow_provider_faraday.sandbox.server import Sandbox, SandboxError
+        from airflow_provider_faraday.sandbox import Sandbox, SandboxError
     except ModuleNotFoundError as error:
-        print(
-            f"The sandbox needs {error.name}, which is not installed: "
-            "pip install 'airflow-provider-faraday[sandbox]'",
-            file=sys.stderr,
-        )
+        print(error, file=sys.stderr)
         return 2
     # Before anything is printed: whoever reads the first line may send the signal at once.
     told_to_stop = threading.Event()

@@ -105,3 +105,27 @@ def test_a_wrong_account_file_is_named_with_the_place(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "datasets.0.id: must be a UUID" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import runpy; runpy.run_module('airflow_provider_faraday.sandbox', run_name='__main__')",
+        "from airflow_provider_faraday.sandbox import Sandbox",
+    ],
+    ids=["command", "import"],
+)
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
+def test_without_its_extra_it_says_what_to_install(statement: str, missing: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; {statement}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert ran.returncode != 0
+    said = ran.stderr.splitlines()[-1]
+    assert f"The sandbox needs {missing}, which is not installed: pip install" in said
+    assert "'airflow-provider-faraday[sandbox]'" in said
