@@ -1,0 +1,281 @@
+"""What is published: what the wheel and the sdist hold, and that the wheel works where nothing else is."""
+
+from __future__ import annotations
+
+import email
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import airflow_provider_faraday
+import fresh_airflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_faraday.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+CONSTRAINTS = ROOT / "constraints" / "airflow-3.3.2.txt"
+VERSION = airflow_provider_faraday.__version__
+NAME = f"airflow_provider_faraday-{VERSION}"
+EXAMPLES = {path.name for path in (ROOT / "example_dags").glob("*.py")}
+# Paths of which there may be any number, by the directory that they stand in; the rest is named one by one.
+PACKAGE_FILE = re.compile(r"airflow_provider_faraday/([a-z_]+/)?[a-z_]+\.py")
+PACKAGE_DATA = {"airflow_provider_faraday/py.typed", "airflow_provider_faraday/sandbox/account.json"}
+DAG_FILE = """
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_faraday.hooks.faraday import FaradayHook
+from airflow_provider_faraday.operators import datasets
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+
+with DAG("from_the_wheel", schedule=None):
+    listed = datasets.ListConnectionDatasetsOperator(
+        task_id="list", connection_id="c0000000-0000-4000-8000-000000000001"
+    )
+    scope = datasets.ListScopeDatasetsOperator(
+        task_id="scope", scope_id="50000000-0000-4000-8000-000000000001", fields=["id"]
+    )
+    wait = DatasetsReadySensor(
+        task_id="wait", datasets=scope.output, poke_interval=0.2, timeout=60, deferrable=True
+    )
+
+    @task
+    def names(listed: list, waited: list) -> str:
+        there = {dataset["name"] for dataset in FaradayHook().list_datasets()}
+        assert {dataset["name"] for dataset in [*listed, *waited]} <= there
+        return f"ready: {sorted(dataset['name'] for dataset in waited)}"
+
+    @task
+    def say(names: str) -> None:
+        print(names)
+
+    say(names(listed.output, wait.output))
+"""
+FORM = """
+from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+(faraday,) = [each for each in HookMetaService.hook_meta_data() if each.connection_type == "faraday"]
+print(faraday.model_dump_json())
+"""
+
+
+def succeed(*command: object, **where: Any) -> None:
+    ran = subprocess.run(
+        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **where
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def build(source: Path, into: Path, target: str) -> Path:
+    """Build one distribution with the build backend that is installed here: no network."""
+    hatchling = [sys.executable, "-m", "hatchling"]
+    succeed(*hatchling, "build", "--target", target, "--directory", into, cwd=source)
+    (path,) = into.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, tmp_path_factory.mktemp("sdist"), "sdist")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        return email.message_from_bytes(archive.read(f"{NAME}.dist-info/METADATA"))
+
+
+def unlike(names: set[str], *, kinds: re.Pattern[str]) -> set[str]:
+    return {name for name in names if not kinds.fullmatch(name)}
+
+
+def test_the_wheel_has_the_package_and_the_examples_text_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+
+    about = ["METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"]
+    examples = f"{NAME}.data/data/share/doc/airflow-provider-faraday/example_dags/"
+    assert unlike(names, kinds=PACKAGE_FILE) == {
+        *PACKAGE_DATA,
+        *(f"{NAME}.dist-info/{name}" for name in about),
+        *(examples + name for name in EXAMPLES),
+    }
+    assert "airflow_provider_faraday/operators/datasets.py" in names
+
+
+def test_the_sdist_has_what_the_wheel_is_made_of_and_nothing_else(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
+
+    about = ["CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"]
+    assert unlike(names, kinds=PACKAGE_FILE) == {
+        *PACKAGE_DATA,
+        *about,
+        *(f"example_dags/{name}" for name in EXAMPLES),
+    }
+
+
+def test_the_wheel_that_is_built_from_the_sdist_is_the_same_to_the_byte(
+    sdist: Path, wheel: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+
+    from_sdist = build(tmp_path / NAME, tmp_path / "wheel", "wheel")
+
+    assert from_sdist.name == wheel.name == f"{NAME}-py3-none-any.whl"
+    assert from_sdist.read_bytes() == wheel.read_bytes()
+
+
+def test_the_metadata_say_what_it_is_and_what_it_needs(metadata: Message) -> None:
+    assert (metadata["Name"], metadata["Version"]) == ("airflow-provider-faraday", VERSION)
+    assert (metadata["License-Expression"], metadata["License-File"]) == ("Apache-2.0", "LICENSE")
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert {
+        "Framework :: Apache Airflow :: Provider",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Typing :: Typed",
+    } <= set(metadata.get_all("Classifier", []))
+    needs = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert {re.match(r"[a-z0-9-]+", line)[0] for line in needs} == {  # type: ignore[index]
+        "aiohttp",
+        "apache-airflow",
+        "apache-airflow-providers-common-compat",
+        "msgspec",
+        "requests",
+        "tenacity",
+        "urllib3",
+    }
+
+
+def test_the_description_is_the_readme_in_markdown(metadata: Message) -> None:
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload(decode=True).decode().strip() == (ROOT / "README.md").read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the Python of an environment with the wheel without extras, what it needs, and nothing else."""
+    venv = tmp_path_factory.mktemp("alone") / "venv"
+    python = venv / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    succeed(*uv, "venv", "--python", sys.executable, venv)
+    install = ["pip", "install", "--compile-bytecode", "--constraint", CONSTRAINTS]
+    succeed(*uv, *install, "--python", python, wheel)
+    return python
+
+
+@pytest.fixture(scope="module")
+def home(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give an ``AIRFLOW_HOME`` of that environment's Airflow, with its metadata database and a DAG."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "dags").mkdir()
+    (home / "dags" / "from_the_wheel.py").write_text(DAG_FILE)
+    env = fresh_airflow.environment(home, home / "dags")
+    succeed(alone, "-m", "airflow", "db", "migrate", cwd=home, env=env)
+    return home
+
+
+@pytest.fixture
+def run(alone: Path, home: Path, sandbox: Sandbox) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run that environment's Python far from the repository; its Airflow knows a sandbox outside of it."""
+    connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
+    env = fresh_airflow.environment(home, home / "dags", {"faraday_default": connection})
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [alone, *arguments],
+            cwd=home,
+            env={**env, "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def last_line_of(ran: subprocess.CompletedProcess[str]) -> Any:
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def test_alone_it_comes_without_extras_and_with_the_examples_text(run: Any, alone: Path) -> None:
+    program = (
+        "import importlib.util, json, airflow_provider_faraday as package; "
+        "print(json.dumps([package.__file__, importlib.util.find_spec('hypothesis') is None]))"
+    )
+
+    where, without_extras = last_line_of(run("-c", program))
+
+    environment = alone.parents[1]
+    assert Path(where).is_relative_to(environment)
+    assert without_extras
+    examples = environment / "share" / "doc" / "airflow-provider-faraday" / "example_dags"
+    assert {path.name for path in examples.glob("*.py")} == EXAMPLES
+
+
+def test_alone_airflow_lists_the_provider_and_its_connection_type(run: Any) -> None:
+    providers = last_line_of(run("-m", "airflow", "providers", "list", "--output", "json"))
+    assert {each["package_name"]: each["version"] for each in providers}[
+        "airflow-provider-faraday"
+    ] == VERSION
+
+    (provider,) = last_line_of(
+        run("-m", "airflow", "providers", "get", "airflow-provider-faraday", "--full", "--output", "json")
+    )
+    assert provider["name"] == "Faraday"
+
+    hooks = last_line_of(run("-m", "airflow", "providers", "hooks", "--output", "json"))
+    (hook,) = [each for each in hooks if each["connection_type"] == "faraday"]
+    assert hook["class"] == "airflow_provider_faraday.hooks.faraday.FaradayHook"
+    assert hook["package_name"] == "airflow-provider-faraday"
+
+
+def test_alone_the_connection_form_has_its_own_labels_and_fields(run: Any) -> None:
+    form = last_line_of(run("-c", FORM))
+
+    assert form["standard_fields"]["password"]["title"] == "API key"
+    assert form["standard_fields"]["host"]["title"] == "Base URL"
+    assert set(form["extra_fields"]) == {"timeout", "max_attempts", "proxy", "verify", "allow_http"}
+
+
+def test_alone_the_airflow_connection_can_be_tested(run: Any, sandbox: Sandbox) -> None:
+    ran = run("-m", "airflow", "connections", "test", "faraday_default")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Connection success!" in ran.stdout
+    assert sandbox.requests() != []
+    assert sandbox.api_key not in ran.stdout + ran.stderr
+
+
+def test_alone_the_hook_the_operators_and_the_sensor_run_in_a_dag(run: Any, sandbox: Sandbox) -> None:
+    ran = run("-m", "airflow", "dags", "test", "from_the_wheel")
+
+    log = ran.stdout + ran.stderr
+    assert ran.returncode == 0, log
+    assert "ready: ['customers', 'orders']" in log
+    paths = {request["path"] for request in sandbox.requests()}
+    assert {
+        "/v1/connections/c0000000-0000-4000-8000-000000000001/datasets",
+        "/v1/scopes/50000000-0000-4000-8000-000000000001/datasets",
+        "/v1/datasets",
+    } <= paths
+    assert sandbox.api_key not in log
