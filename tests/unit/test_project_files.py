@@ -1,0 +1,138 @@
+"""What the project's own files say is so: floors, version, registry entry, and what the workflows may do."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import airflow_provider_faraday
+from airflow_provider_faraday.get_provider_info import get_provider_info
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+REGISTRY = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+# By a full commit hash, with the version for people; a tag can be moved.
+PINNED = re.compile(
+    r"uses: (\./\.github/workflows/[a-z]+\.yml|[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+)"
+)
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def jobs_of(workflow: Path) -> dict[str, dict[str, Any]]:
+    return dict(yaml.safe_load(workflow.read_text())["jobs"])
+
+
+def test_every_lower_bound_is_the_version_that_the_floors_are_tested_with() -> None:
+    pins = dict(line.split("==") for line in (ROOT / "constraints" / "floors.txt").read_text().split())
+    project = PYPROJECT["project"]
+    everything = [
+        *PYPROJECT["build-system"]["requires"],
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    bounds = {
+        requirement.name: bound
+        for requirement in map(Requirement, everything)
+        for bound in requirement.specifier
+    }
+
+    assert "aiohttp" in bounds
+    assert {name: bound.operator for name, bound in bounds.items()} == dict.fromkeys(bounds, ">=")
+    assert {name: Version(pins[name]) for name in bounds} == {
+        name: Version(bound.version) for name, bound in bounds.items()
+    }
+
+
+def test_the_version_stands_in_one_place_and_has_its_entry_in_the_changelog() -> None:
+    version = airflow_provider_faraday.__version__
+    package = ROOT / "airflow_provider_faraday"
+    files = [
+        *package.rglob("*.py"),
+        *(ROOT / "scripts").iterdir(),
+        ROOT / "pyproject.toml",
+        ROOT / "README.md",
+    ]
+
+    holding = [path for path in files if path.is_file() and version in path.read_text()]
+
+    assert holding == [package / "__init__.py"]
+    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_registry_entry_names_every_public_class() -> None:
+    info = get_provider_info()
+    sections = ["operators", "hooks", "sensors", "triggers"]
+    public = {
+        section: [
+            f"{module}.{name}"
+            for entry in info[section]
+            for module in entry["python-modules"]
+            for name, found in inspect.getmembers(import_module(module), inspect.isclass)
+            if found.__module__ == module and not name.startswith("_")
+        ]
+        for section in sections
+    }
+
+    assert {section: sorted(entry["module"] for entry in REGISTRY[section]) for section in sections} == public
+    assert all(entry["description"] for section in sections for entry in REGISTRY[section])
+    assert (REGISTRY["package-name"], REGISTRY["display-name"]) == (info["package-name"], info["name"])
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_pins_what_it_uses_and_keeps_no_credentials(workflow: Path) -> None:
+    text = workflow.read_text()
+
+    uses = [line.strip().removeprefix("- ") for line in text.splitlines() if "uses:" in line]
+    assert uses
+    assert [line for line in uses if not PINNED.fullmatch(line)] == []
+    steps = [step for job in jobs_of(workflow).values() for step in job.get("steps", [])]
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+    assert [step for step in checkouts if step["with"]["persist-credentials"] is not False] == []
+    assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= make_targets() | {"matrix"}
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_only_the_job_that_publishes_may_do_more_than_read(workflow: Path) -> None:
+    assert yaml.safe_load(workflow.read_text())["permissions"] == {}
+    allowed = {name: job["permissions"] for name, job in jobs_of(workflow).items()}
+
+    publish = allowed.pop("publish", {"id-token": "write"})
+    assert publish == {"id-token": "write"}
+    assert [may for may in allowed.values() if may != {"contents": "read"}] == []
+
+
+@pytest.mark.parametrize(("tag", "status"), [("right", 0), ("wrong", 1)])
+def test_a_tag_that_is_not_the_version_publishes_nothing(tmp_path: Path, tag: str, status: int) -> None:
+    (check,) = [
+        step
+        for step in jobs_of(WORKFLOWS[-1])["build"]["steps"]
+        if step.get("name", "").startswith("The tag")
+    ]
+    version = airflow_provider_faraday.__version__
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / f"airflow_provider_faraday-{version}-py3-none-any.whl").touch()
+
+    ran = subprocess.run(
+        ["/bin/sh", "-e", "-c", check["run"]],
+        cwd=tmp_path,
+        env={"GITHUB_REF_NAME": f"v{version}" if tag == "right" else "v9.9.9"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == status
+    assert ("v9.9.9" in ran.stderr) == (tag == "wrong")
