@@ -71,7 +71,7 @@ def modules_in(*rooms: str) -> list[str]:
 
 
 def test_operators_and_sensors_add_nothing_but_our_own_modules() -> None:
-    modules = modules_in("operators", "sensors")
+    modules = modules_in("operators", "sensors", "assets")
     assert "airflow_provider_faraday.sensors.datasets" in modules
 
     added = added_by(*modules)
@@ -91,7 +91,9 @@ def test_the_hook_loads_no_http_library_until_it_is_used() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "example_dags").glob("*.py")), ids=lambda path: path.stem)
 def test_parsing_an_example_loads_no_http_library(path: Path) -> None:
-    assert "airflow_provider_faraday.sensors.datasets" in added_by(files=(path,))
+    added = added_by(files=(path,))
+
+    assert {f"airflow_provider_faraday.{room}.datasets" for room in ("sensors", "triggers")} & set(added)
 
 
 def test_provider_info_imports_nothing() -> None:
