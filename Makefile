@@ -10,7 +10,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint types pytest bench floors audit format build constraints setup clean
+.PHONY: help demo sandbox test lint types pytest bench faults floors audit format build constraints setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -37,6 +37,9 @@ pytest: setup ## run all tests (ARGS="-k gate" for some)
 bench: setup ## measure side by side with the peers, into benchmarks/results/ (ARGS=--quick for a smoke test)
 	@sh benchmarks/setup-env.sh $(RUN)
 	@benchmarks/.venv/bin/python benchmarks/run.py $(ARGS)
+
+faults: setup ## write docs/faults.md anew from the table of faults in the tests
+	$(RUN) scripts/fault_page.py
 
 floors: setup ## run the unit tests and the examples with the lowest version of every dependency (needs Python 3.11)
 	$(RUN) -m uv venv --quiet --clear --python 3.11 build/floors

@@ -25,6 +25,9 @@ class Received:
     at: float
 
 
+# How a client begins that takes this server for one that speaks TLS.
+_TLS_HELLO = b"\x16\x03"
+
 Step = Callable[[socket.socket, Received], None]
 Script = Callable[[Received], Step] | Iterable[Step]
 
@@ -95,6 +98,9 @@ def _requests(connection: socket.socket) -> Iterator[Received]:
             if not more:
                 return
             data += more
+            if data.startswith(_TLS_HELLO):
+                yield Received("TLS", "", {}, time.monotonic())
+                return
         head, data = data.split(b"\r\n\r\n", 1)
         line, *lines = head.decode("latin-1").split("\r\n")
         method, target, _ = line.split(" ", 2)
@@ -108,18 +114,27 @@ def answer(
 ) -> Step:
     """Answer with a status and a body: bytes as they are, anything else as JSON.
 
+    The client's ``Authorization`` is the reason phrase and a header: what a careless server may echo.
+
     :param length: a ``Content-Length`` other than the body's.
     """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {
         "Content-Type": "application/json",
         "Content-Length": str(len(content) if length is None else length),
+        "Connection": "keep-alive" if length is None else "close",
     }
-    lines = [
-        f"HTTP/1.1 {status} X",
-        *(f"{name}: {value}" for name, value in (fields | (headers or {})).items()),
-    ]
-    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + content, close=length is not None)
+
+    def step(connection: socket.socket, request: Received) -> None:
+        echo = request.headers.get("authorization", "none")
+        lines = [
+            f"HTTP/1.1 {status} {echo}",
+            *(f"{name}: {value}" for name, value in (fields | {"X-Echo": echo} | (headers or {})).items()),
+        ]
+        head = "\r\n".join(lines).encode() + b"\r\n\r\n"
+        raw(head + content, close=length is not None)(connection, request)
+
+    return step
 
 
 def raw(data: bytes, *, close: bool = True) -> Step:
@@ -150,13 +165,13 @@ def stall(seconds: float, before: bytes = b"") -> Step:
     return step
 
 
-def drip(data: bytes, interval: float) -> Step:
-    """Send a good head at once, then a body byte by byte."""
+def drip(before: bytes, again: bytes, interval: float = 0.02) -> Step:
+    """Send some bytes, then others again and again, for as long as somebody listens."""
 
     def step(connection: socket.socket, request: Received) -> None:
-        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode())
-        for byte in data:
-            connection.sendall(bytes([byte]))
+        connection.sendall(before)
+        while True:
+            connection.sendall(again)
             _pause(interval)
 
     return step

@@ -69,7 +69,10 @@ class FaradayHook(BaseHook):
         return {key.replace("-", "_"): value for key, value in _form()["ui-field-behaviour"].items()}
 
     def get_conn(self) -> requests.Session:
-        """Give the configured session: it authenticates requests to the base URL's host, and only those."""
+        """Give the configured session: it authenticates requests to the base URL's host, and only those.
+
+        A whole answer may take five times the ``timeout`` of a request.
+        """
         return self._ready_transport().session
 
     def test_connection(self) -> tuple[bool, str]:

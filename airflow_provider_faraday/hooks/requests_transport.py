@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import ssl
 import time
 from dataclasses import replace
@@ -12,16 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 import tenacity
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.util.response import assert_header_parsing
 
 from airflow_provider_faraday.api import responses, retries
 from airflow_provider_faraday.api.calls import ApiCall
-from airflow_provider_faraday.api.config import ClientConfig, origin
+from airflow_provider_faraday.api.config import BODY_TIMEOUTS, ClientConfig, origin
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
 from airflow_provider_faraday.hooks.proxies import environment_proxy
 from airflow_provider_faraday.hooks.user_agent import user_agent
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Generator
 
 T = TypeVar("T")
@@ -46,6 +50,8 @@ class FaradaySession(requests.Session):
         super().__init__()
         self.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
         self.auth = _BearerAuth(config)
+        self.mount("https://", _Adapter())
+        self.mount("http://", _Adapter())
         self._timeout = (config.connect_seconds, config.read_seconds)
         self._proxy = config.proxy
         self._verify = config.verify
@@ -81,6 +87,61 @@ class _BearerAuth(AuthBase):
         return request
 
 
+class _Adapter(HTTPAdapter):
+    """Has answers read by :class:`_Answer`."""
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if pool.ConnectionCls.response_class is not _Answer:
+            pool.ConnectionCls = type("Connection", (pool.ConnectionCls,), {"response_class": _Answer})
+        return pool
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that ends in time, and whose head is good and final."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp: Any = io.BufferedReader(_EndingStream(sock, self.fp.detach()))
+
+    def begin(self) -> None:
+        super().begin()
+        # Early hints and the like come before the answer; http.client passes over 100 alone.
+        while 102 <= self.status < 200:
+            self.headers = None  # type: ignore[assignment]
+            super().begin()
+        try:
+            # urllib3 would log such a line as it is, and go on without the headers below it.
+            assert_header_parsing(self.msg)
+        except urllib3.exceptions.HeaderParsingError:
+            raise http.client.HTTPException("its head has a line that is no header") from None
+
+
+class _EndingStream(io.RawIOBase):
+    """What arrives at a socket, for as long as a whole answer may take, however steadily it trickles in."""
+
+    def __init__(self, sock: socket.socket, stream: io.RawIOBase) -> None:
+        self._sock = sock
+        self._stream = stream
+        self._silence = sock.gettimeout()
+        self._ends_at = time.monotonic() + BODY_TIMEOUTS * (self._silence or 0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._silence is not None:
+            left = self._ends_at - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("The answer took too long")
+            self._sock.settimeout(min(self._silence, left))
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
 class RequestsTransport:
     """Calls Faraday over one session, with the retries of :mod:`airflow_provider_faraday.api.retries`."""
 
@@ -114,6 +175,7 @@ class RequestsTransport:
 
     def _send(self, request: responses.Request) -> responses.Answer:
         # The error is raised outside the except block: requests' own exception holds the request's headers.
+        started = time.monotonic()
         try:
             with self.session.request(
                 request.call.method, request.url, stream=True, allow_redirects=False
@@ -128,20 +190,19 @@ class RequestsTransport:
         except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
             cause = _root(error)
             sent = not isinstance(cause, _BEFORE_SENDING)
-            failure = responses.unreachable(request, self.config, cause, request_sent=sent)
+            seconds = self.config.body_seconds
+            if sent and time.monotonic() - started > seconds:
+                failure = responses.given_up(request, f"it took longer than {seconds:.0f} seconds")
+            else:
+                failure = responses.unreachable(request, self.config, cause, request_sent=sent)
         raise failure
 
     def _read(self, request: responses.Request, response: requests.Response) -> bytes:
-        seconds = self.config.body_seconds
-        deadline = time.monotonic() + seconds
         body = bytearray()
-        # read1 gives what has arrived; read would wait for a whole chunk, for as long as bytes trickle in.
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
             body += chunk
             if len(body) > responses.MAX_BODY_BYTES:
                 raise responses.given_up(request, f"it is larger than {responses.MAX_BODY_BYTES:,} bytes")
-            if time.monotonic() > deadline:
-                raise responses.given_up(request, f"it took longer than {seconds:.0f} seconds")
         return bytes(body)
 
 
@@ -149,7 +210,7 @@ def _root(error: BaseException) -> BaseException:
     """Give what requests and urllib3 wrapped: its sentence is short, and its class says when it happened."""
     while not isinstance(error, _BEFORE_SENDING):
         inner = getattr(error, "original_error", None) or getattr(error, "reason", None)
-        inner = inner or (error.args[0] if error.args else None)
+        inner = inner or next((part for part in error.args if isinstance(part, BaseException)), None)
         if not isinstance(inner, BaseException):
             break
         error = inner

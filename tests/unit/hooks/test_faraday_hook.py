@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import html
 import json
-import logging
 import pickle
 import socket
 import ssl
-import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -34,10 +28,8 @@ from airflow_provider_faraday.exceptions import (
     FaradayResponseError,
 )
 from airflow_provider_faraday.hooks.faraday import FaradayHook
-from faults import DATASETS, ERROR_ID, ID, PATH, TRANSIENT, WRONG_SHAPES, error_body
-from raw_server import RawServer, answer, drip, reset, stall
-
-KEY = "k3y-of-the-account"
+from faults import DATASETS, ERROR_ID, ID, KEY, PATH, error_body
+from raw_server import RawServer, answer, raw, reset, stall
 
 SetConnection = Callable[..., FaradayHook]
 
@@ -205,65 +197,6 @@ def test_an_error_survives_pickling(connect: SetConnection) -> None:
     assert copy.error_id == ERROR_ID
 
 
-@pytest.mark.parametrize("status", [301, 304, 400, 401, 403, 404, 405, 409, 410, 422, 451, 501])
-def test_answers_that_asking_again_cannot_mend_are_not_asked_for_again(
-    connect: SetConnection, status: int
-) -> None:
-    with RawServer([answer(status, error_body("X", "no"))]) as server:
-        with pytest.raises(FaradayApiError) as caught:
-            connect(server.url).list_connection_datasets(ID)
-        assert caught.value.status_code == status
-        assert len(server.received) == 1
-
-
-@pytest.mark.parametrize(
-    ("body", "content_type"),
-    [
-        (b"<html><h1>Bad gateway</h1></html>", "text/html"),
-        (b"upstream failed", "text/plain"),
-        (b"", "text/plain"),
-        (b"\xff\xfe\x00", "application/octet-stream"),
-        (b'["a list"]', "application/json"),
-        (b'{"error": 5, "note": null, "id": [], "validationErrors": "x"}', "application/json"),
-        (b"[" * 100_000, "application/json"),
-    ],
-)
-def test_error_bodies_of_any_kind_become_an_error(
-    connect: SetConnection, body: bytes, content_type: str
-) -> None:
-    with RawServer([answer(403, body, headers={"Content-Type": content_type})]) as server:
-        with pytest.raises(FaradayApiError, match="Faraday answered 403 Forbidden to GET") as caught:
-            connect(server.url).list_connection_datasets(ID)
-    assert len(str(caught.value)) < 700
-
-
-@pytest.mark.parametrize("status", [200, 401, 500])
-def test_the_key_is_in_no_error_though_a_body_echoes_it(
-    connect: SetConnection, status: int, no_waits: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
-    escaped = "".join(f"\\u{ord(c):04x}" for c in KEY)
-    note = f'"note": "your key {KEY} is bad", "id": "{KEY}", "error": "{escaped}"'
-    body = f'{{{note}, "validationErrors": [{{"path": "{KEY}", "message": "{escaped}"}}]}}'.encode()
-    with caplog.at_level(logging.DEBUG), RawServer([answer(status, body)]) as server:
-        with pytest.raises(FaradayApiError) as caught:
-            connect(server.url, max_attempts=2).list_connection_datasets(ID)
-    told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value)) + caplog.text
-    assert KEY not in told
-    assert escaped not in told or status == 200
-    assert "***" in told
-
-
-def test_no_exception_in_the_chain_holds_the_request_with_its_headers(
-    connect: SetConnection, no_waits: list[float]
-) -> None:
-    with RawServer([reset]) as server, pytest.raises(FaradayConnectionError) as caught:
-        connect(server.url).list_connection_datasets(ID)
-    error: BaseException | None = caught.value
-    while error is not None:
-        assert not hasattr(error, "request")
-        error = error.__cause__ or error.__context__
-
-
 @pytest.mark.parametrize("status", [200, 403])
 @pytest.mark.parametrize(
     "form",
@@ -300,26 +233,12 @@ def test_an_error_is_one_line_that_can_be_stored_whatever_came_back(connect: Set
 # Retries
 
 
-@pytest.mark.parametrize("fault", TRANSIENT)
-def test_a_transient_fault_is_retried_and_healed(
-    connect: SetConnection, fault: str, no_waits: list[float]
-) -> None:
-    with RawServer([TRANSIENT[fault], TRANSIENT[fault], answer(body=DATASETS)]) as server:
-        assert connect(server.url, timeout=0.3).list_connection_datasets(ID) == DATASETS
-        assert len(server.received) == 3
+def test_the_pause_before_each_attempt_grows(connect: SetConnection, no_waits: list[float]) -> None:
+    with RawServer([reset, reset, answer(body=DATASETS)]) as server:
+        assert connect(server.url).list_connection_datasets(ID) == DATASETS
     assert len(no_waits) == 2
     assert 0.5 <= no_waits[0] <= 1.0
     assert 1.0 <= no_waits[1] <= 1.5
-
-
-@pytest.mark.parametrize("fault", TRANSIENT)
-def test_a_lasting_fault_ends_after_max_attempts_in_an_error_that_counts_them(
-    connect: SetConnection, fault: str, no_waits: list[float]
-) -> None:
-    with RawServer([TRANSIENT[fault]]) as server:
-        with pytest.raises(FaradayApiError, match=r"\(Tried 3 times\.\)$"):
-            connect(server.url, timeout=0.3, max_attempts=3).list_connection_datasets(ID)
-        assert len(server.received) == 3
 
 
 def test_a_refused_connection_is_retried_and_names_the_server(
@@ -330,82 +249,6 @@ def test_a_refused_connection_is_retried_and_names_the_server(
     with pytest.raises(FaradayConnectionError, match=f"came from http://127.0.0.1:{port}: .*Tried 5 times"):
         connect(f"http://127.0.0.1:{port}").list_connection_datasets(ID)
     assert len(no_waits) == 4
-
-
-def test_a_body_that_trickles_in_for_ever_is_given_up(
-    connect: SetConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_faraday.api.config.BODY_TIMEOUTS", 2)
-    started = time.monotonic()
-    with RawServer([drip(b"[" + b" " * 500 + b"]", 0.05)]) as server:
-        with pytest.raises(FaradayConnectionError, match="took longer than"):
-            connect(server.url, timeout=0.3, max_attempts=1).list_connection_datasets(ID)
-    assert time.monotonic() - started < 5
-
-
-def test_a_body_without_end_is_given_up(connect: SetConnection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_faraday.api.responses.MAX_BODY_BYTES", 1_000_000)
-    bomb = answer(body=gzip.compress(b" " * 50_000_000), headers={"Content-Encoding": "gzip"})
-    with (
-        RawServer([bomb]) as server,
-        pytest.raises(FaradayConnectionError, match="larger than 1,000,000 bytes"),
-    ):
-        connect(server.url, max_attempts=1).list_connection_datasets(ID)
-
-
-@pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_is_honoured(connect: SetConnection, no_waits: list[float], form: str) -> None:
-    # The server's clock is an hour ahead: a date counts from the answer's own Date.
-    now = datetime.now(UTC) + timedelta(hours=1)
-    value = "20" if form == "seconds" else format_datetime(now + timedelta(seconds=20), usegmt=True)
-    headers = {"Retry-After": value, "Date": format_datetime(now, usegmt=True)}
-    with RawServer(
-        [answer(429, error_body("X", "slow down"), headers=headers), answer(body=DATASETS)]
-    ) as server:
-        assert connect(server.url).list_connection_datasets(ID) == DATASETS
-    assert no_waits == [20.0]
-
-
-@pytest.mark.parametrize("value", ["soon", "-5", "", "0", "1e9", "²", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_a_retry_after_that_says_nothing_leaves_the_usual_wait(
-    connect: SetConnection, no_waits: list[float], value: str
-) -> None:
-    busy = answer(503, error_body("X", "busy"), headers={"Retry-After": value.encode().decode("latin-1")})
-    with RawServer([busy, answer(body=DATASETS)]) as server:
-        assert connect(server.url).list_connection_datasets(ID) == DATASETS
-    assert len(no_waits) == 1
-    assert no_waits[0] <= 1.0
-
-
-@pytest.mark.parametrize("value", ["86400", "9" * 400, "Fri, 31 Dec 2100 23:59:59 GMT"])
-def test_a_day_long_retry_after_ends_the_call_and_says_so(
-    connect: SetConnection, no_waits: list[float], value: str
-) -> None:
-    with RawServer([answer(429, error_body("X", "slow down"), headers={"Retry-After": value})]) as server:
-        with pytest.raises(FaradayApiError, match=r"It asks to wait \d+ seconds before the next request"):
-            connect(server.url).list_connection_datasets(ID)
-        assert len(server.received) == 1
-    assert no_waits == []
-
-
-@pytest.mark.parametrize("fault", ["reset", "closed", "500", "503", "stalled head"])
-def test_a_post_that_may_have_been_taken_is_not_sent_again(
-    connect: SetConnection, fault: str, no_waits: list[float]
-) -> None:
-    with RawServer([TRANSIENT[fault]]) as server:
-        with pytest.raises(FaradayApiError):
-            connect(server.url, timeout=0.3).force_update_dataset(ID)
-        assert len(server.received) == 1
-
-
-def test_a_post_that_cannot_have_been_taken_is_sent_again(
-    connect: SetConnection, no_waits: list[float]
-) -> None:
-    with RawServer([TRANSIENT["429"], answer(204)]) as server:
-        connect(server.url).force_update_dataset(ID)
-        assert len(server.received) == 2
-    with pytest.raises(FaradayConnectionError, match="Tried 5 times"):
-        connect("http://127.0.0.1:9").force_update_dataset(ID)
 
 
 def test_a_post_whose_answer_is_no_tls_is_not_sent_again(
@@ -422,7 +265,7 @@ def test_a_post_whose_answer_is_no_tls_is_not_sent_again(
 
 
 def test_a_post_that_a_proxy_took_is_not_sent_again(connect: SetConnection, no_waits: list[float]) -> None:
-    with RawServer([TRANSIENT["closed"]]) as proxy:
+    with RawServer([raw(b"")]) as proxy:
         hook = connect("http://faraday.test", proxy=f"http://127.0.0.1:{proxy.port}", allow_http=True)
         with pytest.raises(FaradayConnectionError):
             hook.force_update_dataset(ID)
@@ -430,16 +273,6 @@ def test_a_post_that_a_proxy_took_is_not_sent_again(connect: SetConnection, no_w
 
 
 # Answers of the wrong shape
-
-
-@pytest.mark.parametrize("shape", WRONG_SHAPES)
-def test_json_of_another_shape_is_an_error_that_shows_it(connect: SetConnection, shape: str) -> None:
-    with RawServer([answer(body=WRONG_SHAPES[shape])]) as server:
-        with pytest.raises(
-            FaradayResponseError, match=r"cannot be read, .*: \d+ bytes of application/json, '"
-        ):
-            connect(server.url).list_connection_datasets(ID)
-        assert len(server.received) == 1
 
 
 def test_a_dataset_that_is_no_object_is_an_error(connect: SetConnection) -> None:
@@ -479,33 +312,7 @@ def test_next_links_are_followed_to_the_end(connect: SetConnection) -> None:
         assert server.targets[1:] == [f"/v1{PATH}?{query}" for query in ("offset=1", "offset=2", "q=a,b")]
 
 
-def test_next_links_in_a_circle_are_an_error(connect: SetConnection) -> None:
-    pages = [page("a", f'</v1{PATH}?offset=1>; rel="next"'), page("b", f'</v1{PATH}>; rel="next"')]
-    with (
-        RawServer(pages) as server,
-        pytest.raises(FaradayResponseError, match="leads back to a page already read"),
-    ):
-        connect(server.url).list_connection_datasets(ID)
-
-
-def test_next_links_without_end_are_an_error(connect: SetConnection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_faraday.api.responses.MAX_REQUESTS", 20)
-    with RawServer(lambda r: page("a", f'<{r.target}x?>; rel="next"')) as server:
-        with pytest.raises(FaradayResponseError, match="does not end, after 20 requests"):
-            connect(server.url).list_connection_datasets(ID)
-        assert len(server.received) == 20
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "http://localhost:{port}/v1/x",
-        "https://127.0.0.1:{port}/v1/x",
-        "//evil.example/x",
-        "http://[bad/",
-        "ftp:x",
-    ],
-)
+@pytest.mark.parametrize("target", ["http://localhost:{port}/v1/x", "https://127.0.0.1:{port}/v1/x"])
 @pytest.mark.parametrize("how", ["next", "redirect"])
 def test_another_origin_is_refused_and_never_asked(connect: SetConnection, target: str, how: str) -> None:
     with RawServer([answer(body=[])]) as elsewhere:
@@ -522,13 +329,6 @@ def test_a_redirect_on_the_same_origin_is_followed_with_the_key(connect: SetConn
     with RawServer([answer(308, headers={"Location": f"/v2{PATH}"}), answer(body=DATASETS)]) as server:
         assert connect(server.url).list_connection_datasets(ID) == DATASETS
         assert [r.headers["authorization"] for r in server.received] == [f"Bearer {KEY}"] * 2
-
-
-def test_redirects_in_a_circle_are_an_error(connect: SetConnection) -> None:
-    with RawServer([answer(302, headers={"Location": f"/v1{PATH}"})]) as server:
-        with pytest.raises(FaradayResponseError, match="leads back"):
-            connect(server.url).list_connection_datasets(ID)
-        assert len(server.received) == 1
 
 
 # A key that is replaced, and the Test button
