@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_faraday.api.readiness import Criteria, DatasetState, Verdict, assess, timestamp
 
@@ -152,32 +150,3 @@ def test_every_form_of_a_timestamp_is_the_same_moment(text: str) -> None:
 )
 def test_what_is_no_timestamp_is_none(text: str) -> None:
     assert timestamp(text) is None
-
-
-_STATUSES = st.sampled_from(["new", "starting", "running", "ready", "error", "pending", None])
-_TIMES = st.sampled_from([None, "2026-01-01T00:00:00Z", BUILT, "2026-01-03T00:00:00Z", "soon"])
-_STATES = st.builds(
-    DatasetState,
-    id=st.uuids().map(str),
-    status=_STATUSES,
-    last_updated_config_at=_TIMES,
-    last_updated_output_at=_TIMES,
-    archived_at=st.sampled_from([None, BUILT]),
-)
-
-
-@given(st.lists(_STATES, max_size=6), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
-def test_ready_never_covers_a_waiting_or_failed_dataset(
-    states: list[DatasetState], fail_on_error: bool, allow_empty: bool, random: Any
-) -> None:
-    criteria = Criteria(fail_on_error=fail_on_error, allow_empty=allow_empty)
-    result = assess(states, criteria)
-    if result.is_ready:
-        live = [s for s in states if not s.archived_at]
-        assert all(s.status == "ready" for s in live)
-        assert live or allow_empty
-    shuffled = states * 2
-    random.shuffle(shuffled)
-    again = assess(shuffled, criteria)
-    assert again.is_ready is result.is_ready
-    assert (again.problem is None) is (result.problem is None)

@@ -1,0 +1,349 @@
+"""What must hold for every answer and every list of datasets, whatever is in it: searched with hypothesis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from airflow_provider_faraday.api import calls, responses, retries
+from airflow_provider_faraday.api.config import ClientConfig
+from airflow_provider_faraday.api.errors import FaradayApiError
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, timestamp
+from airflow_provider_faraday.hooks.aiohttp_transport import AiohttpTransport
+from airflow_provider_faraday.hooks.requests_transport import RequestsTransport
+from faults import ID, KEY
+from raw_server import RawServer, raw
+
+# The same examples on every run: what is found on one machine is found on all.
+searched = settings(derandomize=True, deadline=None, database=None, max_examples=300)
+searched_over_sockets = settings(
+    searched, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+FIELDS = (
+    "id",
+    "name",
+    "status",
+    "status_error",
+    "archived_at",
+    "last_updated_config_at",
+    "last_updated_output_at",
+    "sample",
+)
+NEARLY_DATASETS = st.lists(st.dictionaries(st.sampled_from(FIELDS), JSON | st.just(ID)), max_size=3)
+ERRORS = st.dictionaries(
+    st.sampled_from(("error", "id", "note", "validationErrors", KEY)), JSON | st.just(KEY)
+)
+JSON_BODIES = st.one_of(JSON, NEARLY_DATASETS, ERRORS).map(lambda value: json.dumps(value).encode())
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    JSON_BODIES,
+    st.tuples(JSON_BODIES, st.integers(0, 60)).map(lambda pair: pair[0][: pair[1]]),
+    # Broken in one byte, in the text of a name as often as not.
+    st.builds(
+        lambda at, byte: (
+            (body := f'[{{"id": "{ID}", "name": "orders"}}]'.encode())[:at] + byte + body[at + 1 :]
+        ),
+        st.integers(0, 67),
+        st.binary(min_size=1, max_size=2),
+    ),
+    st.tuples(st.sampled_from([b"\xef\xbb\xbf", KEY.encode(), b" "]), JSON_BODIES).map(b"".join),
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["Link", "Location", "Retry-After", "Date", "Content-Type", "X-Any"]),
+    st.one_of(
+        st.text(st.characters(max_codepoint=255), max_size=40),
+        st.from_regex(r"<[a-z:/\[\]@?#%.]{0,20}>; ?rel=\"?next\"?", fullmatch=True),
+        st.integers().map(str),
+        st.datetimes().map(lambda moment: f"{moment:%a, %d %b} {moment.year:04} {moment:%X} GMT"),
+        st.just(f"http://evil.example/{KEY}"),
+    ),
+)
+CONFIG = ClientConfig(conn_id="faraday_default", api_key=KEY, max_attempts=1, read_seconds=5)
+CALL = calls.connection_datasets(ID)
+
+
+def check(error: FaradayApiError) -> None:
+    """Check what holds for every error: it can be shown, stored and acted on, and tells no key."""
+    str(error).encode()
+    assert str(error).isprintable()
+    assert len(str(error)) < 2000
+    assert KEY not in f"{error}{vars(error)}"
+    assert retries.is_transient(error) in (True, False)
+    assert error.retry_after is None or error.retry_after >= 0
+
+
+# Answers
+
+
+@searched
+@given(
+    st.integers(0, 1000) | st.sampled_from([200, 302, 400, 401, 404, 429]),
+    HEADERS,
+    BODIES,
+    st.sampled_from([responses.dataset_list, responses.dataset_states]),
+    st.sampled_from(["GET", "POST"]),
+)
+def test_any_answer_is_a_page_of_datasets_or_one_of_our_errors(
+    status: int, headers: dict[str, str], body: bytes, decode: Any, method: str
+) -> None:
+    call = CALL if method == "GET" else calls.force_update(ID)
+    request = responses.Request(call, call.url(CONFIG.base_url))
+    answer = responses.Answer(status, CIMultiDict(headers), body)
+    try:
+        page = responses.read_page(request, answer, CONFIG, decode, datetime.now(UTC))
+    except FaradayApiError as error:
+        check(error)
+    else:
+        assert all(item["id"] if isinstance(item, dict) else item.id for item in page.items)
+        assert page.next_url is None or page.next_url.startswith(f"{CONFIG.base_url.removesuffix('/v1')}/")
+
+
+@pytest.fixture
+def any_server() -> Iterator[tuple[RawServer, list[bytes]]]:
+    """Give a server that answers with the last bytes of a list."""
+    says: list[bytes] = []
+    with RawServer(lambda request: raw(says[-1])) as server:
+        yield server, says
+
+
+HEADS = st.one_of(
+    st.just(b""),
+    st.binary(max_size=60),
+    st.builds(
+        lambda status, lines: b"".join((b"HTTP/1.1 %d X\r\n" % status, *lines, b"\r\n")),
+        st.integers(100, 599) | st.just(200),
+        st.lists(
+            st.sampled_from(
+                [
+                    b"Content-Length: 20\r\n",
+                    b"Transfer-Encoding: chunked\r\n",
+                    b"Content-Encoding: gzip\r\n",
+                    b"Content-Type: multipart/mixed; boundary=x\r\n",
+                    b"Connection: close\r\n",
+                    b"Location: /v2\r\n",
+                    b"Retry-After: 1\r\n",
+                    b"Set-Cookie: a=\xff; expires=never; domain=[; =;\r\n",
+                    b"Content-Encoding: deflate, gzip, zstd, br\r\n",
+                    f"Echo {KEY}\r\n".encode(),
+                ]
+            )
+            | st.binary(max_size=20),
+            max_size=4,
+        ),
+    ),
+)
+
+
+@searched_over_sockets
+@given(HEADS, BODIES)
+def test_any_bytes_on_a_socket_are_datasets_or_one_of_our_errors(
+    any_server: tuple[RawServer, list[bytes]], head: bytes, body: bytes
+) -> None:
+    server, says = any_server
+    says.append(head + body)
+    config = ClientConfig(
+        conn_id="faraday_default", api_key=KEY, base_url=server.url, max_attempts=1, read_seconds=5
+    )
+    for fetch in (on_a_worker, in_the_triggerer):
+        try:
+            ids = fetch(config)
+        except FaradayApiError as error:
+            check(error)
+        else:
+            assert all(ids)
+
+
+def on_a_worker(config: ClientConfig) -> list[str]:
+    transport = RequestsTransport(config)
+    try:
+        return [item["id"] for item in transport.fetch(CALL, responses.dataset_list)]
+    finally:
+        transport.close()
+
+
+def in_the_triggerer(config: ClientConfig) -> list[str]:
+    async def run() -> list[str]:
+        transport = AiohttpTransport(config, keep_alive=60)
+        try:
+            return [state.id for state in await transport.fetch(CALL, responses.dataset_states)]
+        finally:
+            await transport.close()
+
+    return asyncio.run(run())
+
+
+# Readiness
+
+BUILT = "2026-01-02T00:00:00Z"
+TIMES = st.sampled_from([None, "2026-01-01T00:00:00Z", BUILT, "2026-01-03T00:00:00+05:30", "soon"])
+IDS = [f"d0000000-0000-4000-8000-00000000000{number}" for number in range(8)]
+DATASETS = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(IDS),
+        "status": st.sampled_from(["ready"] * 5 + ["running", "error", "pending", None]),
+    },
+    optional={
+        "last_updated_config_at": TIMES,
+        "last_updated_output_at": TIMES,
+        "archived_at": st.sampled_from([None, None, BUILT]),
+        "name": st.text(max_size=3),
+    },
+)
+LISTS = st.lists(DATASETS, max_size=6, unique_by=lambda dataset: dataset["id"])
+CRITERIA = st.builds(
+    Criteria,
+    updated_after=st.none() | st.just(datetime(2026, 1, 2, tzinfo=UTC)),
+    fail_on_error=st.booleans(),
+    allow_empty=st.booleans(),
+    wanted_ids=st.none() | st.lists(st.sampled_from(IDS), unique=True, max_size=3).map(tuple),
+)
+
+
+def verdict(datasets: list[dict[str, Any]], criteria: Criteria) -> Verdict:
+    body = json.dumps(datasets).encode()
+    return assess(responses.dataset_states(responses.Answer(200, {}, body)), criteria)
+
+
+@searched
+@given(LISTS, CRITERIA)
+def test_ready_never_covers_a_waiting_a_failed_or_a_missing_dataset(
+    datasets: list[dict[str, Any]], criteria: Criteria
+) -> None:
+    result = verdict(datasets, criteria)
+    wanted = [d for d in datasets if criteria.wanted_ids is None or d["id"] in criteria.wanted_ids]
+    live = [d for d in wanted if not d.get("archived_at")]
+    assert [state.id for state in result.ready] == [d["id"] for d in live if ready_by_hand(d, criteria)]
+    if result.is_ready:
+        assert all(ready_by_hand(dataset, criteria) for dataset in live)
+        assert live or criteria.allow_empty
+        assert {dataset["id"] for dataset in wanted} >= set(criteria.wanted_ids or ())
+
+
+def ready_by_hand(dataset: dict[str, Any], criteria: Criteria) -> bool:
+    built, configured = dataset.get("last_updated_output_at"), dataset.get("last_updated_config_at")
+    order = [None, "2026-01-01T00:00:00Z", BUILT, "2026-01-03T00:00:00+05:30"]
+    return (
+        dataset["status"] == "ready"
+        and "soon" not in (built, configured)
+        and (built is None or configured is None or order.index(configured) <= order.index(built))
+        and (criteria.updated_after is None or order.index(built) >= order.index(BUILT))
+    )
+
+
+@searched
+@given(LISTS, CRITERIA, st.randoms(use_true_random=False), JSON)
+def test_order_duplicates_and_unknown_fields_change_nothing(
+    datasets: list[dict[str, Any]], criteria: Criteria, random: Any, anything: Any
+) -> None:
+    other: list[dict[str, Any]] = []
+    for dataset in [*datasets, *random.sample(datasets, len(datasets) // 2)]:
+        items = [*dataset.items(), ("brand_new_field", finite(anything)), ("row_count", None)]
+        random.shuffle(items)
+        other.append(dict(items))
+    random.shuffle(other)
+    assert outcome(verdict(other, criteria)) == outcome(verdict(datasets, criteria))
+
+
+def finite(value: Any) -> Any:
+    """Give JSON as the standard has it, which knows neither NaN nor lone surrogates."""
+    text = re.sub(r"\\ud[89a-f][0-9a-f]{2}", "", json.dumps(value))
+    return json.loads(text, parse_constant=str)
+
+
+def outcome(result: Verdict) -> tuple[Any, ...]:
+    groups = (
+        {state.id for state in result.ready},
+        {(state.id, why) for state, why in result.waiting},
+        {(state.id, why) for state, why in result.failed},
+        {state.id for state in result.archived},
+        set(result.missing),
+    )
+    problem = result.problem
+    return (
+        result.is_ready,
+        problem and (problem.kind, set(problem.dataset_ids)),
+        groups,
+        result.unknown_statuses,
+    )
+
+
+# Timestamps
+
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1))  # noqa: DTZ001
+OFFSETS = st.integers(-14 * 60, 14 * 60)
+DIGITS = st.text("0123456789", max_size=12)
+
+
+def rfc3339(moment: datetime, offset: int, digits: str, t: str, z: str, second: str | None = None) -> str:
+    """Write a whole second with a fraction, as it reads at an offset in minutes."""
+    local = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(minutes=offset)))
+    sign, (hours, minutes) = "-" if offset < 0 else "+", divmod(abs(offset), 60)
+    zone = z if offset == 0 and z else f"{sign}{hours:02}:{minutes:02}"
+    fraction = f".{digits}" if digits else ""
+    return f"{local:%Y-%m-%d}{t}{local:%H:%M}:{second or f'{local:%S}'}{fraction}{zone}"
+
+
+WRITTEN = st.tuples(OFFSETS, DIGITS, st.sampled_from("Tt "), st.sampled_from(["Z", "z", ""]))
+
+
+@searched
+@given(MOMENTS, WRITTEN)
+def test_a_timestamp_is_the_same_moment_in_every_form(moment: datetime, form: Any) -> None:
+    _, digits, _, _ = form
+    exact = moment.replace(microsecond=0, tzinfo=UTC) + timedelta(microseconds=int(digits.ljust(6, "0")[:6]))
+    read = timestamp(rfc3339(moment, *form))
+    assert read is not None
+    assert exact <= read <= exact + timedelta(microseconds=1)
+
+
+@searched
+@given(MOMENTS, WRITTEN, WRITTEN, st.integers(1, 10**9))
+def test_the_later_timestamp_compares_later_in_every_form(
+    moment: datetime, form: Any, other: Any, seconds: int
+) -> None:
+    earlier, later = (
+        timestamp(rfc3339(moment, *form)),
+        timestamp(rfc3339(moment + timedelta(seconds=seconds + 1), *other)),
+    )
+    assert earlier is not None
+    assert later is not None
+    assert earlier < later
+
+
+@searched
+@given(MOMENTS, WRITTEN)
+def test_a_leap_second_lies_after_second_59_and_not_after_the_next_minute(
+    moment: datetime, form: Any
+) -> None:
+    offset, digits, t, z = form
+    last = moment.replace(second=59)
+    leap = timestamp(rfc3339(last, offset, digits, t, z, second="60"))
+    before, after = timestamp(rfc3339(last, offset, digits, t, z)), last.replace(microsecond=0, tzinfo=UTC)
+    assert before is not None
+    assert leap is not None
+    assert before < leap == before + timedelta(seconds=1)
+    assert leap >= after + timedelta(seconds=1)
+
+
+@searched
+@given(
+    st.text(max_size=40) | st.from_regex(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{0,12})?(Z|[+-]\d\d:\d\d)?")
+)
+def test_any_text_is_a_timestamp_with_an_offset_or_none(text: str) -> None:
+    read = timestamp(text)
+    assert read is None or read.tzinfo is UTC
