@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_faraday.api import calls
-from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayError
+from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayError, FaradayInputError
 from airflow_provider_faraday.get_provider_info import get_provider_info
 from airflow_provider_faraday.hooks.connection import client_config
 
@@ -164,6 +164,12 @@ class FaradayHook(BaseHook):
         return self._transport
 
     def _look_up(self) -> ClientConfig:
+        if not isinstance(self.faraday_conn_id, str) or not self.faraday_conn_id.strip():
+            raise FaradayInputError(
+                "faraday_conn_id must be the id of an Airflow connection, such as "
+                f"{self.default_conn_name!r}, but is {type(self.faraday_conn_id).__name__} "
+                f"{str(self.faraday_conn_id)[:80]!r}. If it comes from a template, check what it rendered to."
+            )
         return client_config(self.get_connection(self.faraday_conn_id))
 
 

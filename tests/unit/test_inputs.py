@@ -1,0 +1,272 @@
+"""Inputs: what a template can render to by mistake is told in a sentence, and nothing is sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import date, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_faraday.exceptions import FaradayInputError
+from airflow_provider_faraday.hooks.faraday import FaradayHook
+from airflow_provider_faraday.operators.datasets import (
+    ListConnectionDatasetsOperator,
+    ListScopeDatasetsOperator,
+)
+from airflow_provider_faraday.sandbox import Sandbox
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_rig import AIRFLOW_3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.usefixtures("faraday_default")
+
+CONNECTION = "c0000000-0000-4000-8000-000000000001"
+SCOPE = "50000000-0000-4000-8000-000000000001"
+CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
+ORDERS = "d0000000-0000-4000-8000-000000000002"
+
+FIRST: Any = {"task_reschedule_count": 0}
+
+
+@pytest.fixture(scope="module")
+def running_sandbox() -> Iterator[Sandbox]:
+    with Sandbox(speed=100) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox) -> Sandbox:
+    running_sandbox.reset()
+    return running_sandbox
+
+
+class MappedOutput(Sequence[Any]):
+    """What Airflow gives for the output of a mapped task: a sequence that is no list."""
+
+    def __init__(self, *items: Any) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[index]
+
+
+# How a value comes to where it is used: Airflow sets the attribute after the template has been rendered.
+Use = Callable[[Any], Any]
+
+
+def operator(kind: Any, **arguments: Any) -> Callable[[str], Use]:
+    def rendered(attribute: str) -> Use:
+        def use(value: Any) -> Any:
+            task = kind(task_id="t", **arguments)
+            setattr(task, attribute, value)
+            return task.execute({})
+
+        return use
+
+    return rendered
+
+
+def sensor(**arguments: Any) -> Callable[[str], Use]:
+    def rendered(attribute: str) -> Use:
+        def use(value: Any) -> Any:
+            task = DatasetsReadySensor(task_id="t", **arguments)
+            setattr(task, attribute, value)
+            return task.poke(FIRST)
+
+        return use
+
+    return rendered
+
+
+USES: dict[str, Use] = {
+    "list operator's connection_id": operator(ListConnectionDatasetsOperator, connection_id="{{ x }}")(
+        "connection_id"
+    ),
+    "list operator's scope_id": operator(ListScopeDatasetsOperator, scope_id="{{ x }}")("scope_id"),
+    "list operator's fields": operator(ListScopeDatasetsOperator, scope_id=SCOPE)("fields"),
+    "list operator's faraday_conn_id": operator(ListScopeDatasetsOperator, scope_id=SCOPE)("faraday_conn_id"),
+    "sensor's connection_id": sensor(connection_id="{{ x }}")("connection_id"),
+    "sensor's scope_id": sensor(scope_id="{{ x }}")("scope_id"),
+    "sensor's datasets": sensor(datasets="{{ x }}")("datasets"),
+    "sensor's fields": sensor(scope_id=SCOPE)("fields"),
+    "sensor's updated_after": sensor(scope_id=SCOPE)("updated_after"),
+    "sensor's faraday_conn_id": sensor(scope_id=SCOPE)("faraday_conn_id"),
+    "hook's connection_id": lambda value: FaradayHook().list_connection_datasets(value),
+    "hook's scope_id": lambda value: FaradayHook().list_scope_datasets(value),
+    "hook's dataset_id": lambda value: FaradayHook().get_dataset(value),
+    "hook's dataset_id to force": lambda value: FaradayHook().force_update_dataset(value),
+    "hook's ids": lambda value: FaradayHook().list_datasets(value),
+    "hook's faraday_conn_id": lambda value: FaradayHook(value).list_datasets(),
+}
+
+NO_TEXT: dict[str, Any] = {
+    "a number": 7,
+    "a fraction": 1.5,
+    "not a number": float("nan"),
+    "true": True,
+    "bytes": CONNECTION.encode(),
+    "a dict": {"id": CONNECTION},
+    "a list": [CONNECTION],
+    "a mapped task's output": MappedOutput(CONNECTION),
+    "a timedelta": timedelta(1),
+}
+NO_ID: dict[str, Any] = NO_TEXT | {
+    "an empty text": "",
+    "a text": "orders",
+    "None as text": "None",
+    "a template that was not rendered": "{{ params.id }}",
+    "a path": "../accounts/current",
+    "an id with a space": f"{CONNECTION} ",
+    "a lone surrogate": "\ud800",
+    "a long text": "x" * 10_000,
+}
+NO_LIST: dict[str, Any] = {
+    "an empty text": "",
+    "a list as text": f"['{ORDERS}']",
+    "an id": ORDERS,
+    "bytes": b"id",
+    "a dict": {"id": ORDERS},
+    "a number": 7,
+    "false": False,
+}
+NO_DATASETS: dict[str, Any] = NO_LIST | {
+    "a list of None": [None],
+    "a list of numbers": [7],
+    "a list of bytes": [ORDERS.encode()],
+    "a list of lists": [[ORDERS]],
+    "a list of dicts without id": [{"name": "orders"}],
+    "a list of dicts whose id is None": [{"id": None}],
+    "a list with one wrong id": [ORDERS, "orders"],
+    "a mapped list operator's output": MappedOutput([{"id": ORDERS}], [{"id": CUSTOMERS}]),
+}
+NO_FIELDS: dict[str, Any] = NO_LIST | {
+    "an empty list": [],
+    "a list of None": [None],
+    "a list of lists": [["id"]],
+    "a list of bytes": [b"id"],
+}
+NO_TIME: dict[str, Any] = NO_TEXT | {
+    "an empty text": "",
+    "None as text": "None",
+    "a word": "yesterday",
+    "a template that was not rendered": "{{ ts }}",
+    "a day": date(2026, 1, 31),
+    "a time of day": time(6),
+    "seconds since the epoch, as text": "1767225600",
+    "a month that is none": "2026-13-01T00:00:00Z",
+}
+
+TABLE: list[tuple[str, dict[str, Any], str]] = [
+    *(
+        (use, NO_ID | {"None": None}, r"_id must be the UUID of a Faraday resource, .*, but is ")
+        for use in USES
+        if use.endswith(("connection_id", "scope_id", "dataset_id", "force")) and "sensor" not in use
+    ),
+    ("sensor's connection_id", NO_ID, "connection_id must be the UUID of a Faraday resource, .*, but is "),
+    ("sensor's scope_id", NO_ID, "scope_id must be the UUID of a Faraday resource, .*, but is "),
+    *(
+        (
+            use,
+            {"None": None},
+            "takes exactly one of connection_id, scope_id and datasets, but got none of them",
+        )
+        for use in ("sensor's connection_id", "sensor's scope_id", "sensor's datasets")
+    ),
+    ("sensor's datasets", NO_DATASETS, r"datasets(\[\d\])? must be (a list of dataset ids|the UUID)"),
+    ("hook's ids", NO_DATASETS, r"ids(\[\d\])? must be (a list of dataset ids|the UUID)"),
+    ("list operator's fields", NO_FIELDS, "fields must be a list of dataset field names"),
+    ("sensor's fields", NO_FIELDS, "fields must be a list of dataset field names"),
+    ("sensor's updated_after", NO_TIME, "updated_after must be a datetime or an ISO 8601 text"),
+    *(
+        (use, NO_TEXT | {"None": None, "an empty text": ""}, "faraday_conn_id must be the id of an Airflow")
+        for use in USES
+        if use.endswith("faraday_conn_id")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("use", "value", "says"),
+    [
+        pytest.param(USES[use], value, says, id=f"{use}-{what}")
+        for use, values, says in TABLE
+        for what, value in values.items()
+    ],
+)
+def test_what_cannot_be_used_is_told_in_a_sentence_and_nothing_is_sent(
+    use: Use, value: Any, says: str, sandbox: Sandbox
+) -> None:
+    with pytest.raises(FaradayInputError, match=says) as caught:
+        use(value)
+    assert sandbox.requests() == []
+    assert str(caught.value).isprintable()
+    assert str(caught.value).endswith(".")
+    assert len(str(caught.value)) < 500
+
+
+def test_the_table_tries_every_argument() -> None:
+    assert {use for use, _, _ in TABLE} == USES.keys()
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [
+        [ORDERS, CUSTOMERS],
+        (ORDERS, CUSTOMERS),
+        {ORDERS, CUSTOMERS},
+        [uuid.UUID(ORDERS), CUSTOMERS.upper()],
+        [{"id": ORDERS}, CUSTOMERS, ORDERS],
+        MappedOutput(ORDERS, CUSTOMERS),
+        MappedOutput({"id": ORDERS, "name": "orders"}, {"id": CUSTOMERS}),
+    ],
+)
+def test_every_collection_of_datasets_is_taken(datasets: Any, sandbox: Sandbox) -> None:
+    for each in (ORDERS, CUSTOMERS):
+        sandbox.set_dataset(each, status="ready")
+    done = USES["sensor's datasets"](datasets)
+    assert done.is_done
+    assert {dataset["id"] for dataset in done.xcom_value} == {ORDERS, CUSTOMERS}
+
+
+if AIRFLOW_3:
+
+    @pytest.mark.parametrize("form", ["ids", "dicts", "lists"])
+    def test_the_lazy_output_of_a_mapped_task_is_read_item_by_item(
+        form: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from types import SimpleNamespace
+
+        from airflow.sdk.execution_time import comms, task_runner
+        from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
+
+        items: list[Any] = {
+            "ids": [ORDERS, CUSTOMERS],
+            "dicts": [{"id": ORDERS}, {"id": CUSTOMERS}],
+            "lists": [[{"id": ORDERS}], [{"id": CUSTOMERS}]],
+        }[form]
+
+        class Supervisor:
+            def send(self, message: Any) -> Any:
+                if message.offset < len(items):
+                    return comms.XComSequenceIndexResult(root=items[message.offset])
+                return comms.ErrorResponse()
+
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
+        source = SimpleNamespace(key="return_value", operator=SimpleNamespace(dag_id="d", task_id="m"))
+        lazy: Any = LazyXComSequence(xcom_arg=source, ti=SimpleNamespace(run_id="r"))  # type: ignore[arg-type]
+        for each in (ORDERS, CUSTOMERS):
+            sandbox.set_dataset(each, status="ready")
+
+        if form == "lists":
+            with pytest.raises(FaradayInputError, match=r"datasets\[0\] must be the UUID"):
+                USES["sensor's datasets"](lazy)
+            assert sandbox.requests() == []
+        else:
+            assert USES["sensor's datasets"](lazy).is_done
