@@ -164,11 +164,12 @@ class FaradayHook(BaseHook):
         return self._transport
 
     def _look_up(self) -> ClientConfig:
-        if not isinstance(self.faraday_conn_id, str) or not self.faraday_conn_id.strip():
+        rendered: object = self.faraday_conn_id
+        if not isinstance(rendered, str) or not rendered.strip():
             raise FaradayInputError(
                 "faraday_conn_id must be the id of an Airflow connection, such as "
-                f"{self.default_conn_name!r}, but is {type(self.faraday_conn_id).__name__} "
-                f"{str(self.faraday_conn_id)[:80]!r}. If it comes from a template, check what it rendered to."
+                f"{self.default_conn_name!r}, but is {type(rendered).__name__} "
+                f"{str(rendered)[:80]!r}. If it comes from a template, check what it rendered to."
             )
         return client_config(self.get_connection(self.faraday_conn_id))
 
