@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import fault_page
-from airflow_provider_faraday.api import calls, responses
+from airflow_provider_faraday.api import calls, responses, retries
 from airflow_provider_faraday.api.config import ClientConfig
 from airflow_provider_faraday.exceptions import FaradayApiError, error_event
 from airflow_provider_faraday.hooks.aiohttp_transport import AiohttpTransport
@@ -74,16 +74,24 @@ def rows(only_again: bool = False) -> list[Any]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Make what would take long short, and give the seconds that are waited between attempts."""
     waits: list[float] = []
-    sleep = asyncio.sleep
+    asked: list[float] = []
+    real_policy = retries.policy
 
-    async def no_sleep(seconds: float) -> None:
-        if seconds:
-            waits.append(seconds)
-        await sleep(0)
+    def policy(max_attempts: int) -> dict[str, Any]:
+        real = real_policy(max_attempts)
 
-    monkeypatch.setattr("asyncio.sleep", no_sleep)
-    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
-    monkeypatch.setattr("airflow_provider_faraday.api.retries._backoff", lambda state: 0.01)
+        def wait(state: Any) -> float:
+            asked.append(real["wait"](state))
+            return 0.0
+
+        def before_sleep(state: Any) -> None:
+            real["before_sleep"](state)
+            waits.append(asked[-1])
+
+        return real | {"wait": wait, "before_sleep": before_sleep}
+
+    monkeypatch.setattr(retries, "policy", policy)
+    monkeypatch.setattr(retries, "_backoff", lambda state: 0.01)
     monkeypatch.setattr("airflow_provider_faraday.api.config.BODY_TIMEOUTS", 2)
     monkeypatch.setattr("airflow_provider_faraday.hooks.requests_transport.BODY_TIMEOUTS", 2)
     monkeypatch.setattr("airflow_provider_faraday.api.responses.MAX_BODY_BYTES", 1_000_000)
