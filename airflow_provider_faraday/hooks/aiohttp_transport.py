@@ -111,8 +111,6 @@ class AiohttpTransport:
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > responses.MAX_BODY_BYTES:
-                    # What is left unread must not stand in the way of the next request.
-                    response.close()
                     raise responses.given_up(request, f"it is larger than {responses.MAX_BODY_BYTES:,} bytes")
             # A header that came several times is one list, as requests has it.
             headers = CIMultiDict(
