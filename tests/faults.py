@@ -231,7 +231,6 @@ FAULTS: dict[str, list[Fault]] = {
         unreadable(
             "A number that nothing holds, `1e999`",
             dataset(row_count=1).replace(b": 1}", b": 1e999}"),
-            triggerer={"sees": None, "told": "", "again": False},
         ),
         unreadable("100,000 brackets deep", b'[{"id": "a", "options": ' + b"[" * 100_000),
         unreadable("Half of a surrogate pair", b'[{"id": "a", "name": "\\ud800"}]'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import urlencode
 
 from airflow_provider_faraday.api.errors import FaradayInputError
@@ -54,7 +55,8 @@ def faraday_id(value: object, name: str) -> str:
 def dataset_ids(datasets: object, name: str = "datasets") -> list[str]:
     """Give the ids of datasets named by id or by the dicts that a list operator pushed, each once, in order.
 
-    :param datasets: a list of them, or one alone, as a mapped task gets it.
+    :param datasets: a list of them; one alone, as a mapped task gets it; or a list of such lists, as a mapped
+        list operator pushes it.
     :raises FaradayInputError: where it is anything else.
     """
     if (isinstance(datasets, dict) and "id" in datasets) or (
@@ -69,7 +71,8 @@ def dataset_ids(datasets: object, name: str = "datasets") -> list[str]:
             "Pass the list itself; a Jinja template gives a list only in a DAG with "
             "render_template_as_native_obj=True, and the .output of a list operator always does."
         )
-    ids = (item.get("id") if isinstance(item, dict) else item for item in datasets)
+    items = chain.from_iterable(item if isinstance(item, (list, tuple)) else [item] for item in datasets)
+    ids = (item.get("id") if isinstance(item, dict) else item for item in items)
     return list(dict.fromkeys(faraday_id(value, f"{name}[{n}]") for n, value in enumerate(ids)))
 
 

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_faraday.assets.datasets import attach_builds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -108,12 +108,12 @@ class DatasetsReadySensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask Faraday once: done with the ready datasets, or not done, or deferred."""
-        from airflow_provider_faraday.api.datasets import checked_fields
+        from airflow_provider_faraday.api.datasets import checked_fields, trimmed
         from airflow_provider_faraday.api.errors import FaradayApiError
         from airflow_provider_faraday.api.retries import is_transient
 
         self._check_arguments()
-        checked_fields(self.fields)
+        fields = checked_fields(self.fields)
         criteria = self._criteria
         try:
             found = self._list()
@@ -134,7 +134,8 @@ class DatasetsReadySensor(BaseSensorOperator):
         if verdict.is_ready:
             attach_builds(context, self.outlets or (), verdict.ready)
             ready = {state.id for state in verdict.ready}
-            return PokeReturnValue(is_done=True, xcom_value=self._returned(found, ready))
+            returned = {d["id"]: trimmed(d, fields) for d in found if d["id"] in ready}
+            return PokeReturnValue(is_done=True, xcom_value=list(returned.values()))
         return self._not_ready()
 
     def execute(self, context: Context) -> Any:
@@ -214,6 +215,7 @@ class DatasetsReadySensor(BaseSensorOperator):
         return PokeReturnValue(is_done=False)
 
     def _defer(self) -> None:
+        from airflow_provider_faraday.api.calls import faraday_id
         from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
 
         criteria = self._criteria
@@ -221,8 +223,9 @@ class DatasetsReadySensor(BaseSensorOperator):
         self.defer(
             trigger=DatasetsReadyTrigger(
                 faraday_conn_id=self.faraday_conn_id,
-                connection_id=self.connection_id,
-                scope_id=self.scope_id,
+                # In one form, so that those who wait for the same list are told to be so.
+                connection_id=self.connection_id and faraday_id(self.connection_id, "connection_id"),
+                scope_id=self.scope_id and faraday_id(self.scope_id, "scope_id"),
                 dataset_ids=criteria.wanted_ids,
                 updated_after=criteria.updated_after.isoformat() if criteria.updated_after else None,
                 fail_on_error=self.fail_on_error,
@@ -279,12 +282,6 @@ class DatasetsReadySensor(BaseSensorOperator):
         if self.scope_id is not None:
             return self._hook.list_scope_datasets(self.scope_id)
         return self._hook.list_datasets(self._criteria.wanted_ids)
-
-    def _returned(self, found: list[dict[str, Any]], ids: Collection[str]) -> list[dict[str, Any]]:
-        from airflow_provider_faraday.api.datasets import checked_fields, trimmed
-
-        fields = checked_fields(self.fields)
-        return list({d["id"]: trimmed(d, fields) for d in found if d["id"] in ids}.values())
 
     def _error(self, problem: Problem) -> Exception:
         from airflow_provider_faraday.exceptions import PROBLEM_ERRORS

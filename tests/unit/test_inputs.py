@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_faraday.exceptions import FaradayInputError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.operators.datasets import (
+    ForceUpdateDatasetsOperator,
     ListConnectionDatasetsOperator,
     ListScopeDatasetsOperator,
 )
@@ -92,6 +93,10 @@ USES: dict[str, Use] = {
     "list operator's scope_id": operator(ListScopeDatasetsOperator, scope_id="{{ x }}")("scope_id"),
     "list operator's fields": operator(ListScopeDatasetsOperator, scope_id=SCOPE)("fields"),
     "list operator's faraday_conn_id": operator(ListScopeDatasetsOperator, scope_id=SCOPE)("faraday_conn_id"),
+    "force update's datasets": operator(ForceUpdateDatasetsOperator, datasets="{{ x }}")("datasets"),
+    "force update's faraday_conn_id": operator(ForceUpdateDatasetsOperator, datasets=[ORDERS])(
+        "faraday_conn_id"
+    ),
     "sensor's connection_id": sensor(connection_id="{{ x }}")("connection_id"),
     "sensor's scope_id": sensor(scope_id="{{ x }}")("scope_id"),
     "sensor's datasets": sensor(datasets="{{ x }}")("datasets"),
@@ -130,9 +135,8 @@ NO_ID: dict[str, Any] = NO_TEXT | {
 NO_LIST: dict[str, Any] = {
     "an empty text": "",
     "a list as text": f"['{ORDERS}']",
-    "an id": ORDERS,
     "bytes": b"id",
-    "a dict": {"id": ORDERS},
+    "a dict": {"name": "orders"},
     "a number": 7,
     "false": False,
 }
@@ -140,13 +144,14 @@ NO_DATASETS: dict[str, Any] = NO_LIST | {
     "a list of None": [None],
     "a list of numbers": [7],
     "a list of bytes": [ORDERS.encode()],
-    "a list of lists": [[ORDERS]],
+    "a list of lists of lists": [[[ORDERS]]],
     "a list of dicts without id": [{"name": "orders"}],
     "a list of dicts whose id is None": [{"id": None}],
     "a list with one wrong id": [ORDERS, "orders"],
-    "a mapped list operator's output": MappedOutput([{"id": ORDERS}], [{"id": CUSTOMERS}]),
+    "one without an id alone": {"id": None, "name": "orders"},
 }
 NO_FIELDS: dict[str, Any] = NO_LIST | {
+    "an id": ORDERS,
     "an empty list": [],
     "a list of None": [None],
     "a list of lists": [["id"]],
@@ -180,6 +185,11 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
         for use in ("sensor's connection_id", "sensor's scope_id", "sensor's datasets")
     ),
     ("sensor's datasets", NO_DATASETS, r"datasets(\[\d\])? must be (a list of dataset ids|the UUID)"),
+    (
+        "force update's datasets",
+        NO_DATASETS,
+        r"datasets(\[\d\])? must be (a list of dataset ids|the UUID)",
+    ),
     ("hook's ids", NO_DATASETS, r"ids(\[\d\])? must be (a list of dataset ids|the UUID)"),
     ("list operator's fields", NO_FIELDS, "fields must be a list of dataset field names"),
     ("sensor's fields", NO_FIELDS, "fields must be a list of dataset field names"),
@@ -225,6 +235,7 @@ def test_the_table_tries_every_argument() -> None:
         [{"id": ORDERS}, CUSTOMERS, ORDERS],
         MappedOutput(ORDERS, CUSTOMERS),
         MappedOutput({"id": ORDERS, "name": "orders"}, {"id": CUSTOMERS}),
+        MappedOutput([{"id": ORDERS}], [], [{"id": CUSTOMERS}]),
     ],
 )
 def test_every_collection_of_datasets_is_taken(datasets: Any, sandbox: Sandbox) -> None:
@@ -264,9 +275,6 @@ if AIRFLOW_3:
         for each in (ORDERS, CUSTOMERS):
             sandbox.set_dataset(each, status="ready")
 
-        if form == "lists":
-            with pytest.raises(FaradayInputError, match=r"datasets\[0\] must be the UUID"):
-                USES["sensor's datasets"](lazy)
-            assert sandbox.requests() == []
-        else:
-            assert USES["sensor's datasets"](lazy).is_done
+        done = USES["sensor's datasets"](lazy)
+        assert done.is_done
+        assert {dataset["id"] for dataset in done.xcom_value} == {ORDERS, CUSTOMERS}

@@ -76,7 +76,12 @@ def test_dataset_ids_refuses_what_is_no_list(value: Any) -> None:
         calls.dataset_ids(value)
 
 
-@pytest.mark.parametrize("value", [[{"name": "no id"}], [None], [[ID]]])
+def test_dataset_ids_takes_the_lists_that_a_mapped_list_operator_pushes() -> None:
+    other = str(uuid.UUID(int=1))
+    assert calls.dataset_ids([[{"id": ID}], [], [{"id": other}]]) == [ID, other]
+
+
+@pytest.mark.parametrize("value", [[{"name": "no id"}], [None], [[[ID]]]])
 def test_dataset_ids_names_the_item_that_is_wrong(value: Any) -> None:
     with pytest.raises(FaradayInputError, match=r"datasets\[0\] must be the UUID"):
         calls.dataset_ids(value)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 

@@ -109,7 +109,7 @@ def finished(operator: ForceUpdateDatasetsOperator) -> Any:
         # Another process goes on, with an operator made anew.
         again = ForceUpdateDatasetsOperator(
             task_id="again",
-            datasets=[CUSTOMERS],
+            datasets=operator.datasets,
             wait_for_completion=True,
             deferrable=True,
             fail_on_error=operator.fail_on_error,
