@@ -75,7 +75,7 @@ def lost(wire: str, script: Script | None, told: str = "No whole answer", **more
 
 def late(wire: str, step: Step) -> Fault:
     """An answer that never comes to its end: given up, and tried again."""
-    return lost(wire, [step], "given up: it took longer than", silence=0.3)
+    return lost(wire, [step], "given up: it took longer than", silence=0.6)
 
 
 def unreadable(wire: str, body: bytes, told: str = "cannot be read", **more: Any) -> Fault:
