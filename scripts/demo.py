@@ -20,7 +20,7 @@ import psutil
 
 import fresh_airflow
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
-from held_builds import builds_begin_at_first_request
+from held_builds import builds_begin_at_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +141,7 @@ class Demo:
 
 def _run(sandbox: Sandbox, demo: Demo) -> None:
     print(f"1. A local Faraday API listens on {sandbox.url}.")
-    with builds_begin_at_first_request(sandbox) as begun:
+    with builds_begin_at_request(sandbox) as begun:
         airflow_version = version("apache-airflow")
         print(f"2. A fresh Airflow {airflow_version} sets up its metadata database (SQLite) ...", flush=True)
         _wait(demo.airflow("db", "migrate"), "airflow db migrate")

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def builds_begin_at_first_request(sandbox: Sandbox) -> Iterator[threading.Event]:
+def builds_begin_at_request(sandbox: Sandbox, number: int = 1) -> Iterator[threading.Event]:
     """Hold every dataset that is not archived in status ``new``, until the sandbox is asked for anything.
 
+    :param number: the request at which the builds begin: 1 is the first
     :return: an event that is set when the builds have begun
     """
     held = [dataset["id"] for dataset in sandbox.datasets() if dataset["archived_at"] is None]
@@ -28,7 +29,7 @@ def builds_begin_at_first_request(sandbox: Sandbox) -> Iterator[threading.Event]
     begun, given_up = threading.Event(), threading.Event()
 
     def watch() -> None:
-        while not sandbox.requests():
+        while len(sandbox.requests()) < number:
             if given_up.wait(0.05):
                 return
         for dataset_id in held:

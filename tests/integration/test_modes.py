@@ -16,7 +16,6 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import DAG, AirflowSensorTimeout
 from airflow.triggers.base import TriggerEvent
 from airflow.utils.session import create_session
@@ -32,7 +31,7 @@ from airflow_provider_faraday.exceptions import (
     NothingToWaitForError,
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
-from airflow_rig import AIRFLOW_3
+from airflow_rig import AIRFLOW_3, AIRFLOW_3_0
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,8 +46,6 @@ MODES: dict[str, dict[str, Any]] = {
     "reschedule": {"mode": "reschedule", "deferrable": False},
     "deferrable": {"deferrable": True},
 }
-
-IS_3_0 = airflow_version.startswith("3.0.")
 
 CONNECTION = "c0000000-0000-4000-8000-000000000001"
 EMPTY = "c0000000-0000-4000-8000-000000000003"
@@ -607,7 +604,7 @@ WAITS = [
 def test_a_wait_ends_alike_in_every_mode(
     wait: Wait, mode: str, run_sensor: Callable[..., Run], scene: Scene
 ) -> None:
-    if mode == "deferrable" and wait.polls[:1] > (1,) and len(wait.polls) > 1 and IS_3_0:
+    if mode == "deferrable" and wait.polls[:1] > (1,) and len(wait.polls) > 1 and AIRFLOW_3_0:
         pytest.skip("Airflow 3.0 lets a retry go on with the event of the try before, and polls no more.")
 
     run = run_sensor(f"{wait}-{mode}", wait, **MODES[mode])
@@ -843,15 +840,7 @@ def as_in_processes_of_their_own(
         if AIRFLOW_3:
             from airflow.sdk.definitions import dag as dag_module
             from airflow.sdk.execution_time import supervisor
-            from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-            # 3.0 hands the time on as text here; between processes it becomes a time again.
-            first_reschedule = RuntimeTaskInstance.get_first_reschedule_date
-            patch.setattr(
-                RuntimeTaskInstance,
-                "get_first_reschedule_date",
-                lambda ti, context: as_time(first_reschedule(ti, context)),
-            )
             # Before 3.3 each execution made an API application of its own, which takes seconds.
             make_api = supervisor.in_process_api_server
             patch.setattr(supervisor, "in_process_api_server", lambda: made_once(make_api))
@@ -875,10 +864,6 @@ def as_in_processes_of_their_own(
         run_trigger_inline = dag_module._run_inline_trigger
         patch.setattr(dag_module, "_run_inline_trigger", run_trigger)
         yield watched
-
-
-def as_time(value: datetime | str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 @cache

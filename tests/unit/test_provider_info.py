@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import airflow
 import jsonschema
@@ -15,6 +17,7 @@ from airflow.providers_manager import ProvidersManager
 
 import airflow_provider_faraday
 from airflow_provider_faraday.get_provider_info import get_provider_info
+from airflow_rig import AIRFLOW_3
 
 INFO = get_provider_info()
 EXTRAS = ["timeout", "max_attempts", "proxy", "verify", "allow_http"]
@@ -63,18 +66,52 @@ def test_the_connection_type_belongs_to_the_hook(providers: ProvidersManager) ->
     assert hook.connection_testable
 
 
-def test_the_form_shows_every_extra_under_its_own_name(providers: ProvidersManager) -> None:
-    shown = [name for name in providers.connection_form_widgets if name.startswith("extra__faraday__")]
+@dataclass
+class Form:
+    """What the form for a connection shows: its own fields, and what became of the standard ones."""
 
-    assert [name.removeprefix("extra__faraday__") for name in shown] == EXTRAS
+    extras: list[str]
+    labels: dict[str, str]
+    hidden: set[str]
 
 
-def test_the_form_names_the_key_and_the_base_url_and_hides_what_is_not_used(
-    providers: ProvidersManager,
-) -> None:
-    behaviour: dict[str, Any] = {
-        name.replace("-", "_"): value for name, value in providers.field_behaviours["faraday"].items()
-    }
+# What Airflow 3 gives the browser. In a process of its own: it puts stand-ins for whole libraries in place.
+FORM_OF_AIRFLOW_3 = """
+from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+(form,) = [form for form in HookMetaService.hook_meta_data() if form.connection_type == "faraday"]
+print(form.model_dump_json())
+"""
 
-    assert behaviour["relabeling"] == {"password": "API key", "host": "Base URL"}
-    assert set(behaviour["hidden_fields"]) == {"schema", "login", "port", "extra"}
+
+@pytest.fixture(scope="module")
+def form(providers: ProvidersManager) -> Form:
+    if not AIRFLOW_3:
+        prefix = "extra__faraday__"
+        shown = [name for name in providers.connection_form_widgets if name.startswith(prefix)]
+        behaviour = providers.field_behaviours["faraday"]
+        return Form(
+            [name.removeprefix(prefix) for name in shown],
+            behaviour["relabeling"],
+            set(behaviour["hidden_fields"]),
+        )
+    ran = subprocess.run(
+        [sys.executable, "-c", FORM_OF_AIRFLOW_3], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    given = json.loads(ran.stdout.splitlines()[-1])
+    standard = {name.removeprefix("url_"): field for name, field in given["standard_fields"].items() if field}
+    return Form(
+        list(given["extra_fields"]),
+        {name: field["title"] for name, field in standard.items() if field["title"]},
+        {name for name, field in standard.items() if field["hidden"]},
+    )
+
+
+def test_the_form_shows_every_extra_under_its_own_name(form: Form) -> None:
+    assert form.extras == EXTRAS
+
+
+def test_the_form_names_the_key_and_the_base_url_and_hides_what_is_not_used(form: Form) -> None:
+    assert form.labels == {"password": "API key", "host": "Base URL"}
+    # Only Airflow 2 can hide the text field of all extras.
+    assert form.hidden == {"schema", "login", "port", *(() if AIRFLOW_3 else ("extra",))}
