@@ -10,7 +10,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint types pytest bench faults floors audit format build constraints setup clean
+.PHONY: help demo sandbox test lint types pytest matrix bench faults floors audit format build constraints setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -31,8 +31,11 @@ lint: setup ## check style and the directions between modules
 types: setup ## check types, strictly
 	$(RUN) -m mypy
 
-pytest: setup ## run all tests (ARGS="-k gate" for some)
-	$(RUN) -m pytest $(ARGS)
+pytest: setup ## run all tests (ARGS="-k gate" for some, ARGS="-n0 --pdb" in one process)
+	$(RUN) -m pytest -n4 --dist=worksteal $(ARGS)
+
+matrix: setup ## run all tests on every Airflow and Python of the README (ARGS=--list to see them)
+	$(RUN) -m nox $(ARGS)
 
 bench: setup ## measure side by side with the peers, into benchmarks/results/ (ARGS=--quick for a smoke test)
 	@sh benchmarks/setup-env.sh $(RUN)
@@ -59,10 +62,13 @@ format: setup ## let ruff reformat and fix what it can
 build: setup ## build the wheel and the sdist into dist/
 	$(RUN) -m uv build --build-constraint constraints/airflow-3.3.2.txt
 
-constraints: setup ## resolve the pinned versions anew (Airflow itself stays)
-	echo 'apache-airflow==3.3.2' | $(RUN) -m uv pip compile pyproject.toml - --all-extras --universal \
-	    --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
-	    --output-file constraints/airflow-3.3.2.txt
+constraints: setup ## resolve the pinned versions of every Airflow and the lowest ones anew (constraints/*.in say what stays)
+	@for wanted in constraints/*.in; do \
+	    echo "$$wanted" && \
+	    $(RUN) -m uv pip compile pyproject.toml "$$wanted" --all-extras --universal --python-version 3.11 --upgrade \
+	        --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
+	        --output-file "$${wanted%.in}.txt" || exit; \
+	done
 	# The lowest versions: each `name>=1.2` as `name==1.2`. Old releases of Airflow's http provider have no upper bounds.
 	(echo 'apache-airflow-providers-http>=5'; grep -oE '"[a-z0-9-]+>=[0-9.]+"' pyproject.toml | sed 's/"//g; s/>=/==/') | \
 	    $(RUN) -m uv pip compile pyproject.toml - --extra test --python-version 3.11 --upgrade --no-header \
@@ -72,5 +78,5 @@ setup:
 	@sh scripts/setup-env.sh
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) benchmarks/.venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .nox benchmarks/.venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,6 +20,8 @@ import demo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.once
+
 SCRIPT = Path(demo.__file__)
 
 

@@ -34,6 +34,7 @@ REQUIRED = {
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.once,
     pytest.mark.skipif(
         not (shutil.which("npm") and shutil.which("node")),
         reason="needs Node.js: npm and node are not installed",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "setup-env.sh"
 # Everything else that the script calls; of the machine's own Pythons it must see none.
 COMMANDS = ["cat", "cksum", "echo", "head", "rm"]

@@ -1,0 +1,36 @@
+"""The versions that the README's table names are those that the matrix runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.once
+
+
+def test_the_readme_names_every_airflow_and_python_of_the_matrix() -> None:
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    pythons = re.findall(r"Python :: (3\.\d+)$", "\n".join(classifiers), re.M)
+    airflows = [path.stem.removeprefix("airflow-") for path in (ROOT / "constraints").glob("*.in")]
+    newest = max(airflows, key=lambda version: [int(part) for part in version.split(".")])
+
+    rows = re.findall(r"^\| (\d+\.\d+\.\d+) \| ([\d., ]+) \|", (ROOT / "README.md").read_text(), re.M)
+
+    assert {airflow: named.split(", ") for airflow, named in rows} == {
+        airflow: pythons if airflow == newest else pythons[:1] for airflow in airflows
+    }
+
+
+@pytest.mark.parametrize("wanted", sorted((ROOT / "constraints").glob("*.in")), ids=lambda path: path.stem)
+def test_what_is_asked_of_an_airflow_is_what_is_pinned(wanted: Path) -> None:
+    pinned = wanted.with_suffix(".txt").read_text().splitlines()
+
+    assert wanted.stem.replace("airflow-", "apache-airflow==") in wanted.read_text().splitlines()
+    assert wanted.stem.replace("airflow-", "apache-airflow==") in pinned
+    # Names and versions only: no address of any index.
+    assert [line for line in pinned if not re.fullmatch(r"[\w.-]+==[\w.!+-]+( ; .*)?", line)] == []
