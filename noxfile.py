@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.logger import logger
 
 CONSTRAINTS = Path("constraints")
 NEWEST, *OLDER = sorted(
@@ -24,6 +25,9 @@ _PYENV = [str(path) for python in PYTHONS for path in Path.home().glob(f".pyenv/
 os.environ["PATH"] = os.pathsep.join([*_PYENV, os.environ["PATH"]])
 
 FOUND = [python for python in PYTHONS if python == OWN or shutil.which(f"python{python}")]
+for python in PYTHONS:
+    if python not in FOUND:
+        logger.warning(f"*** Python {python} is NOT FOUND on the PATH or in ~/.pyenv: not tested. ***")
 # The newest on every Python. The older ones on the oldest: they do not know the newest.
 MATRIX = [(python, NEWEST) for python in PYTHONS] + [(FOUND[0], airflow) for airflow in OLDER]
 
