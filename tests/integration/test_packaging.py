@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_faraday.sandbox import Sandbox
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = ROOT / "constraints" / "airflow-3.3.2.txt"
 VERSION = airflow_provider_faraday.__version__
@@ -126,6 +128,7 @@ def test_the_sdist_has_what_the_wheel_is_made_of_and_nothing_else(sdist: Path) -
         *PACKAGE_DATA,
         *about,
         *(f"example_dags/{name}" for name in EXAMPLES),
+        *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*") if path.is_file()),
     }
 
 

@@ -18,6 +18,8 @@ from packaging.version import Version
 import airflow_provider_faraday
 from airflow_provider_faraday.get_provider_info import get_provider_info
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REGISTRY = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
