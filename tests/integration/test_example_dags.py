@@ -224,7 +224,7 @@ def test_on_update_runs_by_hand_too(run_example) -> None:
 @pytest.mark.skipif(not AIRFLOW_2, reason="is about Airflow 2")
 def test_on_update_says_what_it_needs(another_airflow_home: Path) -> None:
     listed = subprocess.run(
-        fresh_airflow.airflow("dags", "list-import-errors"),
+        fresh_airflow.airflow("dags", "list-import-errors", "--output", "json"),
         env=fresh_airflow.environment(another_airflow_home, EXAMPLES),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -232,9 +232,9 @@ def test_on_update_says_what_it_needs(another_airflow_home: Path) -> None:
         timeout=240,
     )
 
-    assert "faraday_on_update.py" in listed.stdout
-    assert listed.stdout.count(".py") == 1
-    assert "needs Airflow 3.0 or newer" in " ".join(listed.stdout.split())
+    (failed,) = json.loads(listed.stdout[listed.stdout.index("[{") :])
+    assert Path(failed["filepath"]).name == "faraday_on_update.py"
+    assert "DatasetUpdatedTrigger needs Airflow 3.0 or newer" in failed["error"]
 
 
 def test_scope_gate_hands_the_ready_datasets_to_a_taskflow_task(run_example) -> None:

@@ -80,20 +80,19 @@ def test_requested_at_is_later_than_a_build_that_ended_in_the_same_second(sandbo
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("worker_is_ahead", [-86400, 86400])
 def test_waiting_ends_with_that_very_build_on_a_skewed_clock(
-    sandbox: Sandbox, deferrable: bool, worker_is_ahead: int
+    faraday_default: Callable[..., None], deferrable: bool, worker_is_ahead: int
 ) -> None:
-    sandbox.set(clock_offset=-worker_is_ahead)
-    sandbox.reset()
-    sandbox.set_dataset(CUSTOMERS, status="ready")
-    sandbox.clear_requests()
-    operator = force_update(CUSTOMERS, wait_for_completion=True, deferrable=deferrable, fields=["id"])
-    returned = finished(operator)
-    statuses = [change["status"] for change in sandbox.history() if change["dataset_id"] == CUSTOMERS]
-    assert statuses[-3:] == ["starting", "running", "ready"]
-    output = sandbox.dataset(CUSTOMERS)["last_updated_output_at"]
-    assert datetime.fromisoformat(returned["requested_at"]) <= datetime.fromisoformat(output)
-    # It polled while the status still read ready, and went on.
-    assert len(sandbox.requests()) > 3
+    # As slow as it takes for polls that come while the status still reads ready.
+    with Sandbox(speed=2, clock_offset=-worker_is_ahead) as sandbox:
+        faraday_default(host=sandbox.url)
+        sandbox.set_dataset(CUSTOMERS, status="ready")
+        operator = force_update(CUSTOMERS, wait_for_completion=True, deferrable=deferrable, fields=["id"])
+        returned = finished(operator)
+        statuses = [change["status"] for change in sandbox.history() if change["dataset_id"] == CUSTOMERS]
+        assert statuses[-3:] == ["starting", "running", "ready"]
+        output = sandbox.dataset(CUSTOMERS)["last_updated_output_at"]
+        assert datetime.fromisoformat(returned["requested_at"]) <= datetime.fromisoformat(output)
+        assert len(sandbox.requests()) > 3
 
 
 def finished(operator: ForceUpdateDatasetsOperator) -> Any:
