@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import demo
+from markdown_pages import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,18 +44,24 @@ def own_signal_handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def without_times(printed: str) -> list[str]:
+    return [re.sub(r"^ *[\d.]+ {2}", "", line) for line in printed.splitlines()]
+
+
 def test_it_shows_the_datasets_the_gate_and_the_tables(temporary_directory: Path) -> None:
     ran = subprocess.run(
         [sys.executable, str(SCRIPT)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240
     )
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    lines = [re.sub(r"^ *[\d.]+ {2}", "", line) for line in ran.stdout.splitlines()]
+    lines = without_times(ran.stdout)
     opened = lines.index("Airflow: the gate opens")
     for name in ("customers", "orders", "email_subscribers", "store_visits"):
         assert lines.index(f"Faraday: {name} is ready") < opened < lines.index(f"Airflow: loaded {name}")
         assert re.search(rf'^ +"loaded_{name}" +\d+ +20\S+Z +d0000000', ran.stdout, re.M)
     assert "Done: 4 ready datasets, 4 tables loaded" in lines[-1]
+    (shown_in_readme,) = (block for block in PAGES["README.md"].blocks if block.kind == "text demo")
+    assert [line for line in without_times(shown_in_readme.text) if line not in [*lines, "    …", "…"]] == []
     assert list(temporary_directory.iterdir()) == []
 
 

@@ -1,0 +1,255 @@
+"""Every code block of README and docs does what its page says.
+
+The words after the opening fence say what becomes of a block; one of any other kind fails:
+
+``python``
+    all such blocks of a page are executed in order, in one namespace and inside one DAG, which then runs
+    against a sandbox; so does every other DAG that they make
+``python airflow3``
+    the same, but not on Airflow 2
+``python pytest``
+    a test module, which pytest runs
+``shell``
+    each command exists and has these options; each connection can be used. Nothing is run
+``http``
+    the sandbox takes the request
+``json connections``, ``json extra``, ``json account``, ``json event``
+    a file of connections, the extra of one, a sandbox's account, the payload of an asset's event
+``text error``
+    what is raised when the key has expired, but for what stands at each ``…``
+``text demo``
+    lines that ``make demo`` prints: ``test_demo.py`` looks for them
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import re
+import shlex
+import subprocess
+import sys
+import time
+from importlib.metadata import metadata
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from airflow import __version__ as airflow_version
+from airflow.models.connection import Connection
+from airflow.providers.common.compat.sdk import DAG, BaseHook, BaseSensorOperator, conf
+from packaging.requirements import Requirement
+
+from airflow_provider_faraday.api.readiness import states_of
+from airflow_provider_faraday.exceptions import FaradayAuthenticationError
+from airflow_provider_faraday.hooks.connection import client_config
+from airflow_provider_faraday.hooks.faraday import FaradayHook
+from airflow_provider_faraday.sandbox import Sandbox
+from markdown_pages import PAGES, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from markdown_pages import Block
+
+TO_EXECUTE = {"python"} if airflow_version.startswith("2.") else {"python", "python airflow3"}
+CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Give a sandbox whose builds end at once, and later than whatever a DAG run takes for its time."""
+    with Sandbox(speed=1000, clock_offset=3600) as running:
+        deadline = time.monotonic() + 10
+        while not {each["status"] for each in running.datasets()} <= {"ready", "error"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield running
+
+
+@pytest.fixture
+def warehouse_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_DEFAULT", json.dumps(connection))
+
+
+def blocks(kind: str) -> pytest.MarkDecorator:
+    """Run a test with each block of a kind, named by page and line."""
+    found = [
+        pytest.param(block, id=f"{name}:{block.line}")
+        for name, page in PAGES.items()
+        for block in page.blocks
+        if re.fullmatch(kind, block.kind)
+    ]
+    return pytest.mark.parametrize("block", found)
+
+
+@blocks(".*")
+def test_a_block_is_of_a_kind_that_is_tried(block: Block) -> None:
+    kinds = {"python", "python airflow3", "python pytest", "shell", "http", "text error", "text demo"}
+    assert block.kind in kinds | {f"json {what}" for what in JSON}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, page in PAGES.items() if any(block.kind in TO_EXECUTE for block in page.blocks)]
+)
+@pytest.mark.usefixtures("faraday_default", "warehouse_default")
+def test_the_python_of_a_page_runs(name: str, run_dag: Callable[..., Any]) -> None:
+    path = ROOT / name
+    namespace = vars(ModuleType("page"))
+    with DAG(re.sub(r"\W", "_", name), schedule=None) as page_dag:
+        for block in PAGES[name].blocks:
+            if block.kind in TO_EXECUTE:
+                # Under the name and lines of the page, for tracebacks.
+                linecache.checkcache(str(path))
+                code = compile("\n" * (block.line - 1) + block.text, str(path), "exec", dont_inherit=True)
+                exec(code, namespace)
+    for task in page_dag.tasks:
+        if isinstance(task, BaseSensorOperator):
+            # Nobody wants to wait for a minute here.
+            task.poke_interval = 0.2
+
+    for dag in (page_dag, *(value for value in namespace.values() if isinstance(value, DAG))):
+        if dag.task_ids:
+            result = run_dag(dag)
+            assert {key: task for key, task in result.tasks.items() if task.state != "success"} == {}
+
+
+@blocks("python pytest")
+def test_the_tests_on_a_page_pass(block: Block, airflow_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_page.py").write_text(block.text)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_page.py"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@blocks("shell")
+def test_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    for line in block.text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        match words:
+            case []:
+                pass
+            case ["make", target, *_]:
+                assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            case ["pip", "install", wanted]:
+                check_requirement(Requirement(wanted))
+            case ["python", "-m", "airflow_provider_faraday.sandbox", *options]:
+                shown = subprocess.run(
+                    [sys.executable, *words[1:3], "--help"], capture_output=True, text=True, check=True
+                ).stdout
+                assert {word for word in options if word.startswith("--")} <= set(
+                    re.findall(r"--[\w-]+", shown)
+                )
+            case ["airflow", *arguments]:
+                from airflow.cli.cli_parser import get_parser
+
+                # Exits where it does not know a command or an option.
+                get_parser().parse_args(arguments)
+            case ["export", setting]:
+                check_setting(*setting.split("=", 1), block, monkeypatch)
+            case _:
+                pytest.fail(f"Nothing here knows how to try {line!r}.")
+    assert said_by_us(caplog) == []
+
+
+def check_requirement(wanted: Requirement) -> None:
+    if wanted.name == "airflow-provider-faraday":
+        assert wanted.extras <= set(metadata(wanted.name).get_all("Provides-Extra"))
+    else:
+        assert wanted.name.startswith("apache-airflow-providers-")
+
+
+def check_setting(name: str, value: str, block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    match name.lower().split("__"):
+        case ["airflow", section, option]:
+            assert conf.has_option(section, option)
+        case [variable] if variable.startswith("airflow_conn_"):
+            monkeypatch.setenv(name, value)
+            connection = BaseHook.get_connection(variable.removeprefix("airflow_conn_"))
+            if connection.conn_type == "faraday":
+                assert client_config(connection).api_key
+            else:
+                # Airflow's providers are named after the connection type that they bring.
+                assert f"pip install apache-airflow-providers-{connection.conn_type}\n" in block.text
+        case _:
+            pytest.fail(f"Nothing here knows how to try {name}.")
+
+
+def said_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give what this provider has logged, such as a warning of an extra that it does not know."""
+    return [r.getMessage() for r in caplog.records if r.name.startswith("airflow_provider_faraday")]
+
+
+@blocks("http")
+def test_the_sandbox_takes_the_request(block: Block, sandbox: Sandbox) -> None:
+    first, _, body = block.text.partition("\n")
+    method, path = first.split()
+    content = json.loads(body) if body else None
+
+    answer = requests.request(method, sandbox.origin + path, json=content, timeout=10)
+
+    assert answer.ok, answer.text
+
+
+@blocks("json .*")
+def test_json_is_what_it_is_said_to_be(block: Block, sandbox: Sandbox, tmp_path: Path, caplog) -> None:
+    path = tmp_path / "block.json"
+    path.write_text(block.text)
+
+    JSON[block.kind.removeprefix("json ")](path, sandbox)
+
+    assert said_by_us(caplog) == []
+
+
+def check_connections(path: Path, sandbox: Sandbox) -> None:
+    from airflow.secrets.local_filesystem import LocalFilesystemBackend
+
+    backend = LocalFilesystemBackend(connections_file_path=str(path))
+    for conn_id in json.loads(path.read_text()):
+        assert client_config(backend.get_connection(conn_id)).api_key
+
+
+def check_extra(path: Path, sandbox: Sandbox) -> None:
+    client_config(Connection(conn_id="any", conn_type="faraday", password="key", extra=path.read_text()))
+
+
+def check_account(path: Path, sandbox: Sandbox) -> None:
+    with Sandbox(account=path) as described:
+        assert described.datasets()
+
+
+def check_event(path: Path, sandbox: Sandbox) -> None:
+    def types(payload: dict[str, Any]) -> dict[str, type]:
+        return {key: type(value) for key, value in payload.items()}
+
+    (state,) = states_of([sandbox.dataset(CUSTOMERS)])
+    assert types(json.loads(path.read_text())) == types(state.build)
+
+
+@blocks("text error")
+@pytest.mark.usefixtures("faraday_default")
+def test_an_error_reads_as_on_the_page(block: Block, sandbox: Sandbox) -> None:
+    sandbox.rotate_key("another")
+
+    with pytest.raises(FaradayAuthenticationError) as caught:
+        FaradayHook().list_connection_datasets("c0000000-0000-4000-8000-000000000001")
+
+    shown = re.escape(" ".join(block.text.split())).replace("…", ".+")
+    assert re.fullmatch(shown, str(caught.value))
+
+
+JSON = {
+    "connections": check_connections,
+    "extra": check_extra,
+    "account": check_account,
+    "event": check_event,
+}
