@@ -28,7 +28,7 @@ real sockets, on a worker (operators, hook, sensor in `poke` and `reschedule` mo
   a whole answer five times that. Unpacked it may have 512 MiB, and a list 1,000 pages and redirects.
 - *Told* is a part of the error's text. The whole says what was asked, what came back and what to do.
 - The API key is in no error, no log line at any level and no `repr`, in any row.
-- What a waiting sensor makes of these errors is in the [README](../README.md#errors): after its first good
+- What a waiting sensor makes of these errors is in [the page about errors](errors.md): after its first good
   poll it waits out those that are tried again.
 """
 

@@ -120,7 +120,7 @@ class ForceUpdateDatasetsOperator(DatasetsReadySensor):
     :param fail_on_error: while waiting, fail at once when a build fails; False keeps waiting.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :param deferrable: wait in the triggerer; the default is Airflow's ``[operators] default_deferrable``.
-    :raises NothingToWaitForError: where there is no dataset to ask for (a skip with ``soft_fail=True``).
+    :raises NothingToWaitForError: where there is no dataset to ask for.
     :raises FaradayInputError: where an argument cannot be used; nothing is sent then.
     :raises FaradayApiError: where a dataset could not be asked for.
     """

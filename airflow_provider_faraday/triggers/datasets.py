@@ -178,8 +178,8 @@ class DatasetUpdatedTrigger(BaseEventTrigger):
     ``status`` is ``error``.
 
     No build is announced twice. Airflow 3.3 and later keep how far each dataset was announced with the asset:
-    a build that ended while no triggerer ran is announced afterwards. Earlier ones keep nothing, and what is
-    built by a trigger's first poll after a start is not announced.
+    a build that ended while no triggerer ran is announced afterwards. Earlier ones keep nothing: each start
+    of a triggerer is a first sight, so that what was built before its first poll is not announced.
 
     Watchers and deferred sensors in a triggerer that poll the same list every ``poke_interval`` seconds share
     the poll. A failure of the API is logged, and the pauses grow to 15 minutes until it is over; it never
