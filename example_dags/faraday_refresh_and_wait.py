@@ -37,8 +37,8 @@ with DAG(
         task_id="load_new_orders",
         conn_id=WAREHOUSE,
         sql=[
-            "CREATE TABLE IF NOT EXISTS new_orders (order_id INTEGER, loaded_at VARCHAR(40))",
-            "INSERT INTO new_orders SELECT COUNT(*) + 1, '{{ ts }}' FROM new_orders",
+            "CREATE TABLE IF NOT EXISTS new_orders (order_id INTEGER, loaded_by VARCHAR(250))",
+            "INSERT INTO new_orders SELECT COUNT(*) + 1, '{{ run_id }}' FROM new_orders",
         ],
     )
 
