@@ -10,13 +10,16 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint types pytest matrix bench faults floors audit format build constraints setup clean
+.PHONY: help demo playground sandbox test lint types pytest matrix bench faults floors audit format build constraints setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 demo: setup ## run the main example on real Airflow against a local Faraday (PORT=9999 to choose its port)
 	@$(RUN) scripts/demo.py $(if $(PORT),--port "$(PORT)")
+
+playground: setup ## start a real Airflow with the examples and a local Faraday, to click around in, until Ctrl-C
+	@$(RUN) scripts/playground.py $(if $(PORT),--port "$(PORT)")
 
 sandbox: setup ## start a local Faraday API to try DAGs against, until Ctrl-C (PORT=9999 to choose its port)
 	@$(RUN) -m airflow_provider_faraday.sandbox $(if $(PORT),--port "$(PORT)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,21 +15,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
-
 import fresh_airflow
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
 from held_builds import builds_begin_at_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 DAG_ID = "faraday_connection_to_warehouse"
 CONNECTION_ID = "c0000000-0000-4000-8000-000000000001"
 STEP_SECONDS = 300.0
-STOP_SECONDS = 5.0
 # What happens in three places is told in order of time; so a line waits until nothing earlier can turn up.
 SETTLE = timedelta(seconds=0.5)
 
@@ -55,27 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="the local Faraday's port (default: a free one)")
     port = parser.parse_args(arguments).port
 
-    # A closed terminal or a supervisor ends the demo as Ctrl-C does: with everything cleaned up.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    home = Path(tempfile.mkdtemp(prefix="faraday-demo-"))
-    log = home / "airflow.log"
-    try:
-        with Sandbox(port=port) as sandbox, log.open("wb") as output:
-            _run(sandbox, Demo(home, sandbox, output.fileno()))
-    except KeyboardInterrupt:
-        print("\nStopping; Airflow is ended and its files are removed.")
-        return 130
-    except (DemoFailed, SandboxError) as error:
-        print(f"\nThe demo failed: {error}", file=sys.stderr)
-        if log.exists():
-            kept = Path(tempfile.mkdtemp(prefix="faraday-demo-log-")) / log.name
-            shutil.move(log, kept)
-            print(f"Airflow's log is kept in {kept}", file=sys.stderr)
-        return 1
-    finally:
-        _end_children()
-        shutil.rmtree(home, ignore_errors=True)
+    with fresh_airflow.throw_away_home("faraday-demo-") as home:
+        log = home / "airflow.log"
+        try:
+            with Sandbox(port=port) as sandbox, log.open("wb") as output:
+                _run(sandbox, Demo(home, sandbox, output.fileno()))
+        except KeyboardInterrupt:
+            print("\nStopping; Airflow is ended and its files are removed.")
+            return 130
+        except (DemoFailed, SandboxError) as error:
+            print(f"\nThe demo failed: {error}", file=sys.stderr)
+            if log.exists():
+                kept = Path(tempfile.mkdtemp(prefix="faraday-demo-log-")) / log.name
+                shutil.move(log, kept)
+                print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+            return 1
     return 0
 
 
@@ -102,15 +91,7 @@ class Demo:
 
     def airflow(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start an Airflow command in the background."""
-        return subprocess.Popen(
-            fresh_airflow.airflow(*arguments),
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C goes to the demo alone, which then ends this.
-            start_new_session=True,
-        )
+        return fresh_airflow.start(self._env, *arguments, output=self._output)
 
     def finished_tasks(self) -> list[Happening]:
         """Give the tasks that the gate and the load have finished so far."""
@@ -249,22 +230,6 @@ def _wait(process: subprocess.Popen[bytes], what: str) -> None:
         raise DemoFailed(f"'{what}' was not over after {STEP_SECONDS:.0f} s.") from None
     if status != 0:
         raise DemoFailed(f"'{what}' ended with exit status {status}.")
-
-
-def _end_children() -> None:
-    # Asked of the system and not kept in a list: Ctrl-C can come before Popen has returned.
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        child.terminate()
-    for child in psutil.wait_procs(children, STOP_SECONDS)[1]:
-        child.kill()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # A second Ctrl-C must not break off the cleaning up that this one begins.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,16 +1,28 @@
-"""A throw-away Airflow in a directory of its own: its environment, its command, its metadata database."""
+"""A throw-away Airflow in a directory of its own: environment, metadata database, connections, processes."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+    from typing import IO
+
+STOP_SECONDS = 10.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # What a person has set for an Airflow, a Python or an HTTP client of their own must not change what happens
 # here; and without bytecode files Airflow starts three times slower.
@@ -65,8 +77,68 @@ def migrate(env: Mapping[str, str]) -> None:
 
     :raises subprocess.CalledProcessError: where it fails; ``stdout`` has the log
     """
+    _finish(env, "db", "migrate")
+
+
+def store_connections(env: Mapping[str, str], connections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Store Airflow connections in the metadata database, encrypted, in place of those that are there.
+
+    :param connections: by id, each as the JSON form of Airflow has it
+    :raises subprocess.CalledProcessError: where that fails; ``stdout`` has the log
+    """
+    # Airflow reads them from a file only; this one is nobody else's, and gone in seconds.
+    with tempfile.NamedTemporaryFile("w", prefix="connections-", suffix=".json") as file:
+        json.dump(connections, file)
+        file.flush()
+        _finish(env, "connections", "import", "--overwrite", file.name)
+
+
+def start(env: Mapping[str, str], *arguments: str, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start an Airflow command in the background, in a session of its own: Ctrl-C does not reach it.
+
+    :param output: where everything goes that it prints
+    """
+    return subprocess.Popen(
+        airflow(*arguments),
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
+    """Send a signal to what :func:`start` gave and to all that it has started; what stays is killed."""
+    for number in (how, signal.SIGKILL):
+        for member in _alive(process):
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _alive(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    process.wait()
+
+
+@contextmanager
+def throw_away_home(prefix: str) -> Iterator[Path]:
+    """Give a directory; whatever happens, its processes are ended and it is removed in the end.
+
+    A closed terminal or a supervisor ends this process as Ctrl-C does: with a ``KeyboardInterrupt``.
+    """
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupt)
+    home = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield home
+    finally:
+        _end_children()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _finish(env: Mapping[str, str], *arguments: str) -> None:
     subprocess.run(
-        airflow("db", "migrate"),
+        airflow(*arguments),
         env=dict(env),
         check=True,
         stdin=subprocess.DEVNULL,
@@ -74,3 +146,32 @@ def migrate(env: Mapping[str, str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def _alive(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    # Found by session: Airflow's tasks have process groups of their own, and outlive a parent that is killed.
+    process.poll()
+    members = []
+    for each in psutil.process_iter():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(each.pid) == process.pid and each.status() != psutil.STATUS_ZOMBIE:
+                members.append(each)
+    return members
+
+
+def _end_children() -> None:
+    # Asked of the system and not kept in a list: Ctrl-C can come before Popen has returned.
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
+    for child in psutil.wait_procs(children, STOP_SECONDS)[1]:
+        child.kill()
+    psutil.wait_procs(children, STOP_SECONDS)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A second Ctrl-C must not break off the cleaning up that this one begins.
+    for each in _INTERRUPTS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 import signal
-import socket
 import sqlite3
-import subprocess
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
-from cryptography.fernet import Fernet
 
+import airflow_server
 import fresh_airflow
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
@@ -31,57 +26,28 @@ class Airflow:
 
     home: Path
     env: Mapping[str, str]
+    api: airflow_server.Api
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, *command: str) -> None:
         name = command[0]
         with (self.home / f"{name}.out").open("ab") as output:
-            self.running[name] = subprocess.Popen(
-                fresh_airflow.airflow(*command),
-                env=dict(self.env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self.running[name] = fresh_airflow.start(self.env, *command, output=output)
 
     def start_all(self) -> None:
         for command in (["api-server"], ["dag-processor"], ["triggerer", "-s"]):
             self.start(*command)
         # A task that is run before the API server answers has failed.
-        self.until(self._api_server_answers, 90, "the API server answers")
+        self.until(self.api.answers, 90, "the API server answers")
         self.start("scheduler", "-s")
 
-    def _api_server_answers(self) -> bool:
-        try:
-            url = f"{self.env['AIRFLOW__API__BASE_URL']}/api/v2/monitor/health"
-            return requests.get(url, timeout=10).ok
-        except requests.RequestException:
-            return False
-
     def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to a process and all that it has started, and wait for its end."""
-        process = self.running[name]
-        _signal_group(process, how)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
-        del self.running[name]
+        """Send a signal to a process and all that it has started, and wait for their end."""
+        fresh_airflow.end(self.running.pop(name), how)
 
     def set_connection(self, **fields: Any) -> None:
         """Store the Airflow connection in the metadata database, in place of the one that is there."""
-        # Not below the home, which is searched for the key.
-        file = self.home.parent / "connection.json"
-        file.write_text(json.dumps({"faraday_default": {"conn_type": "faraday", **fields}}))
-        subprocess.run(
-            fresh_airflow.airflow("connections", "import", "--overwrite", str(file)),
-            env=dict(self.env),
-            stdin=subprocess.DEVNULL,
-            check=True,
-            capture_output=True,
-        )
-        file.unlink()
+        fresh_airflow.store_connections(self.env, {"faraday_default": {"conn_type": "faraday", **fields}})
 
     def query(self, sql: str) -> list[Any]:
         uri = f"file:{self.home / 'airflow.db'}?mode=ro"
@@ -120,12 +86,6 @@ class Airflow:
             time.sleep(0.2)
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # The group outlives its leader when that is killed alone.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-
-
 @contextmanager
 def whole_airflow(home: Path, dags: Path) -> Iterator[Airflow]:
     """Give an Airflow of which nothing runs yet, and end what has been started of it.
@@ -133,29 +93,15 @@ def whole_airflow(home: Path, dags: Path) -> Iterator[Airflow]:
     :param home: its ``AIRFLOW_HOME``, with a metadata database.
     :param dags: its DAGs folder.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     settings = {
-        "API__BASE_URL": f"http://127.0.0.1:{port}",
-        "API__HOST": "127.0.0.1",
-        "API__PORT": str(port),
-        "API__WORKERS": "1",
-        "API__SECRET_KEY": secrets.token_hex(16),
-        "API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__FERNET_KEY": Fernet.generate_key().decode(),
         "CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
-        "CORE__PARALLELISM": "4",
-        "WORKERS__EXECUTION_API_TIMEOUT": "30",
         # A killed triggerer is missed after six seconds, not after thirty.
         "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
     }
-    env = fresh_airflow.environment(home, dags)
+    env = airflow_server.environment(home, dags)
     env |= {f"AIRFLOW__{name}": value for name, value in settings.items()}
-    running = Airflow(home, env)
+    running = Airflow(home, env, airflow_server.Api(env))
     try:
         yield running
     finally:
