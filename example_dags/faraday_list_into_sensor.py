@@ -40,8 +40,9 @@ with DAG(
         task_id="wait_until_ready",
         datasets=list_datasets.output,
         fields=["id", "name", "status"],
-        # The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
-        poke_interval=2,
+        # For Faraday, once a minute is plenty. Much less than this is too little for any sensor in this mode:
+        # Airflow takes a task for failed that is back before the scheduler has seen it leave.
+        poke_interval=10,
         timeout=timedelta(hours=6).total_seconds(),
         mode="reschedule",
     )
