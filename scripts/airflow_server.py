@@ -78,18 +78,27 @@ class Api:
         self._session.trust_env = False
 
     def get(self, path: str, **query: Any) -> requests.Response:
-        """Ask for ``/api/v2/…`` or ``/ui/…``.
+        """Ask for something.
 
         :raises requests.RequestException: where there is no good answer
         """
-        return self._call("GET", path, params=query)
+        answer = self._call("GET", path, params=query)
+        answer.raise_for_status()
+        return answer
+
+    def text(self, path: str) -> str:
+        """Give the answer to that path as it came, a good one or an error: status, headers and body."""
+        answer = self._call("GET", path)
+        return f"{answer.status_code} {answer.headers} {answer.text}"
 
     def post(self, path: str, body: Mapping[str, Any]) -> requests.Response:
-        """Send JSON to ``/api/v2/…``.
+        """Send JSON.
 
         :raises requests.RequestException: where there is no good answer
         """
-        return self._call("POST", path, json=body)
+        answer = self._call("POST", path, json=body)
+        answer.raise_for_status()
+        return answer
 
     def answers(self) -> bool:
         """Whether the API server answers."""
@@ -111,6 +120,4 @@ class Api:
             token = self._session.get(f"{self.url}/auth/token", timeout=30)
             token.raise_for_status()
             self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-        answer = self._session.request(method, f"{self.url}{path}", timeout=60, **arguments)
-        answer.raise_for_status()
-        return answer
+        return self._session.request(method, f"{self.url}{path}", timeout=60, **arguments)

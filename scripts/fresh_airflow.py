@@ -120,6 +120,14 @@ def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) 
     process.wait()
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that has ended may be listed until somebody takes its exit status."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @contextmanager
 def throw_away_home(prefix: str) -> Iterator[Path]:
     """Give a directory; whatever happens, its processes are ended and it is removed in the end.
@@ -151,12 +159,14 @@ def _finish(env: Mapping[str, str], *arguments: str) -> None:
 def _alive(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     # Found by session: Airflow's tasks have process groups of their own, and outlive a parent that is killed.
     process.poll()
-    members = []
-    for each in psutil.process_iter():
-        with suppress(OSError, psutil.NoSuchProcess):
-            if os.getsid(each.pid) == process.pid and each.status() != psutil.STATUS_ZOMBIE:
-                members.append(each)
-    return members
+    return [each for each in psutil.process_iter() if _session(each) == process.pid and is_alive(each)]
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
 
 
 def _end_children() -> None:

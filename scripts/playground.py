@@ -26,7 +26,7 @@ AIRFLOW_PORT = 8080
 FARADAY_PORT = 8123
 START_SECONDS = 300.0
 # Builds take some ten seconds: long enough to see a task wait.
-SPEED = 0.25
+SPEED = 0.2
 
 
 class PlaygroundFailed(Exception):

@@ -106,4 +106,4 @@ def whole_airflow(home: Path, dags: Path) -> Iterator[Airflow]:
         yield running
     finally:
         for name in list(running.running):
-            running.end(name, signal.SIGTERM)
+            running.end(name)

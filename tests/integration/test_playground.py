@@ -17,6 +17,7 @@ from airflow import __version__ as airflow_version
 from packaging.version import Version
 
 import airflow_server
+import fresh_airflow
 import playground
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def test_the_examples_are_there_and_ctrl_c_leaves_nothing(
 
     assert (started.returncode, err) == (0, "")
     assert out.endswith("Stopping ...\nStopped; Airflow is ended and its files are removed.\n")
-    assert [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    assert not any(fresh_airflow.is_alive(each) for each in processes)
     assert list(tmp_path.iterdir()) == []
 
 
