@@ -10,7 +10,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo playground sandbox test lint types pytest matrix bench faults floors audit format build constraints setup clean
+.PHONY: help demo playground sandbox test lint types pytest matrix bench pictures faults floors audit format build constraints setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -57,6 +57,8 @@ audit: setup ## look the pinned versions up among the known vulnerabilities (nee
 	@$(RUN) -m uv tool run --quiet pip-audit@2.10.1 --requirement constraints/airflow-3.3.2.txt --no-deps --disable-pip \
 	    --strict --progress-spinner off || { echo "Not clean: either a pinned version has a known vulnerability," \
 	    "or the service that knows could not be asked about it; which, stands above." >&2; exit 1; }
+pictures: setup ## take the pictures in docs/pictures/ anew, from the UI of a real Airflow (needs Chromium)
+	@$(RUN) -m uv run --quiet --script scripts/pictures.py
 
 format: setup ## let ruff reformat and fix what it can
 	$(RUN) -m ruff check --fix .

@@ -1,0 +1,199 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["pillow==13.0.0", "playwright==1.65.2"]
+# ///
+"""``make pictures``: takes the pictures of the docs from the UI of a real Airflow, in headless Chromium.
+
+It runs in an environment of its own, of what only this needs; Airflow runs in the project's.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+PLAYGROUND = [str(ROOT / ".venv" / "bin" / "python"), "-u", str(ROOT / "scripts" / "playground.py")]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WAIT_SECONDS = 120
+DAG = "faraday_connection_to_warehouse"
+GATE = "wait_until_ready"
+CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
+STORE_VISITS = "d0000000-0000-4000-8000-000000000004"
+
+
+class Studio:
+    """A browser that shows an Airflow, and both their APIs.
+
+    :param page: the browser's page
+    :param faraday: URL of the local Faraday
+    """
+
+    def __init__(self, page: Page, faraday: str) -> None:
+        self.page = page
+        self.faraday = faraday
+        self.run = ""
+
+    def connection_form(self) -> None:
+        self._open("/connections", height=900)
+        self.page.get_by_role("button", name="Add Connection").first.click()
+        form = self.page.get_by_role("dialog")
+        form.locator("input[name=connection_id]").fill("faraday_default")
+        form.get_by_role("combobox").fill("Faraday")
+        self.page.get_by_role("option", name="Faraday", exact=True).click()
+        form.get_by_placeholder("api.faraday.ai").wait_for()
+        form.get_by_role("heading").click()
+        _save("connection-form", form.screenshot(animations="disabled"))
+
+    def waiting_sensor(self) -> None:
+        # Under way until the picture is taken.
+        self._change(STORE_VISITS, rebuild=True, sandbox={"running": 3600})
+        answer = self.page.request.post(f"/api/v2/dags/{DAG}/dagRuns", data={"logical_date": None})
+        self.run = answer.json()["dag_run_id"]
+        path = f"/api/v2/dags/{DAG}/dagRuns/{self.run}/taskInstances/{GATE}"
+        self._until("the gate waits", lambda: self._ask(path)["state"] == "deferred")
+        self._open(f"/dags/{DAG}/runs/{self.run}/tasks/{GATE}", height=520)
+        self.page.get_by_text("trigger_started").or_(self.page.get_by_text("starting")).first.wait_for()
+        self._save_beside_menu("waiting-sensor")
+
+    def graph(self) -> None:
+        self._change(STORE_VISITS, status="ready", sandbox={"running": 4})
+        path = f"/api/v2/dags/{DAG}/dagRuns/{self.run}"
+        self._until("the run succeeds", lambda: self._ask(path)["state"] == "success")
+        self._open(f"/dags/{DAG}/runs/{self.run}", height=700)
+        self.page.get_by_role("button", name="Show Graph").click()
+        self.page.get_by_role("button", name="Collapse Details Panel").click()
+        nodes = self.page.locator(".react-flow__node")
+        nodes.first.wait_for()
+        self._until_still()
+        self.page.locator(".react-flow__controls-fitview").click()
+        self._until_still()
+        boxes = [box for box in (node.bounding_box() for node in nodes.all()) if box]
+        left, top = min(box["x"] for box in boxes), min(box["y"] for box in boxes)
+        right = max(box["x"] + box["width"] for box in boxes)
+        bottom = max(box["y"] + box["height"] for box in boxes)
+        margin = 16
+        clip = {
+            "x": left - margin,
+            "y": top - margin,
+            "width": right - left + 2 * margin,
+            "height": bottom - top + 2 * margin,
+        }
+        _save("main-example", self.page.screenshot(clip=clip, animations="disabled"))
+
+    def asset(self) -> None:
+        self._change(CUSTOMERS, rebuild=True)
+        events = "/api/v2/assets/events"
+        self._until("the build is announced", lambda: self._ask(events)["total_entries"] > 0)
+        runs = "/api/v2/dags/faraday_on_update/dagRuns?state=success"
+        self._until("it starts a run", lambda: self._ask(runs)["total_entries"] > 0)
+        [asset] = [each for each in self._ask("/api/v2/assets")["assets"] if each["scheduled_dags"]]
+        self._open(f"/assets/{asset['id']}", height=640)
+        self.page.get_by_text("faraday_on_update").first.wait_for()
+        self.page.add_style_tag(content=".react-flow__minimap { display: none }")
+        self._until_still()
+        self._save_beside_menu("asset")
+
+    def _save_beside_menu(self, name: str) -> None:
+        menu, size = 64, self.page.viewport_size
+        clip = {"x": menu, "y": 0, "width": size["width"] - menu, "height": size["height"]}
+        _save(name, self.page.screenshot(clip=clip, animations="disabled"))
+
+    def _open(self, path: str, height: int) -> None:
+        self.page.set_viewport_size({"width": 1280, "height": height})
+        self.page.goto(path)
+        self.page.wait_for_load_state("networkidle")
+
+    def _until_still(self) -> None:
+        """Wait until nothing moves any more: a graph is laid out, and zoomed, in steps."""
+        before, now = b"", self.page.screenshot()
+        while now != before:
+            time.sleep(0.7)
+            before, now = now, self.page.screenshot()
+
+    def _ask(self, path: str) -> Any:
+        return self.page.request.get(path).json()
+
+    def _change(self, dataset_id: str, **change: Any) -> None:
+        self.page.request.patch(f"{self.faraday}/sandbox/datasets/{dataset_id}", data=change)
+
+    def _until(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Not within {WAIT_SECONDS} s: {what}.")
+            time.sleep(1)
+
+
+def main() -> int:
+    """Take all pictures.
+
+    :return: 0, or 2 where there is no Chromium
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        names = ", ".join(BROWSERS)
+        print(f"No Chromium found (looked for {names}); on Debian: apt-get install chromium", file=sys.stderr)
+        return 2
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with _playground() as (airflow, faraday), sync_playwright() as playwright:
+        # As root, which a container's only user often is, Chromium starts without its sandbox only.
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        context = chromium.new_context(
+            base_url=airflow, color_scheme="light", locale="en-US", device_scale_factor=1.5
+        )
+        # Long lines of a log are shown whole.
+        context.add_init_script("localStorage.setItem('log_wrap', 'true')")
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto("/auth/token/login")
+        studio = Studio(page, faraday)
+        for take in (studio.connection_form, studio.waiting_sensor, studio.graph, studio.asset):
+            take()
+        chromium.close()
+    return 0
+
+
+@contextmanager
+def _playground() -> Iterator[tuple[str, str]]:
+    """Run ``make playground``, and give the URLs of its Airflow and of its Faraday."""
+    process = subprocess.Popen(PLAYGROUND, stdout=subprocess.PIPE, text=True)
+    try:
+        urls = []
+        for line in iter(process.stdout.readline, ""):
+            urls += re.findall(r"(?:listens|answers) on (\S+?)\.? ?(?:\(|$)", line)
+            if len(urls) == 2:
+                break
+        faraday, airflow = urls
+        yield airflow, faraday
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _save(name: str, png: bytes) -> None:
+    path = PICTURES / f"{name}.png"
+    Image.open(BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
+        path, optimize=True
+    )
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KB", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
