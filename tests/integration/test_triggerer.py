@@ -39,7 +39,7 @@ RETURNS = "d0000000-0000-4000-8000-000000000006"
 
 SENSORS = 30
 INTERVAL = 1.0
-DEADLINE_SECONDS = 100
+DEADLINE_SECONDS = 80
 
 DAG_FILE = f"""
 from datetime import datetime, timezone
@@ -106,14 +106,6 @@ def test_thirty_sensors_share_one_poll_and_come_through_whatever_happens(
     _assert_one_poll_an_interval(faraday)
     assert airflow.states() == ["deferred"] * SENSORS
     assert airflow.query("SELECT classpath, kwargs FROM trigger ORDER BY id") == waiting
-
-    # Away for some seconds: all sensors still wait.
-    faraday.stop()
-    time.sleep(5)
-    faraday.clear_requests()
-    faraday.start()
-    airflow.until(lambda: bool(_answered(faraday, SCOPE_PATH)), 60, "the polls go on after the outage")
-    assert airflow.states() == ["deferred"] * SENSORS
 
     # Another key: taken up when the old one is refused.
     airflow.set_connection(host=faraday.url, password=new_key)
