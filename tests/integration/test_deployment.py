@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from whole_airflow import Airflow
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(
         Version(airflow_version) < Version("3.3"),
         reason="Each earlier release starts its processes in another way; once on the newest is enough.",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(Version(airflow_version) < Version("3.3"), reason="is what `make` installs only"),
     pytest.mark.timeout(400),
 ]
