@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 
 # A user's own Python settings must not reach the tools; without bytecode files Airflow starts three times slower.
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV
+# uv trusts the certificates that it brings; with this, those of the machine, as pip does.
+export UV_SYSTEM_CERTS := 1
 # Passed on to scripts/setup-env.sh: make PYTHON=/path/to/python3 demo
 export PYTHON
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 from nox.logger import logger
 
 CONSTRAINTS = Path("constraints")
@@ -37,19 +38,22 @@ nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
 
-@nox.session
+@nox.session(venv_params=["--seed"])
 @nox.parametrize("python,airflow", MATRIX)
 def tests(session: nox.Session, airflow: str) -> None:
     """Run the tests on one Airflow and one Python."""
     constraints = CONSTRAINTS / f"airflow-{airflow}.txt"
-    session.install(
-        "--quiet",
-        "--compile-bytecode",
+    wanted = [
         f"--constraint={constraints}",
-        f"--build-constraint={constraints}",
         f"--requirement={CONSTRAINTS / f'airflow-{airflow}.in'}",
         "--editable=.[test]",
-    )
+    ]
+    try:
+        session.install("--quiet", "--compile-bytecode", f"--build-constraint={constraints}", *wanted)
+    except CommandFailed:
+        # uv reads none of pip's settings (mirrors, proxies, certificates): where it cannot reach the
+        # packages, pip gets them, in minutes rather than seconds.
+        session.run("python", "-m", "pip", "install", "--quiet", *wanted)
     everything = airflow == NEWEST and session.python == OWN
     selected = [] if everything else ["-m", "not once"]
     # Most tests wait most of the time: four at once are fine on two cores.

@@ -172,8 +172,7 @@ def answered_at(answer: Answer) -> list[datetime | None]:
 
     That is the server's clock, in whole seconds; None where there is none that can be read.
     """
-    date = _http_date(answer.headers.get("Date", ""))
-    return [date and date.astimezone(UTC)]
+    return [_http_date(answer.headers.get("Date", ""))]
 
 
 def unreachable(
@@ -232,9 +231,9 @@ def _check_id(item: dict[str, Any], where: str) -> None:
 def _http_date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _next_url(request: Request, answer: Answer, config: ClientConfig) -> str | None:

@@ -223,7 +223,8 @@ class DatasetUpdatedTrigger(BaseEventTrigger):
                 "DatasetUpdatedTrigger takes exactly one of connection_id, scope_id and dataset_ids (one "
                 f"dataset or more), but got {' and '.join(names) or 'none of them'}."
             )
-        if not poke_interval > 0:
+        seconds: object = poke_interval
+        if not isinstance(seconds, (int, float)) or not seconds > 0:
             raise FaradayInputError(
                 f"poke_interval must be a number of seconds above 0, but is {poke_interval!r}."
             )

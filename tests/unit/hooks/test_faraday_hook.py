@@ -88,6 +88,14 @@ def test_datasets_are_listed_whole_or_by_id_in_batches(
     assert [len(request.qs.get("ids", [])) for request in mocked.request_history] == [0, 100, 1]
 
 
+@pytest.mark.parametrize("date", ["", "soon", "Fri, 31 Dec 9999 23:59:59 -1200"])
+def test_a_date_that_cannot_be_read_is_none(
+    connect: SetConnection, mocked: requests_mock.Mocker, date: str
+) -> None:
+    mocked.post(requests_mock.ANY, status_code=204, headers={"Date": date})
+    assert connect().force_update_dataset(ID) is None
+
+
 def test_a_force_update_is_posted(connect: SetConnection, mocked: requests_mock.Mocker) -> None:
     mocked.post(
         f"https://api.faraday.ai/v1/datasets/{ID}/force_update",

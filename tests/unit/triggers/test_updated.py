@@ -391,6 +391,7 @@ def test_a_dataset_that_faraday_does_not_return_is_said_once(sandbox: Sandbox, t
         {"scope_id": ""},
         {"dataset_ids": "customers"},
         {"scope_id": SCOPE, "poke_interval": 0},
+        {"scope_id": SCOPE, "poke_interval": "60"},
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused_when_the_dag_file_is_parsed(
