@@ -12,7 +12,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo playground sandbox test lint types pytest matrix bench pictures faults floors audit format build constraints setup clean
+.PHONY: help demo playground sandbox test lint types pytest matrix bench pictures faults coverage floors audit format build constraints setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -48,6 +48,12 @@ bench: setup ## measure side by side with the peers, into benchmarks/results/ (A
 
 faults: setup ## write docs/faults.md anew from the table of faults in the tests
 	$(RUN) scripts/fault_page.py
+
+coverage: setup ## measure which lines of the package the unit tests and the DAG runs in this process reach
+	$(RUN) -m uv venv --quiet --clear --python $(RUN) build/coverage
+	$(RUN) -m uv pip install --quiet --compile-bytecode --python build/coverage/bin/python --editable '.[test]' \
+	    pytest-cov==7.0.0 --constraint constraints/airflow-3.3.2.txt
+	build/coverage/bin/python -m pytest -n4 --dist=worksteal --cov $(or $(ARGS),tests/unit tests/integration/test_composition.py)
 
 floors: setup ## run the unit tests and the examples with the lowest version of every dependency (needs Python 3.11)
 	$(RUN) -m uv venv --quiet --clear --python 3.11 build/floors
