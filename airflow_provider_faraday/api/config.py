@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from urllib.parse import urlsplit
 
+from airflow_provider_faraday.api.texts import one_line
+
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
@@ -53,9 +55,7 @@ class ClientConfig:
         secrets = (self.api_key, urlsplit(self.proxy).password if self.proxy else None)
         for secret in filter(None, secrets):
             text = _any_form(secret).sub("***", text)
-        # A lone surrogate, as HTTP libraries make of odd bytes, could not be stored or sent on by Airflow.
-        encodable = text.encode(errors="replace").decode()
-        return "".join(character if character.isprintable() else " " for character in encodable)
+        return one_line(text)
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.texts import one_line
 
 UNASKED = frozenset({"sample"})
 """Fields that are handed on only by name: ``sample`` holds rows of customers' data."""
@@ -44,4 +45,4 @@ def count_by_status(datasets: Iterable[dict[str, Any]]) -> str:
     counts = Counter(str(dataset.get("status", "without a status")) for dataset in datasets)
     total = counts.total()
     listed = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    return f"{total} dataset{'' if total == 1 else 's'}" + (f": {listed}" if listed else "")
+    return f"{total} dataset{'' if total == 1 else 's'}" + (f": {one_line(listed)}" if listed else "")

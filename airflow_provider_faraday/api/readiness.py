@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from airflow_provider_faraday.api.errors import FaradayResponseError
+from airflow_provider_faraday.api.texts import one_line
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class DatasetState(msgspec.Struct, frozen=True, gc=False):
     @property
     def label(self) -> str:
         """Name and id, as people find them in a log."""
-        return f"'{self.name}' ({self.id})" if self.name else self.id
+        return one_line(f"'{self.name}' ({self.id})" if self.name else self.id)
 
     @property
     def build(self) -> dict[str, Any]:
@@ -103,9 +104,8 @@ class Problem:
     @property
     def message(self) -> str:
         """Say what is wrong and what to do."""
-        return PROBLEMS[self.kind].format(
-            "; ".join(self.details or self.dataset_ids) or "no dataset is listed"
-        )
+        listed = "; ".join(self.details or self.dataset_ids)
+        return PROBLEMS[self.kind].format(one_line(listed) or "no dataset is listed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ class Verdict:
     @cached_property
     def unknown_statuses(self) -> set[str]:
         """Statuses that are not in the reference; they count as not ready."""
-        return {state.status for state, _ in self.waiting if state.status} - KNOWN_STATUSES
+        return {one_line(state.status) for state, _ in self.waiting if state.status} - KNOWN_STATUSES
 
     @cached_property
     def description(self) -> str:
@@ -156,7 +156,7 @@ class Verdict:
             parts.append("waiting for " + _first(self.waiting, lambda item: f"{item[0].label}: {item[1]}"))
         if self.archived:
             parts.append("left out as archived: " + _first(self.archived, lambda state: state.label))
-        return "; ".join(parts)
+        return one_line("; ".join(parts))
 
 
 def assess(states: Iterable[DatasetState], criteria: Criteria) -> Verdict:

@@ -150,3 +150,15 @@ def test_every_form_of_a_timestamp_is_the_same_moment(text: str) -> None:
 )
 def test_what_is_no_timestamp_is_none(text: str) -> None:
     assert timestamp(text) is None
+
+
+def test_foreign_text_is_said_in_one_line() -> None:
+    said = verdict(
+        state("a", name="cus\ntomers", status="error", status_error="No\r\nsuch \x1b[31mtable"),
+        state("b", name=None, status="od\nd"),
+    )
+
+    assert said.problem
+    for text in (said.description, said.problem.message, *said.unknown_statuses):
+        assert text.isprintable()
+    assert "'cus tomers' (a): No  such  [31mtable" in said.problem.message
