@@ -53,7 +53,7 @@ coverage: setup ## measure which lines of the package the unit tests and the DAG
 	$(RUN) -m uv venv --quiet --clear --python $(RUN) build/coverage
 	$(RUN) -m uv pip install --quiet --compile-bytecode --python build/coverage/bin/python --editable '.[test]' \
 	    pytest-cov==7.0.0 --constraint constraints/airflow-3.3.2.txt
-	build/coverage/bin/python -m pytest -n4 --dist=worksteal --cov $(or $(ARGS),tests/unit tests/integration/test_composition.py)
+	build/coverage/bin/python -m pytest -n4 --dist=worksteal --cov=airflow_provider_faraday $(or $(ARGS),tests/unit tests/integration/test_composition.py)
 
 floors: setup ## run the unit tests and the examples with the lowest version of every dependency (needs Python 3.11)
 	$(RUN) -m uv venv --quiet --clear --python 3.11 build/floors

@@ -146,7 +146,8 @@ def test_every_form_of_a_timestamp_is_the_same_moment(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "now", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+05:00", "2026-01-02"]
+    "text",
+    ["", "now", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+05:00", "2026-01-02", "9999-12-31T23:59:60Z"],
 )
 def test_what_is_no_timestamp_is_none(text: str) -> None:
     assert timestamp(text) is None

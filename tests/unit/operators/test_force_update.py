@@ -15,6 +15,7 @@ from airflow_provider_faraday.exceptions import (
     DatasetsFailedError,
     FaradayApiError,
     FaradayAuthenticationError,
+    FaradayError,
     FaradayInputError,
     NothingToWaitForError,
 )
@@ -246,3 +247,9 @@ def test_a_failure_after_the_request_is_waited_out(faraday_default: Callable[...
         faraday_default(host=server.url, extra={"max_attempts": 1})
         force_update(CUSTOMERS, wait_for_completion=True).execute({})
     assert [request.method for request in server.received] == ["GET", "POST", "GET", "GET"]
+
+
+@pytest.mark.parametrize("event", [None, {"status": "ready", "dataset_ids": [CUSTOMERS]}, {"status": "odd"}])
+def test_an_event_that_says_nothing_of_the_request_fails(event: Any) -> None:
+    with pytest.raises(FaradayError, match="run the same version"):
+        force_update(CUSTOMERS, wait_for_completion=True).execute_complete({}, event)
