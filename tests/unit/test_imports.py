@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from airflow import __version__ as airflow_version
 
 ROOT = Path(__file__).parents[2]
 HTTP_LIBRARIES = ["aiohttp", "fastapi", "httpx", "requests", "starlette", "urllib3", "uvicorn", "yarl"]
@@ -91,6 +92,8 @@ def test_the_hook_loads_no_http_library_until_it_is_used() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "example_dags").glob("*.py")), ids=lambda path: path.stem)
 def test_parsing_an_example_loads_no_http_library(path: Path) -> None:
+    if airflow_version.startswith("2.") and "watch_every" in path.read_text():
+        pytest.skip("Airflow 2 has no asset watchers, and the example says so when it is parsed.")
     added = added_by(files=(path,))
 
     assert {f"airflow_provider_faraday.{room}.datasets" for room in ("sensors", "triggers")} & set(added)
