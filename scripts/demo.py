@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -60,10 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         except (DemoFailed, SandboxError) as error:
             print(f"\nThe demo failed: {error}", file=sys.stderr)
-            if log.exists():
-                kept = Path(tempfile.mkdtemp(prefix="faraday-demo-log-")) / log.name
-                shutil.move(log, kept)
-                print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+            fresh_airflow.keep_log(log, "faraday-demo-log-")
             return 1
     return 0
 

@@ -185,3 +185,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     for each in _INTERRUPTS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def keep_log(log: Path, prefix: str) -> None:
+    """Move a log, where there is one, out of a directory that is about to be removed, and say where to."""
+    if log.exists():
+        kept = Path(tempfile.mkdtemp(prefix=prefix)) / log.name
+        shutil.move(log, kept)
+        print(f"Airflow's log is kept in {kept}", file=sys.stderr)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -53,10 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("Stopped; Airflow is ended and its files are removed.", flush=True)
         except (PlaygroundFailed, SandboxError) as error:
             print(f"\nThe playground failed: {error}", file=sys.stderr)
-            if log.exists():
-                kept = Path(tempfile.mkdtemp(prefix="faraday-playground-log-")) / log.name
-                shutil.move(log, kept)
-                print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+            fresh_airflow.keep_log(log, "faraday-playground-log-")
             return 1
     return 0
 

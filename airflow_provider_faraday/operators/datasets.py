@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.errors import (
+    FaradayApiError,
+    FaradayAuthenticationError,
+    FaradayInputError,
+)
 from airflow_provider_faraday.assets.datasets import attach_builds
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 
@@ -17,7 +21,6 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_faraday.api.errors import FaradayApiError
     from airflow_provider_faraday.hooks.faraday import FaradayHook
 
 
@@ -221,8 +224,6 @@ class ForceUpdateDatasetsOperator(DatasetsReadySensor):
 
     def _ask(self, ids: list[str]) -> datetime:
         """Ask for each dataset, and give the time at which Faraday took the first request."""
-        from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError
-
         times: list[datetime | None] = []
         refused: dict[str, FaradayApiError] = {}
         for id_ in ids:
