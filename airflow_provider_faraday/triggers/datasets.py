@@ -19,7 +19,7 @@ from airflow_provider_faraday.api.errors import FaradayInputError
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.api.readiness import Criteria
-    from airflow_provider_faraday.triggers.feed import Poll, Waiter
+    from airflow_provider_faraday.triggers.feed import Poll, Waiter, Watch
     from airflow_provider_faraday.triggers.marks import MarkStore
 
 _FEED = "airflow_provider_faraday.triggers.feed"
@@ -104,14 +104,8 @@ class DatasetsReadyTrigger(BaseTrigger):
     async def _wait(self) -> dict[str, Any]:
         await _load_feed()
         from airflow_provider_faraday.api.readiness import Criteria
-        from airflow_provider_faraday.triggers.feed import Watch, joined
+        from airflow_provider_faraday.triggers.feed import joined
 
-        watch = Watch(
-            faraday_conn_id=self.faraday_conn_id,
-            connection_id=self.connection_id,
-            scope_id=self.scope_id,
-            interval=self.poke_interval,
-        )
         ids = None if self.dataset_ids is None else tuple(self.dataset_ids)
         criteria = Criteria(
             updated_after=datetime.fromisoformat(self.updated_after) if self.updated_after else None,
@@ -121,7 +115,7 @@ class DatasetsReadyTrigger(BaseTrigger):
         )
         left = max(0.0, self.deadline - time.time()) + self.poke_interval + GRACE_SECONDS
         try:
-            async with asyncio.timeout(left), joined(watch, ids or ()) as waiter:
+            async with asyncio.timeout(left), joined(_watch(self), ids or ()) as waiter:
                 return await self._judge(waiter, criteria)
         except TimeoutError:
             # Not even a poll came to an end: the API is stuck, and so are all retries.
@@ -258,15 +252,9 @@ class DatasetUpdatedTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch for ever, and yield an event for each build."""
         await _load_feed()
-        from airflow_provider_faraday.triggers.feed import Watch, joined
+        from airflow_provider_faraday.triggers.feed import joined
         from airflow_provider_faraday.triggers.marks import MarkStore
 
-        watch = Watch(
-            faraday_conn_id=self.faraday_conn_id,
-            connection_id=self.connection_id,
-            scope_id=self.scope_id,
-            interval=self.poke_interval,
-        )
         ids = tuple(self.dataset_ids or ())
         store = MarkStore(getattr(self, "asset_state_store", None))
         self._warned_of: set[str] = set()
@@ -277,7 +265,7 @@ class DatasetUpdatedTrigger(BaseEventTrigger):
         failures, pause = 0, 0.0
         while True:
             await asyncio.sleep(pause)
-            async with joined(watch, ids, soon=True) as waiter:
+            async with joined(_watch(self), ids, soon=True) as waiter:
                 pause = 0.0
                 # Who is not in the feed while it pauses does not keep the others from polling.
                 while not pause:
@@ -334,3 +322,14 @@ async def _load_feed() -> None:
     if _FEED not in sys.modules:
         # Loading aiohttp takes longer than the event loop may be held.
         await asyncio.to_thread(importlib.import_module, _FEED)
+
+
+def _watch(trigger: DatasetsReadyTrigger | DatasetUpdatedTrigger) -> Watch:
+    from airflow_provider_faraday.triggers.feed import Watch
+
+    return Watch(
+        faraday_conn_id=trigger.faraday_conn_id,
+        connection_id=trigger.connection_id,
+        scope_id=trigger.scope_id,
+        interval=trigger.poke_interval,
+    )
