@@ -1,4 +1,4 @@
-"""The matrix: every Airflow and Python that the README names, each in an environment of its own."""
+"""The test matrix: each supported combination of Airflow and Python runs in its own environment."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ NEWEST, *OLDER = sorted(
     reverse=True,
 )
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
-# The Python of .venv, in which this runs.
+# The Python of .venv, which runs this file.
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-# pyenv's own names come first on the PATH and end in an error for each Python that is not switched on.
+# Look up pyenv's Pythons first: its shims are on the PATH for every version, but fail for inactive ones.
 _PYENV = [str(path) for python in PYTHONS for path in Path.home().glob(f".pyenv/versions/{python}.*/bin")]
 os.environ["PATH"] = os.pathsep.join([*_PYENV, os.environ["PATH"]])
 
 FOUND = [python for python in PYTHONS if python == OWN or shutil.which(f"python{python}")]
 for python in PYTHONS:
     if python not in FOUND:
-        logger.warning(f"*** Python {python} is NOT FOUND on the PATH or in ~/.pyenv: not tested. ***")
-# The newest on every Python. The older ones on the oldest: they do not know the newest.
+        logger.warning(f"Python {python} was not found on the PATH or in ~/.pyenv. Its tests will NOT run.")
+# Run the newest Airflow on every Python. Older ones do not support every Python, so run them on the oldest.
 MATRIX = [(python, NEWEST) for python in PYTHONS] + [(FOUND[0], airflow) for airflow in OLDER]
 
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
-nox.options.error_on_missing_interpreters = False
+# The workflow installs every Python, so a missing one is an error there. On other machines it is skipped.
+nox.options.error_on_missing_interpreters = os.environ.get("GITHUB_ACTIONS") == "true"
 nox.options.reuse_venv = "yes"
 
 
@@ -43,18 +44,18 @@ nox.options.reuse_venv = "yes"
 def tests(session: nox.Session, airflow: str) -> None:
     """Run the tests on one Airflow and one Python."""
     constraints = CONSTRAINTS / f"airflow-{airflow}.txt"
-    wanted = [
+    requirements = [
         f"--constraint={constraints}",
         f"--requirement={CONSTRAINTS / f'airflow-{airflow}.in'}",
         "--editable=.[test]",
     ]
     try:
-        session.install("--quiet", "--compile-bytecode", f"--build-constraint={constraints}", *wanted)
+        session.install("--quiet", "--compile-bytecode", f"--build-constraint={constraints}", *requirements)
     except CommandFailed:
-        # uv reads none of pip's settings (mirrors, proxies, certificates): where it cannot reach the
-        # packages, pip gets them, in minutes rather than seconds.
-        session.run("python", "-m", "pip", "install", "--quiet", *wanted)
-    everything = airflow == NEWEST and session.python == OWN
-    selected = [] if everything else ["-m", "not once"]
-    # Most tests wait most of the time: four at once are fine on two cores.
+        # uv ignores pip's settings (mirrors, proxies, certificates). If it cannot reach the index, fall back
+        # to pip, which takes minutes instead of seconds.
+        session.run("python", "-m", "pip", "install", "--quiet", *requirements)
+    run_all = airflow == NEWEST and session.python == OWN
+    selected = [] if run_all else ["-m", "not once"]
+    # Most tests mostly sleep, so four processes suit two cores.
     session.run("python", "-m", "pytest", "-n4", "--dist=worksteal", *selected, *session.posargs)

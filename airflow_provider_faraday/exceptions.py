@@ -1,13 +1,11 @@
-"""What can go wrong, and which Airflow base decides what ``soft_fail`` and ``retries`` make of it.
+"""Public exceptions. Their base decides what Airflow does: retry, skip under ``soft_fail``, or fail.
 
 API, authentication, configuration and input errors are plain exceptions: the task fails, is retried, and is
-never skipped. What a wait itself can end in derives from ``AirflowFailException``: no retries, and a skip
-under ``soft_fail``. A wait that takes too long ends in Airflow's own ``AirflowSensorTimeout``.
+never skipped. Failures of a wait derive from ``AirflowFailException``: the task is not retried, and skipped
+under ``soft_fail``. A wait that times out raises Airflow's ``AirflowSensorTimeout``.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -15,74 +13,63 @@ from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayAuthenticationError,
     FaradayConfigurationError,
-    FaradayConnectionError,
     FaradayError,
     FaradayInputError,
     FaradayNotFoundError,
     FaradayResponseError,
+    FaradayTransportError,
 )
 
 
-class DatasetsFailedError(AirflowFailException):
-    """A dataset that is waited for is in status ``error``: waiting longer does not help."""
+class ResourcesFailedError(AirflowFailException):
+    """A resource that the task waits for has the status ``error``."""
+
+
+class DatasetsFailedError(ResourcesFailedError):
+    """A dataset that the task waits for has the status ``error``."""
 
 
 class NothingToWaitForError(AirflowFailException):
-    """There is no dataset to wait for, or only archived ones."""
+    """There is no resource to wait for, or only archived ones and previews."""
 
 
-PROBLEM_ERRORS: dict[str, type[Exception]] = {
-    "missing": FaradayNotFoundError,
-    "failed": DatasetsFailedError,
-    "empty": NothingToWaitForError,
-}
-"""What a :class:`~airflow_provider_faraday.api.readiness.Problem` of each kind is raised as."""
-
+_FAILED = {"datasets": DatasetsFailedError}
 EVENT_ERRORS: dict[str, type[FaradayError]] = {
     error.__name__: error
     for error in (
         FaradayApiError,
         FaradayAuthenticationError,
         FaradayConfigurationError,
-        FaradayConnectionError,
         FaradayInputError,
         FaradayNotFoundError,
         FaradayResponseError,
+        FaradayTransportError,
     )
 }
-"""The errors that a trigger's event can describe, by its ``kind``."""
+"""What a trigger's event can report, by the name of the class."""
 
 
-def error_event(error: FaradayError) -> dict[str, Any]:
-    """Give the part of a trigger's event that says which error ended the wait."""
-    return {
-        "kind": type(error).__name__,
-        "message": str(error),
-        "status_code": getattr(error, "status_code", None),
-    }
-
-
-def error_from_event(kind: str, message: str, status_code: int | None) -> FaradayError:
-    """Give the error that :func:`error_event` described."""
-    error = EVENT_ERRORS[kind](message)
-    if isinstance(error, FaradayApiError):
-        error.status_code = status_code
-    return error
+def problem_error(kind: str, resource_type: str, message: str) -> Exception:
+    """Return the exception for a :class:`~airflow_provider_faraday.api.readiness.Problem`."""
+    if kind == "missing":
+        return FaradayNotFoundError(message)
+    if kind == "empty":
+        return NothingToWaitForError(message)
+    return _FAILED.get(resource_type, ResourcesFailedError)(message)
 
 
 __all__ = [
     "EVENT_ERRORS",
-    "PROBLEM_ERRORS",
     "DatasetsFailedError",
     "FaradayApiError",
     "FaradayAuthenticationError",
     "FaradayConfigurationError",
-    "FaradayConnectionError",
     "FaradayError",
     "FaradayInputError",
     "FaradayNotFoundError",
     "FaradayResponseError",
+    "FaradayTransportError",
     "NothingToWaitForError",
-    "error_event",
-    "error_from_event",
+    "ResourcesFailedError",
+    "problem_error",
 ]

@@ -1,4 +1,4 @@
-"""What Airflow discovers of this provider; plain data, so that discovery imports nothing else."""
+"""What Airflow discovers about this provider. Plain data, so that discovery imports nothing else."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 _ASSET_URIS = [
     {
         "schemes": ["faraday"],
-        "handler": "airflow_provider_faraday.assets.datasets.sanitize_uri",
+        "handler": "airflow_provider_faraday.assets.resources.sanitize_uri",
         "factory": "airflow_provider_faraday.assets.datasets.dataset_asset",
     }
 ]
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Give the provider's description, as Airflow's ``provider_info.schema.json`` defines it."""
+    """Return the provider's description, in the format of Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-provider-faraday",
         "name": "Faraday",
-        "description": "`Faraday <https://faraday.ai/>`__ predicts customer behaviour from your own data.",
+        "description": "`Faraday <https://faraday.ai/>`__ predicts customer behavior from your own data.",
         "integrations": [
             {
                 "integration-name": "Faraday",
@@ -35,62 +35,72 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Faraday",
-                "python-modules": ["airflow_provider_faraday.operators.datasets"],
+                "python-modules": [
+                    "airflow_provider_faraday.operators.datasets",
+                    "airflow_provider_faraday.operators.resources",
+                ],
             }
         ],
         "sensors": [
             {
                 "integration-name": "Faraday",
-                "python-modules": ["airflow_provider_faraday.sensors.datasets"],
+                "python-modules": [
+                    "airflow_provider_faraday.sensors.datasets",
+                    "airflow_provider_faraday.sensors.resources",
+                ],
             }
         ],
         "triggers": [
             {
                 "integration-name": "Faraday",
-                "python-modules": ["airflow_provider_faraday.triggers.datasets"],
+                "python-modules": [
+                    "airflow_provider_faraday.triggers.datasets",
+                    "airflow_provider_faraday.triggers.resources",
+                ],
             }
         ],
         "asset-uris": _ASSET_URIS,
-        # Airflow 2 looks for the same under this name.
+        # Airflow 2 uses this name.
         "dataset-uris": _ASSET_URIS,
         "connection-types": [
             {
                 "connection-type": "faraday",
                 "hook-class-name": "airflow_provider_faraday.hooks.faraday.FaradayHook",
                 "hook-name": "Faraday",
-                # Airflow 3.2 and later read the form from here; FaradayHook gives the same to older ones.
+                # Airflow 3.2 and later read the form from here. For older versions, FaradayHook returns the
+                # same.
                 "ui-field-behaviour": {
                     "hidden-fields": ["schema", "login", "port", "extra"],
                     "relabeling": {"password": "API key", "host": "Base URL"},
                     "placeholders": {
-                        "host": "https://api.faraday.ai/v1 (may stay empty)",
+                        "host": "https://api.faraday.ai/v1 (leave empty)",
                         "password": "from https://app.faraday.ai/settings",
                     },
                 },
                 "conn-fields": {
                     "timeout": {
                         "label": "Timeout (seconds)",
-                        "description": "To connect and to wait for an answer; default 10 and 60",
+                        "description": "For connecting and for each read; default 10 and 60",
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
                     "max_attempts": {
                         "label": "Max attempts",
-                        "description": "Requests for one call where failures are transient; default 5",
+                        "description": "Requests per call when failures are transient; default 5",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
                     },
                     "proxy": {
                         "label": "Proxy",
-                        "description": "URL of an HTTP proxy; default what the environment says",
+                        "description": "URL of an HTTP proxy; by default from the environment",
                         "schema": {"type": ["string", "null"]},
                     },
                     "verify": {
                         "label": "Verify TLS certificates",
-                        "description": "true, false or the path of a CA bundle; default true",
+                        "description": "true, false, or the path of a CA bundle; default true",
                         "schema": {"type": ["string", "null"]},
                     },
                     "allow_http": {
                         "label": "Allow plain http",
-                        "description": "Send the key unencrypted to a host that is not this machine",
+                        "description": "Send the key unencrypted to a host other than this machine",
                         "schema": {"type": ["boolean", "null"], "default": False},
                     },
                 },

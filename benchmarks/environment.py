@@ -1,4 +1,4 @@
-"""The environment that every measured process runs in, and what the results say about it."""
+"""The environment of the measured processes, and its description for the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from subjects import SUBJECTS
 
 
 def certificate(directory: Path) -> Path:
-    """Make a certificate for this machine's loopback address, key and certificate in one PEM file."""
+    """Create a certificate for 127.0.0.1, and return a PEM file with the certificate and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,10 +47,10 @@ def certificate(directory: Path) -> Path:
 
 
 def environment(home: Path, ports: list[int] | None = None, trusted: Path | None = None) -> dict[str, str]:
-    """Give the environment variables of a measured process: a fresh Airflow, and none of the user's own.
+    """Return the environment variables of a measured process, without the user's Airflow and Python settings.
 
-    :param home: a directory of its own.
-    :param ports: the local server's, as JSON for the harness.
+    :param home: its ``AIRFLOW_HOME``.
+    :param ports: the ports of the local server.
     :param trusted: the certificate to trust.
     """
     env = {
@@ -74,7 +74,7 @@ def environment(home: Path, ports: list[int] | None = None, trusted: Path | None
 
 
 def machine() -> dict[str, Any]:
-    """Say what was measured and on what: no names, no paths."""
+    """Return the date, the machine and the versions, without any names or paths."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Runs a function in a forked child, as Airflow's DAG processor does, and gives what it returned."""
+"""Run a function in a forked process, as Airflow's DAG processor does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 
 def forked(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a forked child; its result comes back as JSON.
+    """Call a function in a forked process, and return its result, which must be serializable as JSON.
 
-    :raises RuntimeError: where the child failed; its traceback is on stderr.
+    :raises RuntimeError: if the function fails; its traceback goes to stderr.
     """
     reader, writer = os.pipe()
     sys.stdout.flush()
@@ -31,8 +31,8 @@ def forked(function: Callable[..., Any], *arguments: Any) -> Any:
             os._exit(code)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        said = pipe.read()
+        result = pipe.read()
     _, status = os.waitpid(child, 0)
     if status != 0:
-        raise RuntimeError(f"the forked child ended with status {status}")
-    return json.loads(said)
+        raise RuntimeError(f"The forked process exited with status {status}.")
+    return json.loads(result)

@@ -1,4 +1,4 @@
-"""Measures what importing a provider's operators and sensors costs, in forked children over airflow.sdk."""
+"""Measure importing a provider's operators and sensors in forked processes that have loaded airflow.sdk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _import(modules: list[str]) -> dict[str, Any]:
 
 
 def _later_parse(modules: list[str]) -> dict[str, Any]:
-    """Import as in a DAG processor's later parses: what is under ``airflow.`` it imported before forking."""
+    """Import as in later parses of a DAG file, where ``airflow.`` modules were imported before the fork."""
     for module in modules:
         if module.startswith("airflow."):
             importlib.import_module(module)
@@ -47,8 +47,8 @@ def _later_parse(modules: list[str]) -> dict[str, Any]:
 
 
 def measured(rounds: int) -> Iterator[dict[str, Any]]:
-    """Import each subject in so many children, in turn, and give the medians."""
-    # What every DAG file with a task has loaded, whatever its provider.
+    """Import every subject in this many processes, in turn, and return the medians."""
+    # Every DAG file with a task loads these, whatever its provider.
     from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, task  # noqa: F401
 
     already = [name for name in HTTP_LIBRARIES if name in sys.modules]
@@ -59,7 +59,7 @@ def measured(rounds: int) -> Iterator[dict[str, Any]]:
         for name, subject in SUBJECTS.items():
             run = forked(_import, list(subject.modules))
             again = forked(_later_parse, list(subject.modules))
-            if number:  # the first fills the disk's cache
+            if number:  # the first round fills the disk cache
                 runs[name].append(run)
                 later[name].append(again["ms"])
     for name, taken in runs.items():

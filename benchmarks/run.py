@@ -1,4 +1,4 @@
-"""``make bench``: measures this package and its peers side by side and writes benchmarks/results/."""
+"""``make bench``: compare this package with its peers, and write benchmarks/results/."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAGES = ("sizes", "imports", "waiting", "triggerer")
 
 
 def _stage(name: str, quick: bool) -> list[dict[str, Any]]:
-    """Run one script against a server of its own and give the JSON objects that it printed."""
+    """Run one script against a new server, and return the JSON objects that it prints."""
     with tempfile.TemporaryDirectory(prefix="faraday-bench-") as directory:
         home = Path(directory)
         pem = certificate(home)
@@ -34,13 +34,13 @@ def _stage(name: str, quick: bool) -> list[dict[str, Any]]:
                 text=True,
             )
             assert process.stdout is not None
-            said = []
+            results = []
             for line in process.stdout:
-                said.append(json.loads(line))
-                print(f"  {_short(said[-1])}", flush=True)
+                results.append(json.loads(line))
+                print(f"  {_short(results[-1])}", flush=True)
             if process.wait() != 0:
-                raise SystemExit(f"benchmarks/{name}.py failed (see above).")
-    return said
+                raise SystemExit(f"benchmarks/{name}.py failed. See above.")
+    return results
 
 
 def _short(result: dict[str, Any]) -> str:
@@ -56,22 +56,24 @@ def _short(result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run all stages, then write the results."""
-    parser = argparse.ArgumentParser(description="Measure this package and its peers side by side.")
-    parser.add_argument("--quick", action="store_true", help="a smoke test of about two minutes")
-    parser.add_argument("--only", choices=STAGES, action="append", help="run this stage, write nothing")
-    asked = parser.parse_args()
+    parser = argparse.ArgumentParser(description="Compare this package with its peers.")
+    parser.add_argument("--quick", action="store_true", help="run a smoke test of about two minutes")
+    parser.add_argument(
+        "--only", choices=STAGES, action="append", help="run only this stage, and write no results"
+    )
+    options = parser.parse_args()
     begun = time.monotonic()
     results: list[dict[str, Any]] = []
-    for name in asked.only or STAGES:
+    for name in options.only or STAGES:
         print(f"{name} ...", flush=True)
-        results += _stage(name, asked.quick)
-    if asked.only:
+        results += _stage(name, options.quick)
+    if options.only:
         return
-    command = "make bench" + (" ARGS=--quick" if asked.quick else "")
+    command = "make bench" + (" ARGS=--quick" if options.quick else "")
     about = {"command": command, "minutes": round((time.monotonic() - begun) / 60, 1), **machine()}
-    directory = HERE / ("results-quick" if asked.quick else "results")
+    directory = HERE / ("results-quick" if options.quick else "results")
     write(directory, about, results)
-    print(f"Written to benchmarks/{directory.name}/ after {about['minutes']} minutes.")
+    print(f"Results written to benchmarks/{directory.name}/ after {about['minutes']} minutes.")
 
 
 if __name__ == "__main__":

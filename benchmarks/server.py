@@ -1,4 +1,4 @@
-"""A small, fast local server that answers what Faraday and the peers' services are polled for, and counts."""
+"""A small, fast local server that responds like Faraday and the peers' services, and counts requests."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ EPOCH = datetime(2026, 1, 1, 6, tzinfo=UTC)
 
 
 def list_id(size: int, number: int = 0) -> str:
-    """Give the id of a Faraday connection with so many datasets; each number is another connection."""
+    """Return the id of a Faraday connection with ``size`` datasets, one id for each number."""
     return f"{size:08d}-0000-4000-8000-{number:012d}"
 
 
 def dataset(number: int, *, ready: bool) -> dict[str, Any]:
-    """Make a dataset as Faraday lists it, about 3.4 KB of JSON: 17 columns, mappings to traits, a sample."""
+    """Return a dataset of about 3.4 KB of JSON, with 17 columns, mappings to traits and a sample."""
     built = (EPOCH + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
     columns = [f"customer_attribute_{n:02d}" for n in range(17)]
     return {
@@ -61,14 +61,14 @@ def dataset(number: int, *, ready: bool) -> dict[str, Any]:
 
 
 def datasets(size: int, *, ready: bool) -> list[dict[str, Any]]:
-    """Make a list of datasets; while not ready, the last tenth (at least one) is still being built."""
+    """Return a list of datasets; unless ``ready``, the last tenth (at least one) is still building."""
     building = 0 if ready else max(1, size // 10)
     return [dataset(number, ready=number < size - building) for number in range(size)]
 
 
 @cache
 def _list_body(size: int, ready: bool) -> tuple[bytes, bytes]:
-    """Give a list's bytes before and after the digits that change with every answer."""
+    """Return the bytes of a list before and after the digits that change with every response."""
     body = json.dumps(datasets(size, ready=ready), separators=(",", ":")).encode()
     before, after = body.split(b'"row_count":1000000', 1)
     return before + b'"row_count":', after
@@ -120,11 +120,11 @@ def _fivetran(path: str, ready: bool) -> Any:
     }
 
 
-ANSWERS = {"/api/v2/accounts/": _dbt, "/airbyte/jobs/": _airbyte, "/v1/connectors/": _fivetran}
+RESPONSES = {"/api/v2/accounts/": _dbt, "/airbyte/jobs/": _airbyte, "/v1/connectors/": _fivetran}
 
 
 class State:
-    """What is counted, and which paths are ready."""
+    """The counters, and the paths that are ready."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -132,8 +132,8 @@ class State:
         self.bytes_sent = 0
         self.ready: set[str] = set()
 
-    def answer(self, path: str) -> tuple[bytes, list[bytes]]:
-        """Give the status line's text and the body's parts."""
+    def respond(self, path: str) -> tuple[bytes, list[bytes]]:
+        """Return the status and the parts of the body."""
         self.requests += 1
         ready = path in self.ready
         if path.startswith("/v1/connections/"):
@@ -141,14 +141,14 @@ class State:
             return b"200 OK", [before, b"%07d" % (1_000_000 + self.requests % 8_000_000), after]
         if path.startswith("/http/"):
             return (b"200 OK", [b'{"ready": true}']) if ready else (b"404 Not Found", [b'{"ready": false}'])
-        for prefix, make in ANSWERS.items():
+        for prefix, make in RESPONSES.items():
             if path.startswith(prefix):
                 return b"200 OK", [json.dumps(make(path, ready)).encode()]
         return b"404 Not Found", [b'{"error": "no such path"}']
 
 
 class Http(asyncio.Protocol):
-    """Just enough of HTTP/1.1: GET without a body, connections kept alive."""
+    """Just enough HTTP/1.1 for GET requests on persistent TCP connections."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -163,7 +163,7 @@ class Http(asyncio.Protocol):
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head, self.buffer = self.buffer[:end], self.buffer[end + 4 :]
             path = head.split(b" ", 2)[1].split(b"?", 1)[0].decode()
-            status, parts = self.state.answer(path)
+            status, parts = self.state.respond(path)
             size = sum(map(len, parts))
             self.state.bytes_sent += size
             self.transport.writelines(
@@ -176,7 +176,7 @@ class Http(asyncio.Protocol):
 
 
 class Control(asyncio.Protocol):
-    """The harness's own connection, not counted: a JSON line in, a JSON line out."""
+    """The control channel, which is not counted: a JSON line in, a JSON line out."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -187,17 +187,17 @@ class Control(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for line in data.splitlines():
             self.state.ready |= set(json.loads(line).get("ready", ()))
-            said = {
+            counts = {
                 "at": time.time(),
                 "requests": self.state.requests,
                 "connections": self.state.connections,
                 "bytes_sent": self.state.bytes_sent,
             }
-            self.transport.write(json.dumps(said).encode() + b"\n")
+            self.transport.write(json.dumps(counts).encode() + b"\n")
 
 
 async def serve(certificate: Path | None) -> None:
-    """Listen on three free ports of this machine and say which: plain HTTP, TLS, control."""
+    """Listen on three free ports (HTTP, TLS and control) and print them."""
     state = State()
     loop = asyncio.get_running_loop()
     context = None
@@ -210,13 +210,13 @@ async def serve(certificate: Path | None) -> None:
         await loop.create_server(lambda: Control(state), "127.0.0.1", 0),
     ]
     print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)  # until the harness goes
+    await loop.run_in_executor(None, sys.stdin.read)  # until the parent process exits
 
 
 class Server:
-    """The server in a process of its own.
+    """Runs the server in a new process.
 
-    :param certificate: a PEM file with key and certificate for the TLS port.
+    :param certificate: a PEM file with the certificate of the TLS port and its key.
     """
 
     def __init__(self, certificate: Path) -> None:
@@ -234,17 +234,17 @@ class Server:
 
 
 class Counter:
-    """The harness's line to the server."""
+    """A client of the control channel."""
 
     def __init__(self, control_port: int) -> None:
         self._file = socket.create_connection(("127.0.0.1", control_port)).makefile("rw")
 
     def ask(self, ready: list[str] | None = None) -> dict[str, Any]:
-        """Turn paths ready, if any, and give the counts so far."""
+        """Make these paths ready, and return the counters."""
         self._file.write(json.dumps({"ready": ready or []}) + "\n")
         self._file.flush()
-        said: dict[str, Any] = json.loads(self._file.readline())
-        return said
+        counts: dict[str, Any] = json.loads(self._file.readline())
+        return counts
 
 
 if __name__ == "__main__":

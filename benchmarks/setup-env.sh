@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the virtual environment in which this package and its peers are measured; run from the repository's root.
+# Create or update the virtual environment for the benchmarks. Run it from the root of the repository.
 set -eu
 
 python=$1
@@ -7,7 +7,7 @@ venv=benchmarks/.venv
 if [ ! -x "$venv/bin/python" ]; then
     "$python" -m uv venv --quiet --python "$python" "$venv"
 fi
-# Built and installed as users get it. Airflow and its libraries are pinned; the peers are the current versions.
+# Install this package from a wheel, as users do. Airflow and its dependencies are pinned; the peers are not.
 "$python" -m uv pip install --quiet --compile-bytecode --python "$venv/bin/python" \
     --constraint constraints/airflow-3.3.2.txt --upgrade --reinstall-package airflow-provider-faraday \
     --requirement benchmarks/requirements.txt .

@@ -1,4 +1,4 @@
-"""Who is measured: this package and its peers, each with its own trigger class, connection and local path."""
+"""This package and its peers, each with its trigger, its Airflow connection and its path on the server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ HOUR = 3600.0
 class Subject:
     """One provider.
 
-    :param name: as the tables show it.
-    :param distribution: as it is installed.
-    :param modules: its operators and sensors, as a DAG file imports them.
-    :param trigger: makes the trigger that its deferred sensor or operator waits with.
-    :param path: what that trigger polls.
-    :param plain_http: makes the provider use plain HTTP where it knows https only.
+    :param name: its name in the tables.
+    :param distribution: its name on the package index.
+    :param modules: the modules of its operators and sensors.
+    :param trigger: creates the trigger of its deferred sensor or operator.
+    :param path: returns the path that the trigger polls.
+    :param plain_http: makes a provider that only supports HTTPS use plain HTTP.
+    :param tls: makes the provider use TLS.
     """
 
     name: str
@@ -106,7 +107,12 @@ def _fivetran_at(protocol: str) -> Callable[[int], None]:
 OURS = Subject(
     "faraday",
     "airflow-provider-faraday",
-    ("airflow_provider_faraday.operators.datasets", "airflow_provider_faraday.sensors.datasets"),
+    (
+        "airflow_provider_faraday.operators.datasets",
+        "airflow_provider_faraday.operators.resources",
+        "airflow_provider_faraday.sensors.datasets",
+        "airflow_provider_faraday.sensors.resources",
+    ),
     _faraday,
     lambda number, size: f"/v1/connections/{list_id(size, number)}/datasets",
 )
@@ -147,7 +153,7 @@ SUBJECTS = {subject.name: subject for subject in (OURS, *PEERS)}
 
 
 def connections(port: int, *, tls: bool) -> dict[str, str]:
-    """Give the environment that holds each subject's Airflow connection to the local server."""
+    """Return environment variables with the Airflow connections of all subjects to the local server."""
     scheme = "https" if tls else "http"
     netloc = f"127.0.0.1:{port}"
     of = {

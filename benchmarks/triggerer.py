@@ -1,4 +1,4 @@
-"""Measures waiting inside a real `airflow triggerer`: a metadata database, deferred tasks, trigger rows."""
+"""Measure waiting in a real `airflow triggerer`, with a metadata database and deferred tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _airflow(*arguments: str) -> list[str]:
 
 
 def make_rows(name: str, waiters: int, interval: float) -> None:
-    """Put a DAG run of deferred tasks into the database, each with the trigger that its sensor would make."""
+    """Create a DAG run of deferred tasks in the database, each with the trigger of its sensor."""
     from airflow.models.dagbag import DBDagBag
     from airflow.models.trigger import Trigger
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -123,10 +123,10 @@ def _measure(
         )
     try:
         expected = {CONTROL: 0, "faraday": 1}.get(name, waiters)
-        give_up = time.monotonic() + 120
+        deadline = time.monotonic() + 120
         while _count(database, NOT_STARTED) or counter.ask()["requests"] - begun < expected:
-            if process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(f"no polls come: {log.read_text(errors='replace')[-2000:]}")
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"The triggers do not poll: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
         time.sleep(2.5 * interval)
         root = psutil.Process(process.pid)
@@ -152,11 +152,11 @@ def _measure(
         }
         if name != CONTROL:
             at = counter.ask([SUBJECTS[name].path(0, SIZE)])["at"]
-            give_up = time.time() + 60
-            while _count(database, DEFERRED) > waiters / 2 and time.time() < give_up:
+            deadline = time.time() + 60
+            while _count(database, DEFERRED) > waiters / 2 and time.time() < deadline:
                 time.sleep(0.05)
             result["ready_to_half_resumed_s"] = time.time() - at
-            while (left := _count(database, DEFERRED)) and time.time() < give_up:
+            while (left := _count(database, DEFERRED)) and time.time() < deadline:
                 time.sleep(0.05)
             result |= {"ready_to_last_resumed_s": time.time() - at, "not_resumed": left}
     finally:
@@ -165,7 +165,7 @@ def _measure(
 
 
 def main(quick: bool) -> None:
-    """Measure each subject in a triggerer and a database of its own; print one JSON object a line."""
+    """Measure each subject in a new triggerer with a new database, and print one JSON object per line."""
     _, tls_port, control_port = json.loads(os.environ["BENCH_PORTS"])
     trusted = Path(os.environ["SSL_CERT_FILE"])
     counter = Counter(control_port)
@@ -177,7 +177,7 @@ def main(quick: bool) -> None:
 
         def env_of(home: Path) -> dict[str, str]:
             env = environment(home, trusted=trusted) | connections(tls_port, tls=True)
-            # As installed: what a trigger logs is written and costs its time.
+            # Keep the default log level, because writing logs is part of the cost.
             del env["AIRFLOW__LOGGING__LOGGING_LEVEL"]
             key = "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
             return env | {"AIRFLOW__CORE__FERNET_KEY": key}

@@ -1,4 +1,4 @@
-"""Measures waiting: many triggers in one event loop, each case in a forked child, subjects interleaved."""
+"""Measure waiting: many triggers in one event loop, each case in a forked process."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ TICK = 0.01
 class Case:
     """One measurement.
 
-    :param waiters: how many triggers wait.
-    :param size: datasets in each list; for the peers, which have jobs, of no meaning.
-    :param lists: how many different lists or jobs they watch: 1 or as many as waiters.
+    :param waiters: the number of triggers.
+    :param size: the number of datasets in each list; has no effect on the peers, which poll jobs.
+    :param lists: the number of different lists or jobs, either 1 or the number of triggers.
     :param interval: seconds between polls.
-    :param spread: whether the triggers start evenly over the interval; else all at once, as they do after a
-        triggerer restart.
+    :param spread: whether the triggers' starts are spread over the interval. By default they start at once,
+        as after a restart of the triggerer.
     """
 
     subject: str
@@ -48,17 +48,17 @@ class Case:
 
 
 def interval_for(waiters: int) -> float:
-    """Give an interval that leaves every subject idle between its polls, where it can be."""
+    """Return an interval that is long enough for most subjects to be idle between polls."""
     return {1: 1.0, 10: 1.0, 100: 1.0, 500: 3.0, 1000: 4.0}[waiters]
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """Give all cases, subjects next to each other for each number of waiters."""
+    """Return all cases, ordered by number of triggers, so that all subjects run close together."""
     numbers = (100,) if quick else (1, 10, 100, 500, 1000)
     sizes = (5, 100) if quick else (5, 100, 1000)
     for waiters in numbers:
         interval = interval_for(waiters)
-        # The figures to reach are at 500: measured longest.
+        # The goals are for 500 triggers, so measure those for longer.
         rounds = {"cpu_rounds": 4 if waiters == 500 else 3, "lag_rounds": 2 if waiters <= 100 else 1}
         rounds = {} if quick else rounds
         for peer in PEERS:
@@ -79,27 +79,27 @@ def cases(quick: bool) -> Iterator[Case]:
 
 
 def counted_lookups() -> list[str]:
-    """Count the Airflow connections that are asked for from now on, wherever they come from."""
+    """Return a list that collects the ids of all Airflow connections that are looked up from now on."""
     from airflow.sdk import Connection
     from airflow.sdk.execution_time import context
 
-    asked: list[str] = []
+    looked_up: list[str] = []
     original, original_async = context._get_connection, context._async_get_connection
 
     def get(conn_id: str) -> Connection:
-        asked.append(conn_id)
+        looked_up.append(conn_id)
         return original(conn_id)
 
     async def aget(conn_id: str) -> Connection:
-        asked.append(conn_id)
+        looked_up.append(conn_id)
         return await original_async(conn_id)
 
     context._get_connection, context._async_get_connection = get, aget
-    return asked
+    return looked_up
 
 
 async def ticks(seconds: float) -> list[float]:
-    """Give the lag of a timetable of ticks; one long block delays, and counts for, every tick it covers."""
+    """Return the lag of each tick of a timer; a long block counts once for every tick that it delays."""
     clock = time.perf_counter
     lags: list[float] = []
     due = clock()
@@ -112,13 +112,13 @@ async def ticks(seconds: float) -> list[float]:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """Give the value that so large a share of the values does not exceed."""
+    """Return the smallest value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
 async def _requests(counter: Counter, number: int) -> None:
-    """Wait until the server has had so many requests."""
+    """Wait until the server has received this number of requests."""
     async with asyncio.timeout(120):
         while counter.ask()["requests"] < number:  # noqa: ASYNC110 (it happens in another process)
             await asyncio.sleep(0.05)
@@ -135,12 +135,12 @@ async def _first_event(subject: Subject, number: int, case: Case, wait: float = 
 async def _measure(case: Case, memory: int, control_port: int) -> dict[str, Any]:
     subject = SUBJECTS[case.subject]
     counter = Counter(control_port)
-    asked = counted_lookups()
+    looked_up = counted_lookups()
     step = case.interval / case.waiters if case.spread else 0.0
     begun = counter.ask()["requests"]
     tasks = []
     if case.spread:
-        # What only the process's first poll does would hold up all that start meanwhile, and bunch them.
+        # The first poll in a process takes longest. It would delay other triggers' starts and bunch them.
         tasks.append(asyncio.create_task(_first_event(subject, 0, case)))
         await _requests(counter, begun + 1)
         await asyncio.sleep(1)
@@ -149,21 +149,21 @@ async def _measure(case: Case, memory: int, control_port: int) -> dict[str, Any]
         asyncio.create_task(_first_event(subject, number % case.lists, case, number * step))
         for number in range(len(tasks), case.waiters)
     ]
-    # Over the first poll, connections and imports included, into the pause after it.
+    # Skip the first poll, which includes imports and new TCP connections, and start in the pause after it.
     expected = case.lists if case.subject == OURS.name else case.waiters
     await _requests(counter, begun + expected)
     await asyncio.sleep(case.interval / 2)
-    cold_lookups = len(asked)
+    cold_lookups = len(looked_up)
 
     before, cpu, at = counter.ask(), time.process_time(), time.perf_counter()
     await asyncio.sleep(case.cpu_rounds * case.interval)
     cpu, elapsed, after = time.process_time() - cpu, time.perf_counter() - at, counter.ask()
-    lookups = len(asked) - cold_lookups
+    lookups = len(looked_up) - cold_lookups
     lags = await ticks(case.lag_rounds * case.interval)
     memory = psutil.Process().memory_info().rss - memory
 
     if ended := [task for task in tasks if task.done()]:
-        raise RuntimeError(f"{case}: {len(ended)} waiters ended early, the first with {ended[0].result()}")
+        raise RuntimeError(f"{case}: {len(ended)} triggers ended early, the first with {ended[0].result()}")
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -173,7 +173,7 @@ async def _measure(case: Case, memory: int, control_port: int) -> dict[str, Any]
     intervals = elapsed / case.interval
     return {
         "polls": requests,
-        # Slow polls stretch a peer's interval: cost is per round in which each waiter learns once.
+        # Slow polls stretch a peer's interval, so count per round: every waiter gets one update.
         "cpu_ms_per_interval": 1000 * cpu / rounds,
         "cpu_ms_per_waiter_and_interval": 1000 * cpu / rounds / case.waiters,
         "cpu_ms_per_poll": 1000 * cpu / requests,
@@ -190,13 +190,13 @@ async def _measure(case: Case, memory: int, control_port: int) -> dict[str, Any]
 
 
 async def _ready_to_event(name: str, interval: float, waiters: int, control_port: int) -> dict[str, Any]:
-    """Turn each waiter's own list ready, evenly spread over the pause between polls, and time the events."""
+    """Make the waiters' lists ready, spread evenly between two polls, and time the events."""
     case = Case(name, waiters, size=100, lists=waiters, interval=interval)
     subject = SUBJECTS[name]
     counter = Counter(control_port)
     counted_lookups()
     chance = random.Random(3)
-    first = 100_000 * int(interval)  # lists that no other measurement has turned ready
+    first = 100_000 * int(interval)  # lists that no other measurement has made ready
     delays: list[float] = []
 
     async def one(number: int, phase: float) -> None:
@@ -218,7 +218,7 @@ async def _ready_to_event(name: str, interval: float, waiters: int, control_port
 
 
 async def _all_to_event(name: str, interval: float, waiters: int, control_port: int) -> dict[str, Any]:
-    """Turn the one list ready that all wait for, and time the last event after it."""
+    """Make the list ready that all triggers wait for, and time the last event."""
     case = Case(name, waiters, size=100, interval=interval)
     subject = SUBJECTS[name]
     counter = Counter(control_port)
@@ -230,7 +230,7 @@ async def _all_to_event(name: str, interval: float, waiters: int, control_port: 
 
 
 async def _large_list(size: int, polls: int, control_port: int) -> dict[str, Any]:
-    """Poll one list of so many datasets and see how long the event loop is held."""
+    """Poll one list of ``size`` datasets, and measure how long that blocks the event loop."""
     interval = 2.0
     case = Case(OURS.name, 1, size=size, interval=interval)
     counter = Counter(control_port)
@@ -267,34 +267,34 @@ def _in_child(tls: bool, subject: Subject, work: Any, *arguments: Any) -> Any:
 
 
 def main(quick: bool) -> None:
-    """Run all cases; print one JSON object a line."""
-    # What a triggerer has loaded before the first trigger.
+    """Run all cases, and print one JSON object per line."""
+    # A triggerer has loaded these before its first trigger.
     from airflow.sdk import BaseOperator, BaseSensorOperator  # noqa: F401
     from airflow.sdk.execution_time import context  # noqa: F401
     from airflow.triggers.base import BaseTrigger  # noqa: F401
 
     gc.freeze()
 
-    def say(kind: str, **said: Any) -> None:
-        print(json.dumps({"kind": kind, **said}), flush=True)
+    def output(kind: str, **result: Any) -> None:
+        print(json.dumps({"kind": kind, **result}), flush=True)
 
     for case in cases(quick):
         result = forked(_in_child, case.tls, SUBJECTS[case.subject], _measure, case)
-        say("waiting", **asdict(case), **result)
+        output("waiting", **asdict(case), **result)
     for interval in (1.0,) if quick else (2.0, 5.0):
         for subject in SUBJECTS.values():
             if (quick or interval > 2.0) and subject.name not in ("faraday", "dbt-cloud"):
                 continue
             result = forked(_in_child, False, subject, _ready_to_event, subject.name, interval, 40)
-            say("ready_to_event", subject=subject.name, **result)
+            output("ready_to_event", subject=subject.name, **result)
     for subject in SUBJECTS.values():
         if quick and subject.name not in ("faraday", "dbt-cloud"):
             continue
         result = forked(_in_child, False, subject, _all_to_event, subject.name, 2.0, 100 if quick else 500)
-        say("all_to_event", subject=subject.name, **result)
+        output("all_to_event", subject=subject.name, **result)
     for size in (10_000,) if quick else (1000, 10_000):
         result = forked(_in_child, False, OURS, _large_list, size, 1 if quick else 5)
-        say("large_list", subject=OURS.name, **result)
+        output("large_list", subject=OURS.name, **result)
 
 
 if __name__ == "__main__":

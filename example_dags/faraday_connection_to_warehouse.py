@@ -1,11 +1,11 @@
-"""Wait until all datasets of a connection are ready, then load the tables of those that were rebuilt.
+"""Wait until all datasets of a Faraday connection are ready, then load the tables of those that were rebuilt.
 
-The gate holds until Faraday has finished building every dataset of the connection. Each dataset that was
-rebuilt since its last load becomes one mapped load of the table that it reads, `options.table_name`; for one
-that was not, there is none. What was loaded is then counted, and must be as many rows as Faraday reports.
+A sensor waits until Faraday has built every dataset of the Faraday connection. Then each dataset that was
+rebuilt since its last load gets one mapped task, which loads the table that the dataset reads
+(`options.table_name`). A check compares the number of loaded rows with the row count in Faraday.
 
-Needs two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here; any
-database with an Airflow provider will do).
+Requires two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here,
+but any SQL database works).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 
 WAREHOUSE = "warehouse_default"
 
-# Stands for what fills the tables that Faraday reads: as many rows as it reports. Leave it out with your own.
+# Fills the tables that Faraday reads, for this example only. In your DAG, your own pipeline does that.
 FILL_SOURCE = [
     "CREATE TABLE IF NOT EXISTS {{ params.source }} (id INTEGER PRIMARY KEY)",
     """
@@ -48,7 +48,7 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     catchup=False,
-    # One load at a time: two would write the same tables.
+    # Concurrent runs would write to the same tables.
     max_active_runs=1,
     default_args={"retries": 1, "retry_delay": timedelta(seconds=10)},
     params={
@@ -71,10 +71,10 @@ with DAG(
         task_id="wait_until_ready",
         connection_id="{{ params.connection_id }}",
         fields=["id", "name", "options", "row_count", "last_updated_output_at"],
-        # The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
+        # The sandbox builds in seconds. For Faraday, 60 is plenty.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
-        # Waits in the triggerer, where everyone who waits for the same list shares one poll.
+        # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.
         deferrable=True,
     )
 
@@ -99,7 +99,7 @@ with DAG(
 
     @task
     def plan_loads(datasets: list[dict[str, Any]], loaded: list[list[str]]) -> list[dict[str, Any]]:
-        """Give the load of each dataset that Faraday has rebuilt since it was loaded last."""
+        """Return the parameters of a load for each dataset that was rebuilt since its last load."""
         loaded_builds = dict(loaded)
 
         def quoted(name: str) -> str:
@@ -109,9 +109,9 @@ with DAG(
         for dataset in datasets:
             table = dataset["options"].get("table_name")
             if table is None:
-                print(f"{dataset['name']} reads no table: nothing to load.")
+                print(f"{dataset['name']} does not read a table. Skipping.")
             elif loaded_builds.get(dataset["id"]) == dataset["last_updated_output_at"]:
-                print(f"{dataset['name']} was not rebuilt since its last load: left out.")
+                print(f"{dataset['name']} was not rebuilt since its last load. Skipping.")
             else:
                 load = {
                     "name": dataset["name"],
@@ -126,7 +126,7 @@ with DAG(
 
     loads = plan_loads(wait_until_ready.output, read_load_log.output)
 
-    # One task for each load; the template names it in the UI, in place of a bare number.
+    # One mapped task per load. The UI shows the dataset's name instead of the map index.
     mapped: dict[str, Any] = {"conn_id": WAREHOUSE, "map_index_template": "{{ params.name }}"}
     fill_source = SQLExecuteQueryOperator.partial(task_id="fill_source", sql=FILL_SOURCE, **mapped)
     load = SQLExecuteQueryOperator.partial(task_id="load", sql=LOAD, **mapped)
@@ -136,7 +136,7 @@ with DAG(
         pass_value="{{ params.row_count }}",
         **mapped,
     )
-    # Last, so that a load which fails its check is done again.
+    # This task is last, so that the next run repeats a load that failed its check.
     remember = SQLExecuteQueryOperator.partial(task_id="remember", sql=REMEMBER, **mapped)
 
     chain(list_datasets, wait_until_ready)

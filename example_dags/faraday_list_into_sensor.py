@@ -1,8 +1,8 @@
-"""Choose datasets in one task, wait for exactly those in the next.
+"""List datasets in one task, and wait until those are ready in the next.
 
-What a list operator pushed goes into the sensor as it is: `datasets` takes ids or the dicts themselves.
+The sensor's `datasets` argument accepts dataset ids or the dicts that a list operator returns.
 
-Needs the Airflow connection `faraday_default` (type Faraday).
+Requires the Airflow connection `faraday_default` (type Faraday).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ with DAG(
         task_id="wait_until_ready",
         datasets=list_datasets.output,
         fields=["id", "name", "status"],
-        # For Faraday, once a minute is plenty. Much less than this is too little for any sensor in this mode:
-        # Airflow takes a task for failed that is back before the scheduler has seen it leave.
+        # For Faraday, 60 is plenty. In reschedule mode, do not use much less than 10 with any sensor: Airflow
+        # marks a task as failed if it starts again before the scheduler has processed its last exit.
         poke_interval=10,
         timeout=timedelta(hours=6).total_seconds(),
         mode="reschedule",

@@ -1,9 +1,9 @@
-"""One task, or one group of tasks, for each dataset: as many as there are on that day.
+"""Map a sensor, and then a task group, over the datasets of a scope.
 
-A mapped sensor waits for each dataset by itself; deferred, all of them together cost one request per
-interval. The mapped task group then refreshes each dataset, and waits for that very build.
+Each mapped sensor waits for one dataset. The sensors are deferred, so together they send one request per
+interval. For each dataset, the mapped task group then requests a new build and waits until it has finished.
 
-Needs the Airflow connection `faraday_default` (type Faraday).
+Requires the Airflow connection `faraday_default` (type Faraday).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from airflow_provider_faraday.operators.datasets import (
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 
-# The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
+# The sandbox builds in seconds. For Faraday, a poke_interval of 60 is plenty.
 WAIT: dict[str, Any] = {
     "poke_interval": 2,
     "timeout": timedelta(hours=6).total_seconds(),
@@ -38,7 +38,7 @@ with DAG(
             "50000000-0000-4000-8000-000000000001",
             type="string",
             format="uuid",
-            description="The Faraday scope whose datasets to go through.",
+            description="The Faraday scope whose datasets to refresh.",
         ),
     },
     tags=["faraday", "example"],
@@ -58,7 +58,7 @@ with DAG(
 
     @task_group
     def refresh(ready: list[dict[str, Any]]) -> None:
-        """Refresh what one of the sensors has waited for, and say how many rows that brought."""
+        """Refresh the dataset that one of the sensors has waited for, and count its new rows."""
         force_update = ForceUpdateDatasetsOperator(
             task_id="force_update", datasets=ready, wait_for_completion=True, **WAIT
         )

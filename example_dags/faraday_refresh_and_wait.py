@@ -1,13 +1,13 @@
-"""Load a table, have Faraday rebuild the dataset that reads it, wait for that very build, and load onward.
+"""Load a table, have Faraday rebuild the dataset that reads it, wait for that build, then load the result.
 
-Right after the request the dataset's status still reads `ready`, from its last build. The gate is not fooled:
-`requested_at` is Faraday's own clock, and only a build after it counts.
+Right after the request, the dataset still has the status `ready` from its previous build. Therefore the
+sensor takes `requested_at`, the time of the request by Faraday's clock, and ignores older builds.
 
-The gate's outlet is the asset that stands for the dataset: its event carries the build's time and row count,
-and DAGs that are scheduled on the asset start.
+The sensor's outlet is the asset that represents the dataset. The asset event has the time and row count of
+the build, and starts the DAGs that are scheduled on the asset.
 
-Needs two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here; any
-database with an Airflow provider will do).
+Requires two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here,
+but any SQL database works).
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ with DAG(
 
     force_update = ForceUpdateDatasetsOperator(task_id="force_update", datasets=[ORDERS])
 
-    # ForceUpdateDatasetsOperator(…, wait_for_completion=True) is both tasks in one.
+    # ForceUpdateDatasetsOperator(…, wait_for_completion=True) combines these two tasks.
     wait_for_that_build = DatasetsReadySensor(
         task_id="wait_for_that_build",
         datasets=force_update.output["dataset_ids"],
         updated_after=force_update.output["requested_at"],
         fields=["id", "name", "row_count", "last_updated_output_at"],
-        # The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
+        # The sandbox builds in seconds. For Faraday, 60 is plenty.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
-        # Waits in the triggerer, where everyone who waits for the same list shares one poll.
+        # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.
         deferrable=True,
         outlets=[dataset_asset(ORDERS, name="orders (Faraday)")],
     )

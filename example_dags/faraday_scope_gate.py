@@ -1,8 +1,8 @@
-"""Hold a pipeline until the datasets behind a scope are ready, then go on in plain Python.
+"""Wait until the datasets of a scope are ready, then process them in a TaskFlow task.
 
-The gate's result is an ordinary XCom: a TaskFlow task takes it as an argument.
+The sensor returns the datasets as an XCom, so a TaskFlow task can take them as an argument.
 
-Needs the Airflow connection `faraday_default` (type Faraday).
+Requires the Airflow connection `faraday_default` (type Faraday).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ with DAG(
     wait_until_ready = DatasetsReadySensor(
         task_id="wait_until_ready",
         scope_id="{{ params.scope_id }}",
-        # The sandbox builds in seconds; Faraday takes longer, and a poll a minute is plenty there.
+        # The sandbox builds in seconds. For Faraday, 60 is plenty.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
-        # Waits in the triggerer, where everyone who waits for the same list shares one poll.
+        # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.
         deferrable=True,
     )
 
     @task
     def summarize(datasets: list[dict[str, Any]]) -> dict[str, int]:
-        """Count the rows of each dataset; the place of whatever needs the scope's data to be fresh."""
+        """Return the row count of each dataset. Replace this with the tasks that need the data."""
         return {dataset["name"]: dataset.get("row_count") or 0 for dataset in datasets}
 
     summarize(wait_until_ready.output)

@@ -1,4 +1,4 @@
-"""``make demo``: the main example DAG on real Airflow against a local Faraday, told as it happens."""
+"""``make demo``: run the main example DAG on Airflow against a local Faraday API, and show what happens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import fresh_airflow
+import local_airflow
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
 from held_builds import builds_begin_at_request
 
@@ -24,16 +24,16 @@ EXAMPLES = Path(__file__).parents[1] / "example_dags"
 DAG_ID = "faraday_connection_to_warehouse"
 CONNECTION_ID = "c0000000-0000-4000-8000-000000000001"
 STEP_SECONDS = 300.0
-# What happens in three places is told in order of time; so a line waits until nothing earlier can turn up.
+# Lines from three sources are printed in order of time, so each waits until no earlier one can arrive.
 SETTLE = timedelta(seconds=0.5)
 
 
 class DemoFailed(Exception):
-    """The demo did not come to a good end; the text is a sentence that says why."""
+    """Raised if the demo does not succeed; the message says why."""
 
 
-class Happening(NamedTuple):
-    """Something that happened, at Faraday or in Airflow."""
+class Event(NamedTuple):
+    """Something that happened in Faraday or in Airflow."""
 
     at: datetime
     what: str
@@ -42,40 +42,42 @@ class Happening(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo.
 
-    :return: 0 where the tables of all ready datasets are in the warehouse, 1 where not, 130 after Ctrl-C
+    :return: the exit status: 0 if the warehouse has the expected tables, 1 if not, 130 after Ctrl-C
     """
-    parser = argparse.ArgumentParser(description="Run the main example DAG against a local Faraday.")
-    parser.add_argument("--port", type=int, default=0, help="the local Faraday's port (default: a free one)")
+    parser = argparse.ArgumentParser(description="Run the main example DAG against a local Faraday API.")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port of the local Faraday API (default: a free port)"
+    )
     port = parser.parse_args(arguments).port
 
-    with fresh_airflow.throw_away_home("faraday-demo-") as home:
+    with local_airflow.throw_away_home("faraday-demo-") as home:
         log = home / "airflow.log"
         try:
             with Sandbox(port=port) as sandbox, log.open("wb") as output:
                 _run(sandbox, Demo(home, sandbox, output.fileno()))
         except KeyboardInterrupt:
-            print("\nStopping; Airflow is ended and its files are removed.")
+            print("\nStopping; Airflow exits and its files are removed.")
             return 130
         except (DemoFailed, SandboxError) as error:
             print(f"\nThe demo failed: {error}", file=sys.stderr)
-            fresh_airflow.keep_log(log, "faraday-demo-log-")
+            local_airflow.keep_log(log, "faraday-demo-log-")
             return 1
     return 0
 
 
 class Demo:
-    """One run's Airflow: its directory, its processes, and what its metadata database tells.
+    """The Airflow that runs the DAG: its directory, its processes and its metadata database.
 
-    :param home: a directory of its own
-    :param sandbox: the local Faraday that its Airflow connection points at
-    :param output: file descriptor for everything that Airflow prints
+    :param home: its ``AIRFLOW_HOME``
+    :param sandbox: the local Faraday API that its Airflow connection points to
+    :param output: the file descriptor that Airflow writes its output to
     """
 
     def __init__(self, home: Path, sandbox: Sandbox, output: int) -> None:
         self.warehouse = home / "warehouse.db"
         self._metadata = home / "airflow.db"
         self._output = output
-        self._env = fresh_airflow.environment(
+        self._env = local_airflow.environment(
             home,
             EXAMPLES,
             {
@@ -86,10 +88,10 @@ class Demo:
 
     def airflow(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start an Airflow command in the background."""
-        return fresh_airflow.start(self._env, *arguments, output=self._output)
+        return local_airflow.start(self._env, *arguments, output=self._output)
 
-    def finished_tasks(self) -> list[Happening]:
-        """Give the tasks that the gate and the load have finished so far."""
+    def finished_tasks(self) -> list[Event]:
+        """Return an event for each finished task of the gate and the load."""
         query = (
             "SELECT end_date, task_id, rendered_map_index, state FROM task_instance "
             "WHERE task_id IN ('wait_until_ready', 'load', 'check_row_count') "
@@ -99,34 +101,34 @@ class Demo:
             with closing(sqlite3.connect(f"file:{self._metadata}?mode=ro", uri=True)) as database:
                 rows = database.execute(query).fetchall()
         except sqlite3.OperationalError:
-            # Airflow is just writing to it.
+            # Airflow is writing to it, or has not created it yet.
             return []
-        told = {
+        texts = {
             ("wait_until_ready", "success"): "Airflow: the gate opens",
             ("load", "success"): "Airflow: loaded {}",
             ("check_row_count", "success"): "Airflow: {} has as many rows as Faraday reports",
         }
         return [
-            Happening(
+            Event(
                 datetime.fromisoformat(ended).replace(tzinfo=UTC),
-                told.get((task_id, state), f"Airflow: {task_id} {{}} {state}").format(mapped or ""),
+                texts.get((task_id, state), f"Airflow: {task_id} {{}} {state}").format(mapped or ""),
             )
             for ended, task_id, mapped, state in rows
         ]
 
 
 def _run(sandbox: Sandbox, demo: Demo) -> None:
-    print(f"1. A local Faraday API listens on {sandbox.url}.")
+    print(f"1. The local Faraday API is running at {sandbox.url}.")
     with builds_begin_at_request(sandbox) as begun:
         airflow_version = version("apache-airflow")
-        print(f"2. A fresh Airflow {airflow_version} sets up its metadata database (SQLite) ...", flush=True)
+        print(f"2. Airflow {airflow_version} creates its metadata database (SQLite) ...", flush=True)
         _wait(demo.airflow("db", "migrate"), "airflow db migrate")
         print(f"3. Airflow starts and runs the DAG {DAG_ID} ...", flush=True)
         process = demo.airflow("dags", "test", DAG_ID)
         deadline = time.monotonic() + STEP_SECONDS
         while not begun.wait(0.1):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise DemoFailed("Airflow did not ask Faraday for anything.")
+                raise DemoFailed("Airflow did not send a request to Faraday.")
         _show_datasets(sandbox)
         _follow(sandbox, demo, process)
         _wait(process, f"airflow dags test {DAG_ID}")
@@ -141,46 +143,46 @@ def _show_datasets(sandbox: Sandbox) -> None:
 
 
 def _follow(sandbox: Sandbox, demo: Demo, process: subprocess.Popen[bytes]) -> None:
-    """Print every change of status at Faraday, every call to it and every task that ends, as they happen."""
+    """Print status changes in Faraday, requests to it and finished tasks, as they happen."""
     print("\nWhat happened, in seconds since Airflow's first call:\n", flush=True)
     begin = datetime.fromisoformat(sandbox.requests()[0]["time"])
     deadline = time.monotonic() + STEP_SECONDS
-    told: set[Happening] = set()
+    printed: set[Event] = set()
     ended = False
     while not ended:
         time.sleep(0.1)
         ended = process.poll() is not None
         if time.monotonic() > deadline:
-            raise DemoFailed(f"the DAG run was not over after {STEP_SECONDS:.0f} s.")
+            raise DemoFailed(f"the DAG run timed out after {STEP_SECONDS:.0f} s.")
         settled = datetime.now(UTC) - SETTLE
-        happenings = {*_moves(sandbox, begin), *_calls(sandbox), *demo.finished_tasks()} - told
-        for happening in sorted(happenings):
-            if ended or happening.at < settled:
-                seconds = max(0.0, (happening.at - begin).total_seconds())
-                print(f"{seconds:7.1f}  {happening.what}", flush=True)
-                told.add(happening)
+        events = {*_moves(sandbox, begin), *_calls(sandbox), *demo.finished_tasks()} - printed
+        for event in sorted(events):
+            if ended or event.at < settled:
+                seconds = max(0.0, (event.at - begin).total_seconds())
+                print(f"{seconds:7.1f}  {event.what}", flush=True)
+                printed.add(event)
 
 
-def _moves(sandbox: Sandbox, begin: datetime) -> list[Happening]:
+def _moves(sandbox: Sandbox, begin: datetime) -> list[Event]:
     ours = {each["id"] for each in _connection_datasets(sandbox)}
     moves = [(datetime.fromisoformat(move["at"]), move) for move in sandbox.history()]
     return [
-        Happening(at, f"Faraday: {move['name']} is {move['status']}")
+        Event(at, f"Faraday: {move['name']} is {move['status']}")
         for at, move in moves
         if move["dataset_id"] in ours and at >= begin
     ]
 
 
-def _calls(sandbox: Sandbox) -> list[Happening]:
+def _calls(sandbox: Sandbox) -> list[Event]:
     first, *others = [datetime.fromisoformat(request["time"]) for request in sandbox.requests()]
-    asked = [Happening(at, "Airflow: the gate asks whether all are ready") for at in others]
-    return [Happening(first, "Airflow: lists the datasets"), *asked]
+    polls = [Event(at, "Airflow: the gate asks whether all are ready") for at in others]
+    return [Event(first, "Airflow: lists the datasets"), *polls]
 
 
 def _check_and_show_rows(sandbox: Sandbox, warehouse: Path) -> None:
-    """Print what the load wrote.
+    """Print the tables that the load wrote.
 
-    :raises DemoFailed: where that is not one table for each ready dataset, with as many rows as Faraday says
+    :raises DemoFailed: if they are not one table per ready dataset, each with Faraday's row count
     """
     try:
         with closing(sqlite3.connect(f"file:{warehouse}?mode=ro", uri=True)) as database:
@@ -200,8 +202,8 @@ def _check_and_show_rows(sandbox: Sandbox, warehouse: Path) -> None:
     _print_table(("table", "rows", "last_updated_output_at", "dataset"), rows)
     if not expected or rows != sorted(expected, key=lambda row: row[3]):
         raise DemoFailed(
-            f"the warehouse has {len(rows)} tables, which are not those of the {len(expected)} datasets that "
-            "are ready at Faraday."
+            f"the warehouse has {len(rows)} tables, which do not match the {len(expected)} datasets that are "
+            "ready in Faraday."
         )
     print(f"\nDone: {len(rows)} ready datasets, {len(rows)} tables loaded, and the archived one left out.")
 
@@ -222,9 +224,9 @@ def _wait(process: subprocess.Popen[bytes], what: str) -> None:
     try:
         status = process.wait(STEP_SECONDS)
     except subprocess.TimeoutExpired:
-        raise DemoFailed(f"'{what}' was not over after {STEP_SECONDS:.0f} s.") from None
+        raise DemoFailed(f"'{what}' timed out after {STEP_SECONDS:.0f} s.") from None
     if status != 0:
-        raise DemoFailed(f"'{what}' ended with exit status {status}.")
+        raise DemoFailed(f"'{what}' exited with status {status}.")
 
 
 if __name__ == "__main__":

@@ -15,26 +15,29 @@ if str(ROOT / "tests") not in sys.path:
 from faults import FAULTS, Fault  # noqa: E402
 
 INTRODUCTION = """\
-# What a task sees when the network or Faraday goes wrong
+# What a task sees when the network or Faraday fails
 
-Written by `make faults` from the table in [tests/faults.py](../tests/faults.py). The tests run each row over
-real sockets, on a worker (operators, hook, sensor in `poke` and `reschedule` mode) and in the triggerer
-(`deferrable=True`). They end alike where nothing else is said.
+`make faults` writes this page from the table in [tests/faults.py](../tests/faults.py). The tests run each row
+over real sockets, in a worker (operators, hook, sensor in `poke` and `reschedule` mode) and in the triggerer
+(`deferrable=True`). The outcome is the same in both unless the table says otherwise.
 
-- *All* requests means: it is tried again, up to `max_attempts` (5) requests in all, after a growing pause or
-  the one that the answer asks for. The first good answer among them heals the call, and nothing is raised;
-  otherwise the last attempt's error is.
-- Every call ends. A connection may take `timeout` (10) seconds, silence in an answer `timeout` (60) seconds,
-  a whole answer five times that. Unpacked it may have 512 MiB, and a list 1,000 pages and redirects.
-- *Told* is a part of the error's text. The whole says what was asked, what came back and what to do.
-- The API key is in no error, no log line at any level and no `repr`, in any row.
-- What a waiting sensor makes of these errors is in [the page about errors](errors.md): after its first good
-  poll it waits out those that are tried again.
+- *All* requests: the request is retried, up to `max_attempts` (5) in total, with exponential backoff or after
+  the response's `Retry-After`. If a retry succeeds, the task does not notice. If none does, the last error is
+  raised.
+- A request times out if connecting takes longer than `timeout` (10) seconds, if no data arrives for `timeout`
+  (60) seconds, or if the whole response takes five times that. In a worker, the last of these is checked
+  whenever a part of the body arrives. Only `execution_timeout` limits headers that trickle in.
+- A response may be up to 512 MiB after decompression. A call makes at most 1,000 requests for pages and
+  redirects. The tests lower that limit to 20.
+- The last column is an excerpt of the error message. The full message says what happened, what to do
+  about it, and which request failed.
+- No error, log line or `repr` contains the API key.
+- After its first successful poll, a sensor waits out the errors that are retried. See [errors](errors.md).
 """
 
 
 def text() -> str:
-    """Give the page."""
+    """Return the page."""
     return INTRODUCTION + "".join(_section(topic, faults) for topic, faults in FAULTS.items())
 
 
@@ -43,7 +46,7 @@ def _section(topic: str, faults: list[Fault]) -> str:
         "",
         f"## {topic}",
         "",
-        "| what happens on the wire | what the task sees | requests | told in the error |",
+        "| on the wire | the task sees | requests | the error says |",
         "| --- | --- | --- | --- |",
         *("| " + " | ".join(_cells(fault)) + " |" for fault in faults),
     ]
@@ -51,23 +54,25 @@ def _section(topic: str, faults: list[Fault]) -> str:
 
 
 def _cells(fault: Fault) -> list[str]:
-    here = _outcome(fault)
-    there = _outcome(replace(fault, **fault.triggerer))
+    worker = _outcome(fault)
+    triggerer = _outcome(replace(fault, **fault.triggerer))
+    if not fault.ends_in_worker:
+        worker = ("nothing until `execution_timeout`", "1", "")
     return [
         fault.wire,
         *(
             one if one == other else f"{one or 'nothing'}; in the triggerer {other or 'nothing'}"
-            for one, other in zip(here, there, strict=True)
+            for one, other in zip(worker, triggerer, strict=True)
         ),
     ]
 
 
 def _outcome(fault: Fault) -> tuple[str, str, str]:
-    good = "the datasets" if fault.call == "GET" else "nothing: it is done"
+    good = "the datasets" if fault.call == "GET" else "success"
     sees = f"`{fault.sees.__name__}`" if fault.sees else good
-    count = "all" if fault.again else str(fault.requests)
+    count = "all" if fault.retried else str(fault.requests)
     pause = f", {fault.pause:.0f} s apart" if fault.pause else ""
-    return sees, count + pause, fault.told.replace("|", "\\|").replace("<", "&lt;").replace("`", "")
+    return sees, count + pause, fault.says.replace("|", "\\|").replace("<", "&lt;").replace("`", "")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Holds the sandbox's builds back until Airflow first asks, so that there is something to wait for.
+"""Hold the sandbox's builds until Airflow sends its first request, so that there is something to wait for.
 
-Airflow takes seconds to start, and as many as the machine makes it; builds that began with the sandbox would
-often be over by then.
+Airflow takes seconds to start. Without this, the builds would often be finished by then.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def builds_begin_at_request(sandbox: Sandbox, number: int = 1) -> Iterator[threading.Event]:
-    """Hold every dataset that is not archived in status ``new``, until the sandbox is asked for anything.
+    """Keep all datasets that are not archived in status ``new`` until the sandbox has received a request.
 
-    :param number: the request at which the builds begin: 1 is the first
-    :return: an event that is set when the builds have begun
+    :param number: the number of the request that starts the builds; 1 is the first
+    :return: an event that is set once the builds have started
     """
     held = [dataset["id"] for dataset in sandbox.datasets() if dataset["archived_at"] is None]
     for dataset_id in held:

@@ -2,9 +2,9 @@
 # requires-python = ">=3.11"
 # dependencies = ["pillow==13.0.0", "playwright==1.65.2"]
 # ///
-"""``make pictures``: takes the pictures of the docs from the UI of a real Airflow, in headless Chromium.
+"""``make pictures``: take the screenshots for the docs from Airflow's UI, in headless Chromium.
 
-It runs in an environment of its own, of what only this needs; Airflow runs in the project's.
+This script runs in its own environment, with the dependencies above. Airflow runs in the project's.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ STORE_VISITS = "d0000000-0000-4000-8000-000000000004"
 
 
 class Studio:
-    """A browser that shows an Airflow, and both their APIs.
+    """Takes screenshots of Airflow's UI, and uses the APIs of Airflow and Faraday to set up the scenes.
 
-    :param page: the browser's page
-    :param faraday: URL of the local Faraday
+    :param page: the browser page
+    :param faraday: the URL of the local Faraday API
     """
 
     def __init__(self, page: Page, faraday: str) -> None:
@@ -62,12 +62,12 @@ class Studio:
         _save("connection-form", form.screenshot(animations="disabled"))
 
     def waiting_sensor(self) -> None:
-        # Under way until the picture is taken.
+        # Keep the build running until the screenshot is taken.
         self._change(STORE_VISITS, rebuild=True, sandbox={"running": 3600})
-        answer = self.page.request.post(f"/api/v2/dags/{DAG}/dagRuns", data={"logical_date": None})
-        self.run = answer.json()["dag_run_id"]
+        response = self.page.request.post(f"/api/v2/dags/{DAG}/dagRuns", data={"logical_date": None})
+        self.run = response.json()["dag_run_id"]
         path = f"/api/v2/dags/{DAG}/dagRuns/{self.run}/taskInstances/{GATE}"
-        self._until("the gate waits", lambda: self._ask(path)["state"] == "deferred")
+        self._until("the sensor is deferred", lambda: self._get(path)["state"] == "deferred")
         self._open(f"/dags/{DAG}/runs/{self.run}/tasks/{GATE}", height=520)
         self.page.get_by_text("trigger_started").or_(self.page.get_by_text("starting")).first.wait_for()
         self._save_beside_menu("waiting-sensor")
@@ -75,7 +75,7 @@ class Studio:
     def graph(self) -> None:
         self._change(STORE_VISITS, status="ready", sandbox={"running": 4})
         path = f"/api/v2/dags/{DAG}/dagRuns/{self.run}"
-        self._until("the run succeeds", lambda: self._ask(path)["state"] == "success")
+        self._until("the DAG run has succeeded", lambda: self._get(path)["state"] == "success")
         self._open(f"/dags/{DAG}/runs/{self.run}", height=700)
         self.page.get_by_role("button", name="Show Graph").click()
         self.page.get_by_role("button", name="Collapse Details Panel").click()
@@ -100,10 +100,10 @@ class Studio:
     def asset(self) -> None:
         self._change(CUSTOMERS, rebuild=True)
         events = "/api/v2/assets/events"
-        self._until("the build is announced", lambda: self._ask(events)["total_entries"] > 0)
+        self._until("the asset has an event", lambda: self._get(events)["total_entries"] > 0)
         runs = "/api/v2/dags/faraday_on_update/dagRuns?state=success"
-        self._until("it starts a run", lambda: self._ask(runs)["total_entries"] > 0)
-        [asset] = [each for each in self._ask("/api/v2/assets")["assets"] if each["scheduled_dags"]]
+        self._until("the event has started a DAG run", lambda: self._get(runs)["total_entries"] > 0)
+        [asset] = [each for each in self._get("/api/v2/assets")["assets"] if each["scheduled_dags"]]
         self._open(f"/assets/{asset['id']}", height=640)
         self.page.get_by_text("faraday_on_update").first.wait_for()
         self.page.add_style_tag(content=".react-flow__minimap { display: none }")
@@ -121,13 +121,13 @@ class Studio:
         self.page.wait_for_load_state("networkidle")
 
     def _until_still(self) -> None:
-        """Wait until nothing moves any more: a graph is laid out, and zoomed, in steps."""
+        """Wait until the page stops moving. Graphs are laid out and zoomed in steps."""
         before, now = b"", self.page.screenshot()
         while now != before:
             time.sleep(0.7)
             before, now = now, self.page.screenshot()
 
-    def _ask(self, path: str) -> Any:
+    def _get(self, path: str) -> Any:
         return self.page.request.get(path).json()
 
     def _change(self, dataset_id: str, **change: Any) -> None:
@@ -137,28 +137,31 @@ class Studio:
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"Not within {WAIT_SECONDS} s: {what}.")
+                raise TimeoutError(f"Timed out after {WAIT_SECONDS} s while waiting until {what}.")
             time.sleep(1)
 
 
 def main() -> int:
-    """Take all pictures.
+    """Take all screenshots.
 
-    :return: 0, or 2 where there is no Chromium
+    :return: the exit status: 0, or 2 if Chromium is not installed
     """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         names = ", ".join(BROWSERS)
-        print(f"No Chromium found (looked for {names}); on Debian: apt-get install chromium", file=sys.stderr)
+        print(
+            f"Chromium was not found. Looked for: {names}.\nOn Debian: apt-get install chromium",
+            file=sys.stderr,
+        )
         return 2
     PICTURES.mkdir(parents=True, exist_ok=True)
     with _playground() as (airflow, faraday), sync_playwright() as playwright:
-        # As root, which a container's only user often is, Chromium starts without its sandbox only.
+        # Chromium's sandbox does not work as root, which is often the only user in a container.
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         context = chromium.new_context(
             base_url=airflow, color_scheme="light", locale="en-US", device_scale_factor=1.5
         )
-        # Long lines of a log are shown whole.
+        # Wrap long log lines.
         context.add_init_script("localStorage.setItem('log_wrap', 'true')")
         page = context.new_page()
         page.set_default_timeout(60_000)
@@ -172,12 +175,12 @@ def main() -> int:
 
 @contextmanager
 def _playground() -> Iterator[tuple[str, str]]:
-    """Run ``make playground``, and give the URLs of its Airflow and of its Faraday."""
+    """Run the playground, and return the URLs of Airflow and of the local Faraday API."""
     process = subprocess.Popen(PLAYGROUND, stdout=subprocess.PIPE, text=True)
     try:
         urls = []
         for line in iter(process.stdout.readline, ""):
-            urls += re.findall(r"(?:listens|answers) on (\S+?)\.? ?(?:\(|$)", line)
+            urls += re.findall(r"is running at (\S+?)\.? ?(?:\(|$)", line)
             if len(urls) == 2:
                 break
         faraday, airflow = urls

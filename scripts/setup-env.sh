@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the virtual environment that every make target runs in; does nothing when it is already up to date.
+# Create or update the virtual environment for the make targets. Do nothing if it is up to date.
 set -eu
 
 venv=.venv
@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 
-# A usable Python prints its version; any other prints what it lacks. A name that is no program prints nothing.
+# Print the version of a Python that we can use, or say why we cannot use it.
 describe() {
     "$1" -I -c '
 import sys
@@ -26,9 +26,11 @@ print(found)
 ' 2>&1 || true
 }
 
+advice="Install Python 3.11 to 3.14 with venv, or choose one: make PYTHON=/path/to/python3 ..."
+
 find_python() {
     seen=""
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
         path=$(command -v "$candidate") || continue
         found=$(describe "$path")
         case $found in
@@ -37,15 +39,17 @@ find_python() {
         esac
     done
     if [ -z "$seen" ]; then
-        fail "No Python found (looked for ${PYTHON:-python3, python3.13, python3.12, python3.11}); install Python 3.11, 3.12 or 3.13, or name one with 'make PYTHON=/path/to/python3'."
+        fail "No Python found. Looked for: ${PYTHON:-python3, python3.14, python3.13, python3.12, python3.11}.
+$advice"
     fi
-    fail "No Python that can be used: ${seen#; }; install Python 3.11, 3.12 or 3.13 with venv, or name one with 'make PYTHON=/path/to/python3'."
+    fail "No supported Python found: ${seen#; }.
+$advice"
 }
 
 find_python
-# The path is part of it because an environment that was moved or copied points at the old place.
-wanted="$version $(pwd) $(cat pyproject.toml airflow_provider_faraday/__init__.py "$constraints" | cksum)"
-if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+# The stamp includes the path, because a virtual environment breaks when it is moved or copied.
+stamp_text="$version $(pwd) $(cat pyproject.toml airflow_provider_faraday/__init__.py "$constraints" | cksum)"
+if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$stamp_text" ]; then
     exit 0
 fi
 
@@ -56,16 +60,16 @@ case $("$venv/bin/python" -V 2>/dev/null || true) in
     *) rm -rf "$venv" ;;
 esac
 if [ ! -d "$venv" ]; then
-    "$python" -m venv "$venv" || fail "'$python -m venv' failed (see above)."
+    "$python" -m venv "$venv" || fail "'$python -m venv' failed. See above."
     pwd > "$venv/.made-in"
 fi
 
 pip_install="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
-$pip_install --constraint "$constraints" uv || fail "pip could not install uv (see above); is the network there?"
-# uv needs seconds where pip needs minutes; but it reads none of pip's settings (mirrors, proxies, certificates),
-# so where it cannot reach the packages, pip gets them.
+$pip_install --constraint "$constraints" uv || fail "pip could not install uv. See above, and check the network."
+# uv takes seconds where pip takes minutes, but it ignores pip's settings (mirrors, proxies, certificates). If it
+# cannot reach the index, fall back to pip.
 "$venv/bin/python" -m uv pip install --quiet --compile-bytecode --python "$venv/bin/python" \
     --constraint "$constraints" --build-constraint "$constraints" --editable '.[dev]' ||
     $pip_install --constraint "$constraints" --editable '.[dev]' ||
-    fail "The packages could not be installed (see above)."
-echo "$wanted" > "$stamp"
+    fail "Could not install the packages. See above."
+echo "$stamp_text" > "$stamp"

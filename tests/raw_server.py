@@ -1,4 +1,4 @@
-"""A server of scripted answers over real sockets, for tests of what no well-behaved server sends."""
+"""A server of scripted responses over real sockets, for what no well-behaved server sends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in."""
+    """A request as received."""
 
     method: str
     target: str
@@ -25,7 +25,7 @@ class Received:
     at: float
 
 
-# How a client begins that takes this server for one that speaks TLS.
+# What a client sends first if it expects TLS.
 _TLS_HELLO = b"\x16\x03"
 
 Step = Callable[[socket.socket, Received], None]
@@ -33,18 +33,19 @@ Script = Callable[[Received], Step] | Iterable[Step]
 
 
 class RawServer:
-    """Plays one step for each request; the last step again for all that follow.
+    """Plays one step for each request, and repeats the last one.
 
-    :param script: steps, or a function that gives the step for a request.
+    :param script: steps, or a function that returns the step for a request.
     :param tls: speak TLS with this context.
+    :param port: listen on this port; by default on any free one.
     """
 
-    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._choose = script if callable(script) else _in_turn(script)
         self.received: list[Received] = []
         self.connections = 0
         self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/v1"
         self._open: list[socket.socket] = []
@@ -63,7 +64,7 @@ class RawServer:
 
     @property
     def targets(self) -> list[str]:
-        """The paths and queries asked for, in order."""
+        """The requested paths and queries, in order."""
         return [request.target for request in self.received]
 
     def _accept(self) -> None:
@@ -112,9 +113,9 @@ def _requests(connection: socket.socket) -> Iterator[Received]:
 def answer(
     status: int = 200, body: Any = b"", *, headers: dict[str, str] | None = None, length: int | None = None
 ) -> Step:
-    """Answer with a status and a body: bytes as they are, anything else as JSON.
+    """Respond with a status and a body: bytes as they are, anything else as JSON.
 
-    The client's ``Authorization`` is the reason phrase and a header: what a careless server may echo.
+    The client's ``Authorization`` comes back as the reason phrase and in a header, as from a careless server.
 
     :param length: a ``Content-Length`` other than the body's.
     """
@@ -138,7 +139,7 @@ def answer(
 
 
 def raw(data: bytes, *, close: bool = True) -> Step:
-    """Send these very bytes; then close, if asked to."""
+    """Send these bytes, then close the connection unless told otherwise."""
 
     def step(connection: socket.socket, request: Received) -> None:
         connection.sendall(data)
@@ -149,7 +150,7 @@ def raw(data: bytes, *, close: bool = True) -> Step:
 
 
 def reset(connection: socket.socket, request: Received) -> None:
-    """Reset the connection without an answer."""
+    """Reset the connection without a response."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -166,7 +167,7 @@ def stall(seconds: float, before: bytes = b"") -> Step:
 
 
 def drip(before: bytes, again: bytes, interval: float = 0.02) -> Step:
-    """Send some bytes, then others again and again, for as long as somebody listens."""
+    """Send some bytes, then others again and again, until the client hangs up."""
 
     def step(connection: socket.socket, request: Received) -> None:
         connection.sendall(before)
@@ -178,5 +179,5 @@ def drip(before: bytes, again: bytes, interval: float = 0.02) -> Step:
 
 
 def _pause(seconds: float) -> None:
-    # Tests replace time.sleep to see what the code under test waits for.
+    # Tests may replace time.sleep.
     threading.Event().wait(seconds)

@@ -1,1 +1,1 @@
-"""What Faraday means, without Airflow, sockets or a clock of its own."""
+"""Faraday's endpoints, responses, errors and resources, without Airflow, sockets or a clock."""

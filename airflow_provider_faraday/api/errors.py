@@ -1,4 +1,4 @@
-"""What can go wrong between this provider and Faraday, whatever scheduler runs it."""
+"""Everything that can go wrong between this provider and Faraday."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ class FaradayError(Exception):
 
 
 class FaradayConfigurationError(FaradayError):
-    """The Airflow connection cannot be used as it stands."""
+    """The Airflow connection is not valid. Nothing was sent."""
 
 
 class FaradayInputError(FaradayError, ValueError):
-    """An argument of a call, an operator or a sensor cannot be used."""
+    """An argument is not valid.
+
+    Raised before anything is sent, unless ``updated_after`` has no time for a resource that Faraday returns.
+    """
 
 
 class FaradayApiError(FaradayError):
-    """A call to Faraday failed.
+    """A request to Faraday failed.
 
-    The fields follow https://faraday.ai/docs/reference (errors); each is None (or empty) where Faraday did
-    not send it.
+    As text, the first line says what happened; the second says what to do, and identifies the request. The
+    fields follow https://faraday.ai/docs/reference and are None or empty if Faraday did not send them.
 
-    :param message: a sentence: what was asked, what came back, what to do.
-    :param method: HTTP method of the call.
-    :param path: path of the call below the base URL.
-    :param status_code: HTTP status, None where no whole answer came.
+    :param message: what happened, in one sentence.
+    :param remedy: what to do about it.
+    :param method: HTTP method of the request.
+    :param path: path of the request, below the base URL.
+    :param status_code: HTTP status; None without a complete response.
     :param error_code: Faraday's ``error``, such as ``EXPIRED_API_KEY``.
-    :param error_id: Faraday's ``id`` of this very error; Faraday's support asks for it.
-    :param note: Faraday's ``note``, a sentence for people.
+    :param error_id: Faraday's ``id`` of this error, which Faraday's support asks for.
+    :param note: Faraday's ``note``.
     :param validation_errors: Faraday's ``validationErrors``.
-    :param retry_after: seconds that the answer asked to wait before the next request.
+    :param retry_after: seconds to wait before the next request, from the ``Retry-After`` header.
     """
 
     def __init__(
         self,
         message: str,
         *,
+        remedy: str = "",
         method: str = "",
         path: str = "",
         status_code: int | None = None,
@@ -49,6 +54,7 @@ class FaradayApiError(FaradayError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
+        self.remedy = remedy
         self.method = method
         self.path = path
         self.status_code = status_code
@@ -60,22 +66,28 @@ class FaradayApiError(FaradayError):
         self.attempts = 1
 
     def __str__(self) -> str:
-        message = super().__str__()
-        return f"{message} (Tried {self.attempts} times.)" if self.attempts > 1 else message
+        details = (
+            f"{self.method} {self.path}" if self.path else "",
+            f"{self.attempts} attempts" if self.attempts > 1 else "",
+            f"Faraday error id {self.error_id}" if self.error_id else "",
+        )
+        reference = ", ".join(filter(None, details))
+        second_line = " ".join(filter(None, (self.remedy, reference and f"({reference})")))
+        return "\n".join(filter(None, (super().__str__(), second_line)))
 
 
 class FaradayAuthenticationError(FaradayApiError):
-    """Faraday answered 401: it does not accept the key."""
+    """Faraday returned 401: it does not accept the API key."""
 
 
 class FaradayNotFoundError(FaradayApiError):
-    """Faraday answered 404, or left out a dataset that was asked for by its id."""
+    """Faraday returned 404, or did not return a resource that was requested by id."""
 
 
-class FaradayConnectionError(FaradayApiError):
-    """No whole answer came: the connection failed, timed out or broke off.
+class FaradayTransportError(FaradayApiError):
+    """There is no complete response: connecting failed, timed out, or the response broke off.
 
-    :param request_sent: whether Faraday may have taken the request.
+    :param request_sent: whether Faraday may have received the request.
     """
 
     def __init__(self, message: str, *, request_sent: bool = True, **fields: Any) -> None:
@@ -84,10 +96,10 @@ class FaradayConnectionError(FaradayApiError):
 
 
 class FaradayResponseError(FaradayApiError):
-    """A whole answer came that is not what the reference promises.
+    """Faraday's response does not match its reference.
 
-    :param broken: True where the body is no JSON at all (so that asking again may help), False where it is
-        JSON of another shape (where it will not).
+    :param broken: whether the body is not JSON at all, so that a retry may help. JSON in an unexpected format
+        does not get better.
     """
 
     def __init__(self, message: str, *, broken: bool = False, **fields: Any) -> None:

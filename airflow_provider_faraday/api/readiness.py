@@ -1,36 +1,29 @@
-"""From datasets and criteria to a verdict: ready, waiting, failed or nothing to wait for, with reasons."""
+"""States plus criteria make a verdict: ready, waiting, failed, left out or missing, each with its reason."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
-from typing import Annotated, Any, TypeVar
+from functools import cache, cached_property, lru_cache
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from airflow_provider_faraday.api.errors import FaradayResponseError
-from airflow_provider_faraday.api.texts import one_line
-
-T = TypeVar("T")
-
-PROBLEMS = {
-    "missing": "Faraday does not return {}. Check that the account of the Airflow connection has it.",
-    "failed": (
-        "Faraday could not build {}. "
-        "Mend it in Faraday and clear this task, or set fail_on_error=False to wait for that."
-    ),
-    "empty": "There is nothing to wait for: {}. Set allow_empty=True if that is as good as ready.",
-}
-"""What each kind of problem is said as."""
+from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.resources import ResourceType
+from airflow_provider_faraday.api.text import one_line
 
 KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
+LISTED = 10
+"""How many resources a message names before it only counts them."""
+
+_REASON_LENGTH = 500
 
 
-class DatasetState(msgspec.Struct, frozen=True, gc=False):
-    """The fields of a dataset that readiness and its updates depend on; timestamps as Faraday sent them."""
+class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The fields of a resource that readiness and updates depend on. Timestamps are as Faraday sent them."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
     name: str | None = None
@@ -40,164 +33,229 @@ class DatasetState(msgspec.Struct, frozen=True, gc=False):
     last_updated_config_at: str | None = None
     last_updated_output_at: str | None = None
     archived_at: str | None = None
-    # Only handed on; a count of another type must not end a wait.
-    row_count: Any = None
+    # Passed through or only compared: another type than expected must not end a wait.
+    preview: Any = None
+    count: Any = None
+
+    resource_type: ClassVar[ResourceType]
 
     @property
     def label(self) -> str:
-        """Name and id, as people find them in a log."""
+        """Name and id, for messages."""
         return one_line(f"'{self.name}' ({self.id})" if self.name else self.id)
 
     @property
     def build(self) -> dict[str, Any]:
-        """The last build in short, as an asset's event carries it."""
-        return {
+        """The last build, as asset events carry it."""
+        build = {
             "id": self.id,
             "name": self.name,
             "status": self.status,
             "last_updated_output_at": self.last_updated_output_at,
-            "row_count": self.row_count,
         }
+        if self.resource_type.count_field:
+            build[self.resource_type.count_field] = self.count
+        return build
+
+    @property
+    def why_left_out(self) -> str | None:
+        """Why waits ignore this resource; None if they do not."""
+        if self.archived_at:
+            return "archived"
+        return self.resource_type.preview if self.preview is True else None
 
 
-def states_of(datasets: list[dict[str, Any]]) -> list[DatasetState]:
-    """Take from each dataset what readiness depends on.
+@cache
+def state_type(resource_type: ResourceType) -> type[ResourceState]:
+    """Return the struct that decodes resources of a type, with the type's count as ``count``."""
+    struct: Any = msgspec.defstruct(
+        f"{resource_type.label.title().replace(' ', '')}State",
+        [("count", Any, None)],
+        bases=(ResourceState,),
+        rename={"count": resource_type.count_field or "count"},
+        namespace={"resource_type": resource_type},
+        frozen=True,
+        gc=False,
+        kw_only=True,
+    )
+    built: type[ResourceState] = struct
+    return built
 
-    :raises FaradayResponseError: where a field has another type than the reference promises.
+
+def states_of(resource_type: ResourceType, resources: list[dict[str, Any]]) -> list[ResourceState]:
+    """Convert resource dicts to states.
+
+    :raises FaradayResponseError: if a field does not have the type that Faraday's reference promises.
     """
     try:
-        return msgspec.convert(datasets, list[DatasetState])
+        states: list[ResourceState] = msgspec.convert(resources, list[state_type(resource_type)])  # type: ignore[misc]
+        return states
     except msgspec.ValidationError as error:
-        message = f"Faraday's datasets cannot be judged: {error}. Tell Faraday's support."
+        message = f"Faraday returned {resource_type.plural} in an unexpected format: {error}."
     raise FaradayResponseError(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Criteria:
-    """What a waiter waits for, and what it calls ready; equal ones get equal verdicts.
+class Criteria(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """What counts as ready. Equal criteria get equal verdicts.
 
-    :param updated_after: only a build at or after this time counts; aware.
-    :param fail_on_error: whether a dataset in ``error`` ends the wait, or is waited for like any other.
-    :param allow_empty: whether nothing to wait for is as good as all ready.
-    :param wanted_ids: the datasets that must be in the list; None where the list itself decides.
+    :param updated_after: only a build at or after this time counts: one time for all resources, or pairs of
+        resource id and time. Times are aware.
+    :param fail_on_error: whether a resource in ``error`` ends the wait, or is waited for like any other.
+    :param allow_empty: whether nothing to wait for counts as ready.
     """
 
-    updated_after: datetime | None = None
+    updated_after: datetime | frozenset[tuple[str, datetime]] | None = None
     fail_on_error: bool = True
     allow_empty: bool = False
-    wanted_ids: tuple[str, ...] | None = None
+
+    @cached_property
+    def times(self) -> dict[str, datetime]:
+        """The time by resource id; empty if there is one time for all."""
+        return dict(self.updated_after) if isinstance(self.updated_after, frozenset) else {}
+
+    def threshold(self, state: ResourceState) -> datetime | None:
+        """Return the earliest build time that counts for a resource.
+
+        :raises FaradayInputError: if there is a time per id, but none for this one.
+        """
+        if not isinstance(self.updated_after, frozenset):
+            return self.updated_after
+        time = self.times.get(state.id.lower())
+        if time is None:
+            raise FaradayInputError(
+                f"updated_after has times for {len(self.times)} ids, but not for {state.label}.\n"
+                "Wait only for resources that updated_after lists, or pass a single time for all of them."
+            )
+        return time
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a wait ends without the datasets being ready.
+    """Why a wait ends without everything being ready.
 
-    :param kind: ``missing``, ``failed`` or ``empty``.
-    :param dataset_ids: the datasets that it is about.
-    :param details: the same for people; by default the ids.
+    :param message: what is wrong, in a sentence.
     """
 
-    kind: str
-    dataset_ids: tuple[str, ...] = ()
-    details: tuple[str, ...] = ()
-
-    @property
-    def message(self) -> str:
-        """Say what is wrong and what to do."""
-        listed = "; ".join(self.details or self.dataset_ids)
-        return PROBLEMS[self.kind].format(one_line(listed) or "no dataset is listed")
+    kind: Literal["missing", "failed", "empty"]
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What one poll says to one waiter: each dataset in one group, with the reason where there is one."""
+    """The result of one poll: each resource in one group, with the reason if there is one."""
 
-    ready: tuple[DatasetState, ...]
-    waiting: tuple[tuple[DatasetState, str], ...]
-    failed: tuple[tuple[DatasetState, str], ...]
-    archived: tuple[DatasetState, ...]
+    resource_type: ResourceType
+    ready: tuple[ResourceState, ...]
+    waiting: tuple[tuple[ResourceState, str], ...]
+    failed: tuple[tuple[ResourceState, str], ...]
+    left_out: tuple[tuple[ResourceState, str], ...]
     missing: tuple[str, ...]
-    criteria: Criteria
+    allow_empty: bool
 
-    # Cached, because hundreds of waiters share a verdict.
+    # Cached: hundreds of subscribers can share a verdict.
     @cached_property
     def is_ready(self) -> bool:
-        """Whether the gate opens."""
+        """Whether the wait succeeds."""
         return not (self.waiting or self.problem)
 
     @cached_property
     def problem(self) -> Problem | None:
-        """What makes waiting longer pointless, if anything does."""
+        """Why waiting longer cannot help; None if it can."""
         if self.missing:
-            return Problem("missing", self.missing)
+            return Problem("missing", f"Faraday did not return {self._the(self.missing)}.")
         if self.failed:
-            details = tuple(f"{state.label}: {why}" for state, why in self.failed)
-            return Problem("failed", tuple(state.id for state, _ in self.failed), details)
-        if not (self.ready or self.waiting or self.criteria.allow_empty):
-            details = tuple(f"{state.label} is archived" for state in self.archived)
-            return Problem("empty", tuple(state.id for state in self.archived), details)
+            return Problem("failed", f"Faraday could not build {self._the(_reasons(self.failed))}.")
+        if not (self.ready or self.waiting or self.allow_empty):
+            found = (
+                f"all are left out: {first_of(_reasons(self.left_out))}" if self.left_out else "none found"
+            )
+            return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
         return None
 
     @cached_property
     def unknown_statuses(self) -> set[str]:
-        """Statuses that are not in the reference; they count as not ready."""
+        """Statuses that the reference does not list; they count as not ready."""
         return {one_line(state.status) for state, _ in self.waiting if state.status} - KNOWN_STATUSES
 
     @cached_property
+    def pending(self) -> str:
+        """What is still waited for and why, such as ``'orders' (…): status running``."""
+        return first_of(_reasons(self.waiting))
+
+    @cached_property
     def description(self) -> str:
-        """All of it in one line, for the log."""
+        """The whole verdict in one line, for the log."""
         count = len(self.ready) + len(self.waiting) + len(self.failed) + len(self.missing)
-        parts = [f"{len(self.ready)} of {count} datasets ready"]
-        if self.failed:
-            parts.append("failed: " + _first(self.failed, lambda item: f"{item[0].label}: {item[1]}"))
-        if self.missing:
-            parts.append("missing: " + _first(self.missing, str))
-        if self.waiting:
-            parts.append("waiting for " + _first(self.waiting, lambda item: f"{item[0].label}: {item[1]}"))
-        if self.archived:
-            parts.append("left out as archived: " + _first(self.archived, lambda state: state.label))
+        groups = {
+            "failed": _reasons(self.failed),
+            "missing": self.missing,
+            "waiting for": _reasons(self.waiting),
+            "left out": _reasons(self.left_out),
+        }
+        parts = [f"{len(self.ready)} of {count} {self.resource_type.plural} ready"]
+        parts += [f"{group}: {first_of(members)}" for group, members in groups.items() if members]
         return one_line("; ".join(parts))
 
+    def _the(self, members: Sequence[str]) -> str:
+        noun = (
+            self.resource_type.label if len(members) == 1 else f"{len(members)} {self.resource_type.plural}:"
+        )
+        return f"{noun} {'; '.join(members)}"
 
-def assess(states: Iterable[DatasetState], criteria: Criteria) -> Verdict:
-    """Judge one poll's datasets; a dataset that is not asked for by ``wanted_ids`` does not count."""
-    wanted = None if criteria.wanted_ids is None else set(criteria.wanted_ids)
-    missing = dict.fromkeys(criteria.wanted_ids or ())
-    ready, waiting, failed, archived = [], [], [], []
+
+def assess(
+    resource_type: ResourceType,
+    states: Iterable[ResourceState],
+    criteria: Criteria,
+    ids: Collection[str] | None = None,
+) -> Verdict:
+    """Judge the states of one poll.
+
+    :param ids: the resources to wait for, each of which must be there; None for all.
+    :raises FaradayInputError: if ``updated_after`` has a time per id, but none for a resource waited for.
+    """
+    wanted = None if ids is None else set(ids)
+    missing = dict.fromkeys(ids or ())
+    ready, waiting, failed, left_out = [], [], [], []
     for state in states:
         id_ = state.id.lower()
         if wanted is not None and id_ not in wanted:
             continue
         missing.pop(id_, None)
-        if state.archived_at:
-            archived.append(state)
-        elif state.status == "error" and criteria.fail_on_error and not _is_past(state, criteria):
-            failed.append((state, state.status_error or "Faraday gives no reason"))
-        elif reason := _why_not_ready(state, criteria.updated_after):
+        if why := state.why_left_out:
+            left_out.append((state, why))
+            continue
+        after = criteria.threshold(state)
+        if state.status == "error" and criteria.fail_on_error and not _is_past(state, after):
+            failed.append((state, _reason(state.status_error) or "Faraday gave no reason"))
+        elif reason := _why_not_ready(state, after):
             waiting.append((state, reason))
         else:
             ready.append(state)
+    # A list may hold a resource twice, one of them archived: the live one decides.
+    live = {state.id for state in ready} | {state.id for state, _ in waiting + failed} if left_out else set()
     return Verdict(
+        resource_type=resource_type,
         ready=tuple(ready),
         waiting=tuple(waiting),
         failed=tuple(failed),
-        archived=tuple(archived),
+        left_out=tuple((state, why) for state, why in left_out if state.id not in live),
         missing=tuple(missing),
-        criteria=criteria,
+        allow_empty=criteria.allow_empty,
     )
 
 
-def last_change(state: DatasetState) -> datetime | None:
-    """Give when the dataset was built last or went into ``error``: what comes of a new request is later."""
+def last_change(state: ResourceState) -> datetime | None:
+    """Return when the resource was last built or went into ``error``; a build requested now ends later."""
     texts = [state.last_updated_output_at, state.status_changed_at if state.status == "error" else None]
     return max(filter(None, (timestamp(text) for text in texts if text)), default=None)
 
 
 @lru_cache(maxsize=32_768)
 def timestamp(text: str) -> datetime | None:
-    """Read an RFC 3339 timestamp into UTC, leap seconds included; None where it is none.
+    """Parse an RFC 3339 timestamp to UTC, leap seconds included; None if it is not valid.
 
-    One without an offset is taken for UTC.
+    A timestamp without an offset is taken as UTC.
     """
     try:
         return _in_utc(text)
@@ -205,7 +263,7 @@ def timestamp(text: str) -> datetime | None:
         pass
     except OverflowError:
         return None
-    # Python knows no second 60.
+    # Python has no second 60.
     before_leap = re.sub(r"^(.{16}):60", r"\1:59", text)
     try:
         return _in_utc(before_leap) + timedelta(seconds=1) if before_leap != text else None
@@ -213,40 +271,47 @@ def timestamp(text: str) -> datetime | None:
         return None
 
 
+def first_of(members: Sequence[str]) -> str:
+    """Return the first few of a list, and how many more there are."""
+    more = f" and {len(members) - LISTED} more" if len(members) > LISTED else ""
+    return ", ".join(members[:LISTED]) + more
+
+
 def _in_utc(text: str) -> datetime:
     moment = msgspec.convert(text, datetime)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _is_past(state: DatasetState, criteria: Criteria) -> bool:
-    """Tell whether an error is an earlier build's, and says nothing of the one that is waited for."""
-    since = timestamp(state.status_changed_at) if state.status_changed_at else None
-    return bool(criteria.updated_after and since and since < criteria.updated_after)
+def _is_past(state: ResourceState, after: datetime | None) -> bool:
+    """Whether an error is an earlier build's, and says nothing about the one that is waited for."""
+    since = timestamp(state.status_changed_at) if after and state.status_changed_at else None
+    return bool(after and since and since < after)
 
 
-def _why_not_ready(state: DatasetState, updated_after: datetime | None) -> str | None:
+def _why_not_ready(state: ResourceState, after: datetime | None) -> str | None:
     if state.status != "ready":
         reason = f"status {state.status}" if state.status else "no status"
-        if state.status == "error" and state.status_error:
-            reason += f", {state.status_error}"
-        return reason
-    built = _moment(state.last_updated_output_at)
-    configured = _moment(state.last_updated_config_at)
-    if isinstance(built, str) or isinstance(configured, str):
-        return f"ready, but {built if isinstance(built, str) else configured} is no timestamp"
-    if built and configured and configured > built:
-        return f"ready, but its configuration changed at {configured:%F %TZ}, after its last build"
-    if updated_after and (built is None or built < updated_after):
-        last = f"{built:%F %TZ}" if built else "unknown"
-        return f"ready, but its last build ({last}) is older than {updated_after.isoformat()}"
+        error = _reason(state.status_error) if state.status == "error" else ""
+        return f"{reason}, {error}" if error else reason
+    built, configured = state.last_updated_output_at, state.last_updated_config_at
+    built_at = timestamp(built) if built else None
+    configured_at = timestamp(configured) if configured else None
+    for text, time in ((built, built_at), (configured, configured_at)):
+        if text and time is None:
+            return f"ready, but {text[:40]!r} is not a valid timestamp"
+    if built_at and configured_at and configured_at > built_at:
+        return f"ready, but its configuration changed at {configured_at:%F %TZ}, after its last build"
+    if after and (built_at is None or built_at < after):
+        last = f"{built_at:%F %TZ}" if built_at else "unknown"
+        return f"ready, but its last build ({last}) is older than {after.isoformat()}"
     return None
 
 
-def _moment(text: str | None) -> datetime | str | None:
-    """Give the time, None where there is none, or the text as a log shows it where it cannot be read."""
-    return None if text is None else timestamp(text) or repr(text[:40])
+def _reason(text: str | None) -> str:
+    """Return Faraday's reason as part of a sentence of ours."""
+    text = one_line(text or "").strip().rstrip(".")
+    return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
 
 
-def _first(items: Sequence[T], label: Callable[[T], str], most: int = 10) -> str:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(label(item) for item in items[:most]) + more
+def _reasons(members: Iterable[tuple[ResourceState, str]]) -> list[str]:
+    return [f"{state.label}: {reason}" for state, reason in members]

@@ -1,4 +1,4 @@
-"""The one retry policy of both transports: what is transient, how long to wait, when to stop."""
+"""The retry policy of both clients: what is transient, how long to wait, when to stop."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ from typing import Any
 
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
-from airflow_provider_faraday.api.errors import (
-    FaradayApiError,
-    FaradayConnectionError,
-    FaradayResponseError,
-)
+from airflow_provider_faraday.api.errors import FaradayApiError, FaradayResponseError, FaradayTransportError
+from airflow_provider_faraday.api.text import one_line
 
 log = logging.getLogger(__name__)
 
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 MAX_RETRY_AFTER_SECONDS = 120.0
-"""The longest ``Retry-After`` that is waited for; a longer one ends the call with its error."""
+"""The longest ``Retry-After`` to wait for. A longer one ends the request with its error."""
 
-_backoff = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
+BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
+"""Seconds before the next attempt, unless ``Retry-After`` asks for more."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether the same request may well succeed later."""
+    """Return whether the same request may succeed later."""
     match error:
-        case FaradayConnectionError():
+        case FaradayTransportError():
             return True
         case FaradayResponseError():
             return error.broken
@@ -35,31 +33,29 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def may_be_sent_again(error: BaseException) -> bool:
-    """Tell whether a request may be repeated: a GET after any transient failure, a POST only where Faraday
-    cannot have taken it."""
+def may_resend(error: BaseException) -> bool:
+    """Return whether to send a request again: a GET after any transient failure, others only if Faraday
+    cannot have processed it."""
     if not is_transient(error) or not isinstance(error, FaradayApiError):
         return False
-    if error.method == "GET":
+    if error.method in ("GET", "HEAD"):
         return True
-    never_arrived = isinstance(error, FaradayConnectionError) and not error.request_sent
+    never_arrived = isinstance(error, FaradayTransportError) and not error.request_sent
     return never_arrived or error.status_code == 429
 
 
 def policy(max_attempts: int) -> dict[str, Any]:
-    """Give the arguments of a ``tenacity.Retrying`` or ``AsyncRetrying``.
+    """Return the arguments of a ``tenacity.Retrying`` or ``AsyncRetrying`` that raises the last error.
 
-    The last attempt's own error is raised, with its ``attempts`` counted.
-
-    :param max_attempts: requests at the most, 1 or more.
+    :param max_attempts: 1 or more.
     """
     attempts_spent = stop_after_attempt(max_attempts)
     return {
-        "retry": retry_if_exception(may_be_sent_again),
-        "stop": lambda state: attempts_spent(state) or _asked_wait(state) > MAX_RETRY_AFTER_SECONDS,
-        "wait": lambda state: max(_asked_wait(state), _backoff(state)),
-        "before_sleep": _log_wait,
-        "retry_error_callback": _give_up,
+        "retry": retry_if_exception(may_resend),
+        "stop": lambda state: attempts_spent(state) or _retry_after(state) > MAX_RETRY_AFTER_SECONDS,
+        "wait": lambda state: max(_retry_after(state), BACKOFF(state)),
+        "before_sleep": _log_retry,
+        "reraise": True,
     }
 
 
@@ -67,20 +63,12 @@ def _error(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def _asked_wait(state: RetryCallState) -> float:
+def _retry_after(state: RetryCallState) -> float:
     error = _error(state)
     return (error.retry_after or 0.0) if isinstance(error, FaradayApiError) else 0.0
 
 
-def _log_wait(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     seconds = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s Attempt %d failed; trying again in %.1f s.", _error(state), state.attempt_number, seconds)
-
-
-def _give_up(state: RetryCallState) -> Any:
-    error = _error(state)
-    if isinstance(error, FaradayApiError):
-        error.attempts = state.attempt_number
-    if error is not None:
-        raise error
-    return None
+    error = one_line(str(_error(state)))
+    log.warning("Attempt %d failed, retrying in %.1f s: %s", state.attempt_number, seconds, error)

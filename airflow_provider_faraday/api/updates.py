@@ -1,4 +1,4 @@
-"""From polls to news: which datasets Faraday has rebuilt, or failed to build, since the last announcement."""
+"""States plus marks make update events: what Faraday has built, or failed to build, since the last ones."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from airflow_provider_faraday.api.readiness import DatasetState, timestamp
+from airflow_provider_faraday.api.readiness import ResourceState, timestamp
 
 
 class Mark(TypedDict):
-    """How far a dataset has been announced; plain JSON, so that it can be stored.
+    """The last build and the current error of a resource that were announced. Plain JSON, to be stored.
 
-    ``built`` is the ``last_updated_output_at`` that was announced last, or was there at first sight;
-    ``failed`` is when the dataset went into the status ``error`` that it is in, None while it is in another.
+    ``built`` is a ``last_updated_output_at``; ``failed`` is when the resource went into the ``error`` that it
+    is in, None in any other status.
     """
 
     built: str | None
@@ -21,67 +21,67 @@ class Mark(TypedDict):
 
 
 Marks = Mapping[str, Mark]
+"""Marks by resource id."""
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What a poll brought that was not announced before.
+class Updates:
+    """What a poll brought that has not been announced.
 
-    :param events: payloads, one for each build and each failure, in the order of the list.
-    :param marks: how far every dataset of the poll has been announced, once these events are.
-    :param unreadable: ready datasets whose ``last_updated_output_at`` is no timestamp: nobody can tell.
+    :param events: a payload for each build and each failure, in the order of the states.
+    :param marks: the marks of all resources of the poll, once these events are announced.
+    :param unreadable: ready resources whose ``last_updated_output_at`` is not a valid timestamp.
     """
 
     events: list[dict[str, Any]]
     marks: dict[str, Mark]
-    unreadable: list[DatasetState]
+    unreadable: list[ResourceState]
 
 
-def news(states: Iterable[DatasetState], marks: Marks, *, errors: bool, first_sight: bool) -> News:
-    """Compare a poll with what was announced.
+def detect_updates(
+    states: Iterable[ResourceState], marks: Marks, *, on_error: bool, emit_initial: bool
+) -> Updates:
+    """Compare the states of a poll with what has been announced.
 
-    A dataset was rebuilt where its ``status`` is ``ready`` and its ``last_updated_output_at`` has moved on.
+    A resource was rebuilt if its status is ``ready`` and its ``last_updated_output_at`` is later than the
+    mark's. A resource without a mark is new: its current state is its initial state.
 
-    :param marks: how far each dataset has been announced, by id; one that is not in it is seen for the first
-        time.
-    :param errors: whether a dataset that has gone into status ``error`` is news.
-    :param first_sight: whether what a dataset is at first sight is news, too.
+    :param on_error: whether a resource that went into ``error`` is an update.
+    :param emit_initial: whether the present state of a new resource is an update.
     """
-    events: list[dict[str, Any]] = []
-    seen: dict[str, Mark] = {}
-    unreadable: list[DatasetState] = []
+    updates = Updates([], {}, [])
     for state in states:
-        if state.id in seen:
+        if state.id in updates.marks:
             continue
         failed = (state.status_changed_at or "error") if state.status == "error" else None
         mark = marks.get(state.id)
         if mark is None:
-            mark = Mark(built=None, failed=None) if first_sight else _as_it_is(state, failed)
+            mark = Mark(built=None, failed=None) if emit_initial else _initial(state, failed)
         built = mark["built"]
         if state.status == "ready" and state.last_updated_output_at:
             if timestamp(state.last_updated_output_at) is None:
-                unreadable.append(state)
+                updates.unreadable.append(state)
             elif _is_later(state.last_updated_output_at, built):
                 built = state.last_updated_output_at
-                events.append(state.build)
-        if errors and failed and failed != mark["failed"]:
-            events.append({**state.build, "status_error": state.status_error})
-        seen[state.id] = Mark(built=built, failed=failed)
-    return News(events, seen, unreadable)
+                updates.events.append(state.build)
+        if on_error and failed and failed != mark["failed"]:
+            updates.events.append({**state.build, "status_error": state.status_error})
+        updates.marks[state.id] = Mark(built=built, failed=failed)
+    return updates
 
 
-def merged(marks: Marks, others: Marks) -> dict[str, Mark]:
-    """Give, for each dataset, the mark that is further on."""
-    together = dict(marks)
+def merge_marks(marks: Marks, others: Marks) -> dict[str, Mark]:
+    """Return the later mark of each resource."""
+    merged = dict(marks)
     for id_, mark in others.items():
-        if id_ not in together or _is_later(mark["built"], together[id_]["built"]):
-            together[id_] = mark
-    return together
+        if id_ not in merged or _is_later(mark["built"], merged[id_]["built"]):
+            merged[id_] = mark
+    return merged
 
 
-def _as_it_is(state: DatasetState, failed: str | None) -> Mark:
-    readable = state.last_updated_output_at and timestamp(state.last_updated_output_at)
-    return Mark(built=state.last_updated_output_at if readable else None, failed=failed)
+def _initial(state: ResourceState, failed: str | None) -> Mark:
+    valid = state.last_updated_output_at and timestamp(state.last_updated_output_at)
+    return Mark(built=state.last_updated_output_at if valid else None, failed=failed)
 
 
 def _is_later(text: str | None, than: str | None) -> bool:

@@ -1,1 +1,1 @@
-"""Airflow assets for what Faraday holds."""
+"""Airflow assets that represent Faraday resources."""

@@ -1,1 +1,1 @@
-"""From an Airflow connection to a configured Faraday client."""
+"""FaradayHook, which calls Faraday with an Airflow connection."""

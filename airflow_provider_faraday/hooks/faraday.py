@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_faraday.api import calls
+from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.inputs import excerpt
+from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayError, FaradayInputError
 from airflow_provider_faraday.get_provider_info import get_provider_info
-from airflow_provider_faraday.hooks.connection import client_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     import requests
 
-    from airflow_provider_faraday.api.config import ClientConfig
+    from airflow_provider_faraday.api.endpoints import Endpoint
     from airflow_provider_faraday.api.responses import Decode
-    from airflow_provider_faraday.hooks.requests_transport import RequestsTransport
+    from airflow_provider_faraday.client.config import ClientConfig
+    from airflow_provider_faraday.client.requests_client import RequestsClient
 
 T = TypeVar("T")
 
 
 class FaradayHook(BaseHook):
-    """Make authenticated calls to Faraday.
+    """Send authenticated requests to Faraday.
 
-    The Airflow connection is looked up at the first call, and again when Faraday answers 401: a key that was
-    replaced in the meantime is taken up.
+    The hook looks up the Airflow connection at the first request, and again when Faraday returns 401, so that
+    it picks up a key that was replaced.
 
-    Every method raises :class:`~airflow_provider_faraday.exceptions.FaradayConfigurationError` where the
-    connection cannot be used, :class:`~airflow_provider_faraday.exceptions.FaradayInputError` for an id that
-    is no UUID (before anything is sent), and
-    :class:`~airflow_provider_faraday.exceptions.FaradayApiError` or one of its subclasses where a call fails.
+    Every method raises :class:`~airflow_provider_faraday.exceptions.FaradayConfigurationError` if the Airflow
+    connection is not valid, :class:`~airflow_provider_faraday.exceptions.FaradayInputError` if an argument is
+    not (before anything is sent), and :class:`~airflow_provider_faraday.exceptions.FaradayApiError` or a
+    subclass if a request fails. Transient failures are retried first.
 
-    :param faraday_conn_id: the Airflow connection: password is the API key, host the base URL if it is not
-        https://api.faraday.ai/v1, extras are ``timeout`` (seconds), ``max_attempts``, ``proxy``, ``verify``
-        and ``allow_http``.
+    :param faraday_conn_id: the Airflow connection. The password is the API key; the host is the base URL, by
+        default https://api.faraday.ai/v1; the extras are ``timeout`` (seconds), ``max_attempts``, ``proxy``,
+        ``verify`` and ``allow_http``.
     """
 
     conn_name_attr = "faraday_conn_id"
@@ -48,11 +52,11 @@ class FaradayHook(BaseHook):
     def __init__(self, faraday_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.faraday_conn_id = faraday_conn_id
-        self._transport: RequestsTransport | None = None
+        self._client: RequestsClient | None = None
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Give the form's fields to Airflow before 3.2; later ones read them from the provider info."""
+        """Return the fields of the connection form, for Airflow before 3.2."""
         from wtforms import BooleanField, IntegerField, StringField  # type: ignore[import-untyped,unused-ignore]
 
         field_classes = {"boolean": BooleanField, "integer": IntegerField}
@@ -65,113 +69,213 @@ class FaradayHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Give the form's labels to Airflow before 3.2; later ones read them from the provider info."""
+        """Return the labels of the connection form, for Airflow before 3.2."""
         return {key.replace("-", "_"): value for key, value in _form()["ui-field-behaviour"].items()}
 
     def get_conn(self) -> requests.Session:
-        """Give the configured session: it authenticates requests to the base URL's host, and only those.
+        """Return a session that sends the API key to Faraday only.
 
-        A whole answer may take five times the ``timeout`` of a request.
+        It requires absolute URLs, does not retry, and raises ``requests`` exceptions. For endpoints without a
+        method, use :meth:`request`.
         """
-        return self._ready_transport().session
+        return self._ready_client().session
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether Faraday accepts the key, and a sentence about it."""
-        from airflow_provider_faraday.api.responses import account
+        """Check the API key. Return whether Faraday accepts it, and a message."""
+        from airflow_provider_faraday.api.responses import decode_account
 
         try:
-            self._fetch(calls.current_account(), account)
+            self.fetch(endpoints.current_account(), decode_account)
         except (FaradayError, AirflowNotFoundException) as error:
             return False, str(error)
-        return True, "Faraday accepts the key."
+        return True, "Faraday accepts the API key."
 
     def list_connection_datasets(self, connection_id: str) -> list[dict[str, Any]]:
-        """Give all datasets of a Faraday connection, each with every field as Faraday sent it.
+        """Return all datasets of a Faraday connection, with all fields that Faraday sent.
 
         https://faraday.ai/docs/reference/getconnectiondatasets
 
         :param connection_id: UUID of the Faraday connection.
         """
-        return self._list(calls.connection_datasets(connection_id))
+        return self.list_connection_resources("datasets", connection_id)
 
     def list_scope_datasets(self, scope_id: str) -> list[dict[str, Any]]:
-        """Give the datasets behind a scope's population cohorts, each with every field as Faraday sent it.
+        """Return the datasets behind the population cohorts of a scope, with all fields that Faraday sent.
 
         https://faraday.ai/docs/reference/getscopedatasets
 
         :param scope_id: UUID of the scope.
         """
-        return self._list(calls.scope_datasets(scope_id))
+        return self.list_scope_resources("datasets", scope_id)
 
     def list_datasets(self, ids: Iterable[str] | None = None) -> list[dict[str, Any]]:
-        """Give the account's datasets, or those of the given ids that exist, each with every field.
+        """Return the datasets of the account, with all fields that Faraday sent.
 
         https://faraday.ai/docs/reference/getdatasets
 
-        :param ids: UUIDs, asked for in batches of 100; None for the whole account, an empty list for none.
+        :param ids: UUIDs of the datasets to return, if they exist; None for all.
         """
-        batches = [calls.all_datasets()] if ids is None else calls.datasets_by_id(ids)
-        return [dataset for call in batches for dataset in self._list(call)]
+        return self.list_resources("datasets", ids)
 
     def get_dataset(self, dataset_id: str) -> dict[str, Any]:
-        """Give one dataset with every field as Faraday sent it.
+        """Return a dataset, with all fields that Faraday sent.
 
         https://faraday.ai/docs/reference/getdataset
 
         :param dataset_id: UUID of the dataset.
         """
-        from airflow_provider_faraday.api.responses import one_dataset
-
-        return self._fetch(calls.dataset(dataset_id), one_dataset)[0]
+        return self.get_resource("datasets", dataset_id)
 
     def force_update_dataset(self, dataset_id: str) -> datetime | None:
-        """Ask Faraday to rerun a dataset; its status may read ``ready`` for a while before the rerun begins.
+        """Request a rebuild of a dataset. Its status may remain ``ready`` until the rebuild starts.
 
         https://faraday.ai/docs/reference/forceupdatedataset
 
         :param dataset_id: UUID of the dataset.
-        :return: when Faraday took the request, by its own clock, in UTC and whole seconds; None where its
-            answer has no ``Date``.
+        :return: see :meth:`force_update`.
         """
-        from airflow_provider_faraday.api.responses import answered_at
+        return self.force_update("datasets", dataset_id)
 
-        return self._fetch(calls.force_update(dataset_id), answered_at)[0]
+    def list_resources(self, resource_type: str, ids: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Return the resources of a type in the account, with all fields that Faraday sent.
 
-    def _list(self, call: calls.ApiCall) -> list[dict[str, Any]]:
-        from airflow_provider_faraday.api.responses import dataset_list
+        :param resource_type: such as ``datasets``.
+        :param ids: UUIDs of the resources to return, if they exist, requested 100 at a time; None for all.
+        """
+        kind = resource_type_named(resource_type)
+        batches = [endpoints.list_resources(kind)] if ids is None else endpoints.resources_by_id(kind, ids)
+        return [resource for batch in batches for resource in self._list(batch)]
 
-        return self._fetch(call, dataset_list)
+    def list_connection_resources(self, resource_type: str, connection_id: str) -> list[dict[str, Any]]:
+        """Return the resources of a type that belong to a Faraday connection.
 
-    def _fetch(self, call: calls.ApiCall, decode: Decode[T]) -> list[T]:
-        transport = self._ready_transport()
+        :param resource_type: such as ``datasets``.
+        :param connection_id: UUID of the Faraday connection.
+        """
+        return self._list(
+            endpoints.resources_of_connection(resource_type_named(resource_type), connection_id)
+        )
+
+    def list_scope_resources(self, resource_type: str, scope_id: str) -> list[dict[str, Any]]:
+        """Return the resources of a type that belong to a scope.
+
+        :param resource_type: such as ``datasets``.
+        :param scope_id: UUID of the scope.
+        """
+        return self._list(endpoints.resources_of_scope(resource_type_named(resource_type), scope_id))
+
+    def get_resource(self, resource_type: str, resource_id: str) -> dict[str, Any]:
+        """Return a resource, with all fields that Faraday sent.
+
+        :param resource_type: such as ``datasets``.
+        :param resource_id: UUID of the resource.
+        """
+        from airflow_provider_faraday.api.responses import decode_resource
+
+        return self.fetch(
+            endpoints.get_resource(resource_type_named(resource_type), resource_id), decode_resource
+        )[0]
+
+    def force_update(self, resource_type: str, resource_id: str) -> datetime | None:
+        """Request a rebuild of a resource. Its status may remain ``ready`` until the rebuild starts.
+
+        :param resource_type: such as ``datasets``.
+        :param resource_id: UUID of the resource.
+        :return: when Faraday accepted the request, by its own clock, in UTC and whole seconds; None if its
+            response has no ``Date``.
+        """
+        from airflow_provider_faraday.api.responses import response_time
+
+        endpoint = endpoints.force_update(resource_type_named(resource_type), resource_id)
+        return self.fetch(endpoint, response_time)[0]
+
+    def request(self, method: str, path: str, *, params: Any = None, json: Any = None) -> requests.Response:
+        """Send a request to any endpoint of Faraday and return the response.
+
+        Use it for endpoints without a method: ``hook.request("GET", "/scopes").json()``. Transient failures
+        are retried: a ``GET`` always, other methods only if Faraday cannot have processed the request.
+        Pagination links are not followed.
+
+        :param method: HTTP method.
+        :param path: path below the base URL, such as ``/scopes``. Absolute URLs are rejected, so
+            that only Faraday receives the API key.
+        :param params: query parameters, as in requests.
+        :param json: payload.
+        :return: the response, read completely; its status is 2xx.
+        """
+        verb, path = _checked_request(method, path)
+        return self._with_current_key(lambda client: client.request(verb, path, params=params, json=json))
+
+    def fetch(self, endpoint: Endpoint, decode: Decode[T]) -> list[T]:
+        """Request an endpoint and return the items of all its pages.
+
+        :param decode: one of the decoders in :mod:`airflow_provider_faraday.api.responses`.
+        """
+        return self._with_current_key(lambda client: client.fetch(endpoint, decode))
+
+    def _list(self, endpoint: Endpoint) -> list[dict[str, Any]]:
+        from airflow_provider_faraday.api.responses import decode_resources
+
+        return self.fetch(endpoint, decode_resources)
+
+    def _with_current_key(self, send: Callable[[RequestsClient], T]) -> T:
+        client = self._ready_client()
         try:
-            return transport.fetch(call, decode)
+            return send(client)
         except FaradayAuthenticationError:
-            current = self._look_up()
-            if current.api_key == transport.config.api_key:
+            try:
+                current = self._look_up()
+            except Exception as error:  # whatever a secrets backend or Airflow's API raises
+                self.log.warning(
+                    "The Airflow connection '%s' could not be looked up again: %s",
+                    self.faraday_conn_id,
+                    type(error).__name__,
+                )
+                current = client.config
+            if current.api_key == client.config.api_key:
                 raise
-        self.log.info("The key in Airflow connection '%s' was replaced; using the new one.", current.conn_id)
-        transport.close()
-        self._transport = None
-        return self._ready_transport(current).fetch(call, decode)
+        self.log.info(
+            "The API key of the Airflow connection '%s' was replaced. Using the new one.", current.conn_id
+        )
+        client.close()
+        self._client = None
+        return send(self._ready_client(current))
 
-    def _ready_transport(self, config: ClientConfig | None = None) -> RequestsTransport:
-        if self._transport is None:
-            # Not at the top: a DAG file that names the hook loads no HTTP library when it is parsed.
-            from airflow_provider_faraday.hooks.requests_transport import RequestsTransport
+    def _ready_client(self, config: ClientConfig | None = None) -> RequestsClient:
+        if self._client is None:
+            # Not at the top: a DAG file that imports the hook must not load an HTTP library.
+            from airflow_provider_faraday.client.requests_client import RequestsClient
 
-            self._transport = RequestsTransport(config or self._look_up())
-        return self._transport
+            self._client = RequestsClient(config or self._look_up())
+        return self._client
 
     def _look_up(self) -> ClientConfig:
         rendered: object = self.faraday_conn_id
         if not isinstance(rendered, str) or not rendered.strip():
             raise FaradayInputError(
-                "faraday_conn_id must be the id of an Airflow connection, such as "
-                f"{self.default_conn_name!r}, but is {type(rendered).__name__} "
-                f"{str(rendered)[:80]!r}. If it comes from a template, check what it rendered to."
+                f"faraday_conn_id must be the id of an Airflow connection, such as "
+                f"{self.default_conn_name!r}, but is {type(rendered).__name__} {excerpt(rendered)}.\n"
+                "If it comes from a template, check the rendered value."
             )
-        return client_config(self.get_connection(self.faraday_conn_id))
+        return client_config(self.get_connection(rendered))
+
+
+def _checked_request(method: object, path: object) -> tuple[str, str]:
+    if not (isinstance(method, str) and method.isascii() and method.isalpha()):
+        raise FaradayInputError(f"method must be an HTTP method such as 'GET', but is {excerpt(method)}.")
+    segments = unquote(path.partition("?")[0]).split("/") if isinstance(path, str) else []
+    if (
+        not isinstance(path, str)
+        or not path.isprintable()
+        or "#" in path
+        or "" in segments[1:-1]
+        or {".", ".."} & set(segments)
+    ):
+        raise FaradayInputError(
+            f"path must be a path below the base URL, such as '/scopes', but is {excerpt(path)}.\n"
+            "This hook sends the API key to Faraday only. Use another hook for other servers."
+        )
+    return method.upper(), path if path.startswith("/") else f"/{path}"
 
 
 def _form() -> dict[str, Any]:

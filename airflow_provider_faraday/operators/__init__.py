@@ -1,1 +1,1 @@
-"""Operators that list Faraday's datasets and ask for reruns."""
+"""Operators that list Faraday resources and force them to update."""

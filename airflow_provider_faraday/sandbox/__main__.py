@@ -1,6 +1,6 @@
 """The command ``python -m airflow_provider_faraday.sandbox``."""
 
-# ruff: noqa: T201 -- talking to a person at a terminal is what this module is for
+# ruff: noqa: T201 -- a command prints
 
 from __future__ import annotations
 
@@ -11,126 +11,90 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox.server import Sandbox
 
-DEFAULT_PORT = 8123
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sandbox until it is interrupted.
+    """Run a sandbox until SIGINT or SIGTERM.
 
-    :param arguments: the command line without the program's name; by default the process's own
-    :return: exit status: 0 after an interrupt or SIGTERM, 2 when it could not be run as asked
+    :param arguments: command-line arguments; defaults to those of the process
+    :return: exit status: 0 after a signal, 1 if the server died, 2 if it could not start
     """
-    options = _parser().parse_args(arguments)
+    options = {name: value for name, value in vars(_parse(arguments)).items() if value is not None}
+    # Before the first line is printed: its reader may send a signal right away.
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
     try:
         from airflow_provider_faraday.sandbox import Sandbox, SandboxError
     except ModuleNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
-    # Before anything is printed: whoever reads the first line may send the signal at once.
-    told_to_stop = threading.Event()
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        told_to_stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    given = {name: value for name, value in vars(options).items() if value is not None}
     try:
-        sandbox = Sandbox(**given)
-        sandbox.start()
+        sandbox = Sandbox(**options).start()
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 2
     print(_greeting(sandbox), flush=True)
-    _warn_of_open_door(sandbox)
-    # Waiting in short turns notices a server that died by itself.
-    while not told_to_stop.wait(1.0):
+    if not sandbox.is_local:
+        print(
+            f"Warning: other machines can reach {sandbox.host}, and the control API requires no key.",
+            file=sys.stderr,
+        )
+    while not stopping.wait(1.0):
         if not sandbox.running:
-            print("The sandbox's server has stopped by itself.", file=sys.stderr)
+            print("The server stopped unexpectedly.", file=sys.stderr)
             return 1
     sandbox.stop()
     print("Stopped.", flush=True)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_faraday.sandbox",
-        description="A local Faraday API whose datasets move through their statuses, to try DAGs against.",
+        description="Run a local Faraday API with sample data, for trying out and testing DAGs.",
     )
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=DEFAULT_PORT,
-        help=f"port to listen on, 0 for a free one (default: {DEFAULT_PORT})",
+    add = parser.add_argument
+    add("--host", help="address to listen on (default: 127.0.0.1)")
+    add("--port", type=int, default=8123, help="port to listen on, 0 to pick a free one (default: 8123)")
+    add("--api-key", metavar="KEY", help="API key that requests must carry (default: a fixed one)")
+    add("--speed", type=float, help="how many times faster datasets build (default: 1)")
+    add("--account", metavar="FILE", help="JSON file with the account to serve (default: a small retailer)")
+    add(
+        "--clock-offset", type=float, metavar="SECONDS", help="seconds ahead of the system clock (default: 0)"
     )
-    parser.add_argument(
-        "--api-key", metavar="KEY", help="the key that requests must carry (default: a fixed one)"
-    )
-    parser.add_argument("--speed", type=float, help="how many times faster builds go (default: 1)")
-    parser.add_argument(
-        "--account", metavar="FILE", help="JSON file that describes the account (default: a small retailer)"
-    )
-    parser.add_argument(
-        "--clock-offset",
-        type=float,
-        metavar="SECONDS",
-        help="how far Faraday's clock is ahead of this machine's (default: 0)",
-    )
-    parser.add_argument("--page-size", type=int, metavar="N", help="list endpoints answer in pages of N")
-    return parser
+    add("--page-size", type=int, metavar="N", help="page length of list endpoints (default: no pagination)")
+    return parser.parse_args(arguments)
 
 
 def _greeting(sandbox: Sandbox) -> str:
-    lines = [
-        f"The Faraday sandbox listens on {sandbox.origin} (Ctrl-C stops it). Point Airflow at it with:",
-        "",
-        f"export AIRFLOW_CONN_FARADAY_DEFAULT={shlex.quote(json.dumps(_airflow_connection(sandbox)))}",
-        "",
-        "Faraday connections and scopes to list:",
-    ]
-    lines += [f"  connection {each['id']}  {each['name']}" for each in sandbox.account.connections()]
-    lines += [f"  scope      {each['id']}  {each['name']}" for each in sandbox.account.scopes()]
-    lines += [
-        "",
-        f"Watch and change it (no key needed, GET {sandbox.origin}/ tells more):",
-        f"  {sandbox.origin}/sandbox/datasets",
-        f"  {sandbox.origin}/sandbox/history",
-        f"  {sandbox.origin}/sandbox/requests",
-        f"  {sandbox.origin}/sandbox/faults",
-    ]
-    return "\n".join(lines)
-
-
-def _airflow_connection(sandbox: Sandbox) -> dict[str, object]:
-    from airflow_provider_faraday.sandbox.server import is_loopback
-
-    connection: dict[str, object] = {
-        "conn_type": "faraday",
-        "host": sandbox.url,
-        "password": sandbox.api_key,
-    }
-    if not (is_loopback(sandbox.host) or "127.0.0.1" in sandbox.url or "[::1]" in sandbox.url):
-        # The hook refuses plain HTTP to other machines unless it is told that this is meant.
+    connection: dict[str, Any] = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
+    if not sandbox.origin.startswith(("http://127.", "http://[::1]", "http://localhost")):
+        # The hook requires this for plain HTTP to another machine.
         connection["extra"] = {"allow_http": True}
-    return connection
-
-
-def _warn_of_open_door(sandbox: Sandbox) -> None:
-    from airflow_provider_faraday.sandbox.server import is_loopback
-
-    if not is_loopback(sandbox.host):
-        print(
-            f"Warning: other machines can reach {sandbox.host}, and the control surface wants no key.",
-            file=sys.stderr,
-        )
+    resources = [
+        f"  {resource_type.removesuffix('s'):<10} {resource['id']}  {resource['name']}"
+        for resource_type in ("connections", "scopes")
+        for resource in sandbox.resources(resource_type)
+    ]
+    return "\n".join(
+        [
+            f"The Faraday sandbox is running at {sandbox.origin}. Press Ctrl-C to stop it.",
+            "To use it from Airflow:",
+            "",
+            f"export AIRFLOW_CONN_FARADAY_DEFAULT={shlex.quote(json.dumps(connection))}",
+            "",
+            "Faraday connections and scopes:",
+            *resources,
+            "",
+            f"To inspect and change it (no key required, see {sandbox.origin}/):",
+            *(f"  {sandbox.origin}/sandbox/{path}" for path in ("datasets", "history", "requests", "faults")),
+        ]
+    )
 
 
 if __name__ == "__main__":

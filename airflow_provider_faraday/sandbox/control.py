@@ -1,59 +1,40 @@
-"""What a sandbox can be told to do, and asked, besides being a Faraday API: for people, tests and demos."""
+"""The state of a sandbox, without HTTP: resources, API key, faults, request log and clock."""
 
 from __future__ import annotations
 
 import hmac
+import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_faraday.sandbox.account import Account, Change, Clock, Document, rfc3339
-from airflow_provider_faraday.sandbox.account_file import AccountFile, DatasetSpec, problem_sentence
+from airflow_provider_faraday.sandbox.account_file import AccountFile, DatasetSpec
 from airflow_provider_faraday.sandbox.errors import FaradayError
-from airflow_provider_faraday.sandbox.faults import Fault, Faults
+from airflow_provider_faraday.sandbox.faults import Fault
+from airflow_provider_faraday.sandbox.resources import Change, Document, Event, Resource, rfc3339
 
-# Enough for every test and a day of demos; a sandbox left running must not grow for ever.
-REQUESTS_KEPT = 100_000
-
-
-class DatasetChange(BaseModel):
-    """A change of a dataset: any field of Faraday's, and what to do besides.
-
-    :param unset: fields to leave out of the dataset from now on
-    :param archived: True archives it, False brings it back
-    :param config_changed: as if its configuration had been changed now: ``last_updated_config_at`` is later
-        than ``last_updated_output_at``
-    :param rebuild: begin a build now
-    :param sandbox: settings of later builds, see :mod:`~airflow_provider_faraday.sandbox.account_file`
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    unset: list[str] = []
-    archived: bool | None = None
-    config_changed: bool = False
-    rebuild: bool = False
-    sandbox: dict[str, Any] = {}
-
-    def to_change(self) -> Change:
-        return Change(
-            fields=dict(self.model_extra or {}),
-            unset=tuple(self.unset),
-            archived=self.archived,
-            config_changed=self.config_changed,
-            rebuild=self.rebuild,
-            settings=self.sandbox,
-        )
+# Bounds the memory of a sandbox that is left running.
+MAX_LOGGED_REQUESTS = 100_000
+STATE_FIELDS = (
+    "id",
+    "status",
+    "status_error",
+    "archived_at",
+    "last_updated_config_at",
+    "last_updated_output_at",
+)
+SUMMARY_FIELDS = ("name", "connection_id", "row_count", *STATE_FIELDS)
+EDGE_FIELDS = ("status_changed_at", "last_read_input_at", *STATE_FIELDS)
 
 
 class Settings(BaseModel):
-    """What can be set while the sandbox runs; what is left out stays as it is.
+    """Settings that can change while the sandbox runs.
 
-    :param page_size: page length of the list endpoints; null for whole lists
-    :param clock_offset: seconds that the sandbox's clock is ahead of the machine's. Moving it ahead also lets
-        builds come to their end
+    :param page_size: page length of list endpoints; None disables pagination
+    :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -63,12 +44,14 @@ class Settings(BaseModel):
 
 
 class Control:
-    """A sandbox without its HTTP: its account, its key, its faults and its log.
+    """The state of a sandbox, as the API serves it and as tests change it.
 
-    :param content: the account's description
-    :param api_key: the key that requests must carry
-    :param speed: how many times faster than described the builds go
-    :param clock_offset: seconds that the sandbox's clock is ahead of the machine's
+    Methods raise a :class:`FaradayError` for what the API rejects, such as a 404 for an unknown id.
+
+    :param content: the account to serve
+    :param api_key: key that requests must carry
+    :param speed: how many times faster than configured resources build
+    :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
     """
 
     def __init__(self, content: AccountFile, *, api_key: str, speed: float, clock_offset: float) -> None:
@@ -76,35 +59,94 @@ class Control:
         self._initial_key = api_key
         self._initial_offset = clock_offset
         self._speed = speed
-        self.clock = Clock()
-        self.faults = Faults()
-        self._requests: deque[Document] = deque(maxlen=REQUESTS_KEPT)
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        self._requests: deque[Document] = deque(maxlen=MAX_LOGGED_REQUESTS)
         self.reset()
 
     def reset(self) -> None:
-        """Start over: account, key, clock and page size as at the start, no faults, an empty log."""
-        self.clock.offset = self._initial_offset
-        self.page_size = self._content.page_size
+        """Restore the initial account, key, clock and page size, and clear faults and the request log."""
+        content = self._content
+        self.clock_offset = self._initial_offset
+        self.page_size = content.page_size
         self.api_key = self._initial_key
         self._expired_keys: set[str] = set()
-        self.faults.clear()
-        self._requests.clear()
-        self.account = Account(self._content, self.clock, self._speed)
+        self.clear_faults()
+        self.clear_requests()
+        now = self.now()
+
+        def create(resource_type: str, specs: list[Any]) -> dict[str, Resource]:
+            return {spec.id: Resource.create(resource_type, spec, now, self._speed) for spec in specs}
+
+        self._resources: dict[str, dict[str, Resource]] = {
+            "connections": create("connections", content.connections),
+            "scopes": create("scopes", content.scopes),
+            "datasets": create("datasets", content.datasets),
+        }
+        self._scope_datasets = {scope.id: scope.sandbox.dataset_ids for scope in content.scopes}
+        self._account = Resource.create("accounts", content.account, now)
+
+    def now(self) -> datetime:
+        """Return the time on the sandbox's clock."""
+        return datetime.fromtimestamp(time.time() + self.clock_offset, tz=UTC)
+
+    # What the API serves
+
+    def account(self) -> Document:
+        """Return the current account, including its API key."""
+        return {**self._account.document(self.now()), "api_key": self.api_key}
+
+    def resources(self, resource_type: str) -> list[Document]:
+        """List all resources of a type."""
+        now = self.now()
+        return [resource.document(now) for resource in list(self._resources[resource_type].values())]
+
+    def resource(self, resource_type: str, resource_id: str) -> Document:
+        """Return one resource."""
+        return self._get(resource_type, resource_id).document(self.now())
+
+    def connection_datasets(self, connection_id: str) -> list[Document]:
+        """List the datasets of a Faraday connection."""
+        self._get("connections", connection_id)
+        return [each for each in self.resources("datasets") if each.get("connection_id") == connection_id]
+
+    def scope_datasets(self, scope_id: str) -> list[Document]:
+        """List the datasets behind a scope."""
+        self._get("scopes", scope_id)
+        datasets = {document["id"]: document for document in self.resources("datasets")}
+        return [datasets[each] for each in self._scope_datasets[scope_id] if each in datasets]
+
+    def ingress_logs(self, dataset_id: str) -> list[Document]:
+        """List the ingress logs of a dataset, newest first."""
+        return self._get("datasets", dataset_id).ingress_logs(self.now())
+
+    def graph(self) -> list[Document]:
+        """List the edges from Faraday connections to datasets and from datasets to scopes."""
+        connections = {document["id"]: document for document in self.resources("connections")}
+        edges = [
+            (connections[dataset["connection_id"]], dataset)
+            for dataset in self.resources("datasets")
+            if dataset.get("connection_id") in connections
+        ]
+        for scope in self.resources("scopes"):
+            edges += [(dataset, scope) for dataset in self.scope_datasets(scope["id"])]
+        return [{**_edge_end("upstream", up), **_edge_end("downstream", down)} for up, down in edges]
+
+    def force_update(self, resource_id: str, resource_type: str = "datasets") -> None:
+        """Force an update of a resource, as its ``force_update`` endpoint does."""
+        with self._lock:
+            now = self.now()
+            resource = self._get(resource_type, resource_id)
+            if resource.document(now).get("archived_at") is not None:
+                raise FaradayError(409, f"The {_label(resource_type)} {resource_id} is archived.")
+            self._resources[resource_type][resource_id] = resource.force_update(now)
 
     def check_key(self, authorization: str | None) -> None:
-        """Check an ``Authorization`` header.
-
-        :raises FaradayError: 401 or 400, as Faraday would
-        """
-        if authorization is None or not authorization.strip():
-            raise FaradayError(401, "No API key was supplied.", code="MISSING_API_KEY")
-        scheme, _, key = authorization.strip().partition(" ")
-        if scheme.lower() != "bearer":
-            raise FaradayError(
-                400,
-                "The Authorization header could not be parsed: it must read 'Bearer <API key>'.",
-                code="INVALID_AUTHORIZATION",
-            )
+        """Raise unless the ``Authorization`` header has the current key."""
+        scheme, _, key = (authorization or "").strip().partition(" ")
+        if scheme and scheme.lower() != "bearer":
+            note = "The Authorization header is not of the form 'Bearer <API key>'."
+            raise FaradayError(400, note, code="INVALID_AUTHORIZATION")
         key = key.strip()
         if not key:
             raise FaradayError(401, "No API key was supplied.", code="MISSING_API_KEY")
@@ -113,66 +155,107 @@ class Control:
         if not hmac.compare_digest(key.encode(), self.api_key.encode()):
             raise FaradayError(401, "The supplied API key is malformed or unknown.", code="MALFORMED_API_KEY")
 
-    def rotate_key(self, new: str) -> None:
-        """Take another API key; the present one is answered ``EXPIRED_API_KEY`` from now on."""
-        check_key_text(new)
-        if new != self.api_key:
-            self._expired_keys.add(self.api_key)
-        self._expired_keys.discard(new)
-        self.api_key = new
+    # What tests change
 
     def datasets(self) -> list[Document]:
-        """Each dataset in short: id, name, status, times, and which statuses come next."""
-        return self.account.summary()
+        """List a summary of each dataset: id, name, status, times, row count, and the statuses to come."""
+        now = self.now()
+        summaries = []
+        for dataset in list(self._resources["datasets"].values()):
+            document = dataset.document(now)
+            upcoming = [_status_change(event) for event in dataset.upcoming(now)]
+            summaries.append({**{name: document.get(name) for name in SUMMARY_FIELDS}, "upcoming": upcoming})
+        return summaries
 
     def dataset(self, dataset_id: str) -> Document:
-        """One dataset as Faraday shows it now."""
-        return self.account.dataset(dataset_id)
+        """Return one dataset as the API returns it."""
+        return self.resource("datasets", dataset_id)
 
     def add_dataset(self, **spec: Any) -> Document:
-        """Add a dataset, described as in an account file; its first build begins now.
-
-        :return: the dataset
-        """
-        return self.account.add(DatasetSpec.model_validate(spec))
+        """Add a dataset, described as in an account file, and return it."""
+        dataset = DatasetSpec.model_validate(spec)
+        with self._lock:
+            if dataset.id in self._resources["datasets"]:
+                raise FaradayError(409, f"A dataset with the id {dataset.id} already exists.")
+            if dataset.connection_id is not None:
+                self._get("connections", dataset.connection_id)
+            now = self.now()
+            self._resources["datasets"][dataset.id] = Resource.create("datasets", dataset, now, self._speed)
+        return self.dataset(dataset.id)
 
     def set_dataset(self, dataset_id: str, **changes: Any) -> Document:
-        """Change a dataset: any Faraday field, or what :class:`DatasetChange` names.
+        """Change a dataset; see :meth:`set_resource`."""
+        return self.set_resource("datasets", dataset_id, **changes)
 
-        :return: the dataset after it
+    def set_resource(self, resource_type: str, resource_id: str, **changes: Any) -> Document:
+        """Change a resource and return it.
+
+        :param resource_type: ``connections``, ``datasets`` or ``scopes``
+        :param changes: any Faraday field, or what :class:`Change` names
         """
-        change = DatasetChange.model_validate(changes).to_change()
-        try:
-            return self.account.change(dataset_id, change)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            text = problem_sentence(("sandbox", *problem["loc"]), problem["msg"])
-            raise FaradayError(400, text, code="VALIDATION_FAILED") from error
+        change = Change.model_validate(changes)
+        with self._lock:
+            now = self.now()
+            resource = self._get(resource_type, resource_id).change(change, now)
+            self._resources[resource_type][resource_id] = resource
+        return resource.document(now)
 
     def remove_dataset(self, dataset_id: str) -> None:
-        self.account.remove(dataset_id)
-
-    def force_update(self, dataset_id: str) -> None:
-        """Ask for a rerun, as the API's endpoint of that name does."""
-        self.account.force_update(dataset_id)
-
-    def fail_next(self, times: int = 1, **fault: Any) -> None:
-        """Make the next answers go wrong; see :class:`~airflow_provider_faraday.sandbox.faults.Fault`."""
-        self.faults.add(Fault.model_validate({"times": times, **fault}))
-
-    def clear_faults(self) -> None:
-        self.faults.clear()
+        """Remove a dataset."""
+        with self._lock:
+            self._get("datasets", dataset_id)
+            del self._resources["datasets"][dataset_id]
 
     def history(self) -> list[Document]:
-        """Every change of status so far: ``at``, ``dataset_id``, ``name``, ``status``, ``status_error``."""
-        return self.account.history()
+        """List all status changes of datasets so far, oldest first."""
+        now = self.now()
+        changes = [
+            {"dataset_id": dataset.base["id"], "name": dataset.base["name"], **_status_change(event)}
+            for dataset in list(self._resources["datasets"].values())
+            for event in dataset.status_changes(now)
+        ]
+        return sorted(changes, key=lambda change: str(change["at"]))
+
+    def fail_next(self, times: int = 1, **fault: Any) -> None:
+        """Break the next responses; see :class:`~airflow_provider_faraday.sandbox.faults.Fault`."""
+        added = Fault.model_validate({"times": times, **fault})
+        with self._lock:
+            self._faults.append(added)
+
+    def pending_faults(self) -> list[Document]:
+        """List the pending faults, each with the ``times`` that are left."""
+        with self._lock:
+            return [fault.model_dump(exclude_unset=True) | {"times": fault.times} for fault in self._faults]
+
+    def clear_faults(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def take_fault(self, method: str, path: str) -> Fault | None:
+        """Return the oldest fault that matches a request, if any, and count it."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.matches(method, path):
+                    fault.times -= 1
+                    if not fault.times:
+                        self._faults.remove(fault)
+                    return fault
+        return None
+
+    def rotate_key(self, new: str) -> None:
+        """Accept only the new API key. Requests with the old one fail with ``EXPIRED_API_KEY``."""
+        if not is_sendable_key(new):
+            note = "The API key must be printable ASCII text without spaces."
+            raise FaradayError(400, note, code="VALIDATION_FAILED")
+        self._expired_keys = (self._expired_keys | {self.api_key}) - {new}
+        self.api_key = new
 
     def requests(self, path: str | None = None) -> list[Document]:
-        """The requests so far, oldest first, those to the control surface left out.
+        """List the requests so far, oldest first, without those to ``/sandbox``.
 
-        :param path: only those to this very path
+        :param path: only requests to exactly this path
         """
-        return [entry for entry in list(self._requests) if path is None or entry["path"] == path]
+        return [entry for entry in list(self._requests) if path in (None, entry["path"])]
 
     def clear_requests(self) -> None:
         self._requests.clear()
@@ -181,32 +264,44 @@ class Control:
         self._requests.append(entry)
 
     def settings(self) -> Document:
+        """Return the current settings, the speed, and the time on the sandbox's clock."""
         return {
             "page_size": self.page_size,
-            "clock_offset": self.clock.offset,
+            "clock_offset": self.clock_offset,
             "speed": self._speed,
-            "now": rfc3339(self.clock.now()),
+            "now": rfc3339(self.now()),
         }
 
     def set(self, **settings: Any) -> None:
         """Set ``page_size`` or ``clock_offset``; see :class:`Settings`."""
-        self.apply(Settings.model_validate(settings))
-
-    def apply(self, settings: Settings) -> None:
-        changed: Mapping[str, Any] = settings.model_dump(exclude_unset=True)
-        if "page_size" in changed:
-            self.page_size = settings.page_size
-        if "clock_offset" in changed:
-            self.clock.offset = settings.clock_offset
+        for name, value in Settings.model_validate(settings).model_dump(exclude_unset=True).items():
+            setattr(self, name, value)
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's clock ahead, and every build with it."""
-        self.clock.offset += seconds
+        """Advance the sandbox's clock, and all builds with it."""
+        self.clock_offset += seconds
+
+    def _get(self, resource_type: str, resource_id: str) -> Resource:
+        try:
+            return self._resources[resource_type][resource_id]
+        except KeyError:
+            raise FaradayError(404, f"No {_label(resource_type)} with the id {resource_id}.") from None
 
 
-def check_key_text(key: str) -> None:
-    """:raises FaradayError: when the text cannot be an API key"""
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise FaradayError(
-            400, "An API key is printable ASCII text without white space.", code="VALIDATION_FAILED"
-        )
+def is_sendable_key(key: str) -> bool:
+    """Return whether the text can be sent as an API key in a header."""
+    return key.isascii() and key.isprintable() and key != "" and " " not in key
+
+
+def _status_change(event: Event) -> Document:
+    fields = event.fields
+    return {"at": rfc3339(event.at), "status": fields["status"], "status_error": fields["status_error"]}
+
+
+def _edge_end(side: str, document: Document) -> Document:
+    end = {f"{side}_{name}": document.get(name) for name in EDGE_FIELDS}
+    return {**end, f"{side}_type": document["resource_type"], f"{side}_literate": document["name"]}
+
+
+def _label(resource_type: str) -> str:
+    return resource_type.removesuffix("s")

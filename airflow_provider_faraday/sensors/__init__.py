@@ -1,1 +1,1 @@
-"""Sensors that wait for Faraday's datasets."""
+"""Sensors that wait for Faraday resources."""

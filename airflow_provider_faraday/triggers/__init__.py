@@ -1,1 +1,1 @@
-"""Triggers that wait for Faraday's datasets or watch them in the triggerer, and the poll they share."""
+"""Triggers that wait for Faraday resources, or watch them for assets."""

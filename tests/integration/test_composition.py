@@ -1,4 +1,4 @@
-"""What DAG authors build out of the pieces: TaskFlow, mapping, task groups, .output, in real DAG runs."""
+"""The operators and the sensor in TaskFlow, mapped tasks and task groups, in real DAG runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from airflow_provider_faraday.operators.datasets import (
     ListScopeDatasetsOperator,
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
+from support.ids import CUSTOMERS, ORDERS, SCOPE, UPLOADS, WAREHOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_faraday.sandbox import Sandbox
-    from airflow_rig import DagRunResult
+    from support.run_dag import DagRunResult
 
 pytestmark = pytest.mark.usefixtures("faraday_default")
-
-SCOPE = "50000000-0000-4000-8000-000000000001"
-CONNECTIONS = [f"c0000000-0000-4000-8000-00000000000{number}" for number in (1, 2)]
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
-ORDERS = "d0000000-0000-4000-8000-000000000002"
 
 Run = Callable[[DAG], "DagRunResult"] if TYPE_CHECKING else Any
 
@@ -37,10 +34,10 @@ def ready(sandbox: Sandbox) -> None:
         sandbox.set_dataset(id_, status="ready")
 
 
-def test_list_operators_map_over_connections(run_dag: Run) -> None:
+def test_a_list_operator_maps_over_faraday_connections(run_dag: Run) -> None:
     with DAG("mapped_list", schedule=None) as dag:
         ListConnectionDatasetsOperator.partial(task_id="list", fields=["name"]).expand(
-            connection_id=CONNECTIONS
+            connection_id=[WAREHOUSE, UPLOADS]
         )
 
     result = run_dag(dag)
@@ -64,14 +61,34 @@ def test_a_sensor_maps_over_the_datasets_of_a_list(run_dag: Run, deferrable: boo
     ]
 
 
+def test_the_generic_sensor_can_be_mapped(run_dag: Run) -> None:
+    with DAG("mapped_generic_sensor", schedule=None) as dag:
+        ResourcesReadySensor.partial(
+            task_id="wait", resource_type="datasets", fields=["name"], poke_interval=0.1
+        ).expand(resource_ids=[[CUSTOMERS], [ORDERS]])
+        ResourcesReadySensor.partial(
+            task_id="same", resource_type="datasets", resource_ids=[ORDERS], poke_interval=0.1
+        ).expand(fields=[["id"], ["name"]])
+
+    result = run_dag(dag)
+
+    assert [result[f"wait[{index}]"].xcom for index in range(2)] == [
+        [{"name": "customers"}],
+        [{"name": "orders"}],
+    ]
+    assert [result[f"same[{index}]"].xcom for index in range(2)] == [[{"id": ORDERS}], [{"name": "orders"}]]
+
+
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_what_was_asked_for_is_waited_for_by_output(run_dag: Run, sandbox: Sandbox, deferrable: bool) -> None:
+def test_the_output_of_a_force_update_is_the_input_of_a_wait(
+    run_dag: Run, sandbox: Sandbox, deferrable: bool
+) -> None:
     with DAG("force_and_wait", schedule=None) as dag:
-        asked = ForceUpdateDatasetsOperator(task_id="ask", datasets=[CUSTOMERS, ORDERS])
+        rebuild = ForceUpdateDatasetsOperator(task_id="rebuild", datasets=[CUSTOMERS, ORDERS])
         DatasetsReadySensor(
             task_id="wait",
-            datasets=asked.output["dataset_ids"],
-            updated_after=asked.output["requested_at"],
+            datasets=rebuild.output["dataset_ids"],
+            updated_after=rebuild.output["requested_at"],
             fields=["id", "last_updated_output_at"],
             poke_interval=0.1,
             deferrable=deferrable,
@@ -79,23 +96,26 @@ def test_what_was_asked_for_is_waited_for_by_output(run_dag: Run, sandbox: Sandb
 
     result = run_dag(dag)
 
-    assert result.states == {"ask": "success", "wait": "success"}
-    assert result["ask"].xcom["dataset_ids"] == [CUSTOMERS, ORDERS]
+    assert result.states == {"rebuild": "success", "wait": "success"}
+    assert result["rebuild"].xcom["dataset_ids"] == [CUSTOMERS, ORDERS]
     for dataset in result["wait"].xcom:
-        assert dataset["last_updated_output_at"] >= result["ask"].xcom["requested_at"][:19]
+        requested_at = result["rebuild"].xcom["requested_at"]
+        # One time per dataset, or one for all.
+        requested_at = requested_at[dataset["id"]] if isinstance(requested_at, dict) else requested_at
+        assert dataset["last_updated_output_at"] >= requested_at[:19]
         statuses = [c["status"] for c in sandbox.history() if c["dataset_id"] == dataset["id"]]
         assert statuses[-3:] == ["starting", "running", "ready"]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_mapped_task_group_refreshes_each_dataset(run_dag: Run, sandbox: Sandbox, deferrable: bool) -> None:
+def test_a_mapped_task_group_rebuilds_each_dataset(run_dag: Run, sandbox: Sandbox, deferrable: bool) -> None:
     with DAG("mapped_group", schedule=None) as dag:
         listed = ListScopeDatasetsOperator(task_id="list", scope_id=SCOPE, fields=["id", "name"])
 
         @task_group
         def each(dataset: dict[str, Any]) -> None:
-            asked = ForceUpdateDatasetsOperator(
-                task_id="ask",
+            rebuild = ForceUpdateDatasetsOperator(
+                task_id="rebuild",
                 datasets=[dataset],
                 wait_for_completion=True,
                 deferrable=deferrable,
@@ -103,21 +123,21 @@ def test_a_mapped_task_group_refreshes_each_dataset(run_dag: Run, sandbox: Sandb
             )
 
             @task
-            def told(requested: dict[str, Any]) -> list[str]:
-                return requested["dataset_ids"]
+            def ids(rebuilt: dict[str, Any]) -> list[str]:
+                return rebuilt["dataset_ids"]
 
-            told(asked.output)
+            ids(rebuild.output)
 
         each.expand(dataset=listed.output)
 
     result = run_dag(dag)
 
-    assert [result[f"each.told[{index}]"].xcom for index in range(2)] == [[CUSTOMERS], [ORDERS]]
+    assert [result[f"each.ids[{index}]"].xcom for index in range(2)] == [[CUSTOMERS], [ORDERS]]
     posted = [request["path"] for request in sandbox.requests() if request["method"] == "POST"]
     assert sorted(posted) == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
 
 
-def test_a_task_sensor_asks_the_hook(run_dag: Run) -> None:
+def test_a_task_sensor_can_use_the_hook(run_dag: Run) -> None:
     with DAG("task_sensor", schedule=None) as dag:
 
         @task.sensor(poke_interval=0.1, timeout=20)
@@ -136,7 +156,7 @@ def test_a_task_sensor_asks_the_hook(run_dag: Run) -> None:
     assert result["double"].xcom == 2 * result["rows"].xcom > 0
 
 
-def test_taskflow_takes_what_a_sensor_returns_and_gives_what_it_waits_for(run_dag: Run) -> None:
+def test_taskflow_tasks_can_come_before_and_after_a_sensor(run_dag: Run) -> None:
     with DAG("taskflow", schedule=None) as dag:
 
         @task
@@ -156,12 +176,12 @@ def test_taskflow_takes_what_a_sensor_returns_and_gives_what_it_waits_for(run_da
     assert result["names"].xcom == ["orders"]
 
 
-def test_mapped_templates_and_parameters_are_rendered(run_dag: Run) -> None:
+def test_templates_with_params_are_rendered(run_dag: Run) -> None:
     with DAG(
         "templates", schedule=None, params={"ids": [CUSTOMERS]}, render_template_as_native_obj=True
     ) as dag:
-        ForceUpdateDatasetsOperator(task_id="ask", datasets="{{ params.ids }}")
+        ForceUpdateDatasetsOperator(task_id="rebuild", datasets="{{ params.ids }}")
 
     result = run_dag(dag)
 
-    assert result["ask"].xcom["dataset_ids"] == [CUSTOMERS]
+    assert result["rebuild"].xcom["dataset_ids"] == [CUSTOMERS]

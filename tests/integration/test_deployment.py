@@ -1,4 +1,4 @@
-"""The examples in a real ``airflow standalone``, whose triggerer is killed and whose Faraday goes away."""
+"""The examples in a real ``airflow standalone`` whose triggerer is killed and whose Faraday has an outage."""
 
 from __future__ import annotations
 
@@ -13,37 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from airflow import __version__ as airflow_version
 from cryptography.fernet import Fernet
-from packaging.version import Version
 
-import fresh_airflow
+import local_airflow
 from airflow_provider_faraday.sandbox import Sandbox
-from whole_airflow import whole_airflow
+from support.cluster import cluster
+from support.ids import CUSTOMERS, ORDERS
+from support.run_dag import AIRFLOW_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_server import Api
-    from whole_airflow import Airflow
+    from local_airflow import Api
+    from support.cluster import Cluster
 
 pytestmark = [
     pytest.mark.once,
-    pytest.mark.skipif(
-        Version(airflow_version) < Version("3.3"),
-        reason="Each earlier release starts its processes in another way; once on the newest is enough.",
-    ),
+    pytest.mark.skipif(not AIRFLOW_3_3, reason="Each earlier Airflow starts its processes differently."),
     pytest.mark.timeout(600),
 ]
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
-# This one is started by Faraday's builds; the test starts the others.
+# Faraday's builds start this one; the test starts the others.
 ON_UPDATE = "faraday_on_update"
 STARTED = sorted({path.stem for path in EXAMPLES.glob("*.py")} - {ON_UPDATE})
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
-ORDERS = "d0000000-0000-4000-8000-000000000002"
 OUTAGE_SECONDS = 60
-# What each example's gate looks like while it waits; one is mapped over the two datasets of its scope.
+# The states in which each example's gate waits; one is mapped over the two datasets of its scope.
 WAITING = {
     ("faraday_connection_to_warehouse", "wait_until_ready", -1): {"deferred"},
     ("faraday_list_into_sensor", "wait_until_ready", -1): {
@@ -61,7 +56,7 @@ WAITING = {
 
 @pytest.fixture
 def faraday() -> Iterator[Sandbox]:
-    """Give a Faraday whose datasets are being built until :func:`finish_builds`."""
+    """Return a Faraday whose builds run until :func:`finish_builds`."""
     with Sandbox(api_key=f"key-{secrets.token_hex(16)}") as sandbox:
         for dataset in sandbox.datasets():
             if dataset["archived_at"] is None:
@@ -70,9 +65,9 @@ def faraday() -> Iterator[Sandbox]:
 
 
 def finish_builds(faraday: Sandbox) -> None:
-    """End all builds now; a later one takes long enough for Airflow's scheduler to keep up with its tasks.
+    """Finish all builds now, and slow down later ones for the sake of Airflow's scheduler.
 
-    A task that is deferred, and back before a busy scheduler has seen it leave, is taken for failed.
+    A busy scheduler fails a task that resumes before the scheduler has seen it defer.
     """
     for dataset in faraday.datasets():
         if dataset["status"] == "running":
@@ -85,18 +80,18 @@ def warehouse(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def airflow(another_airflow_home: Path, faraday: Sandbox, warehouse: Path) -> Iterator[Airflow]:
-    with whole_airflow(another_airflow_home, EXAMPLES) as running:
+def airflow(another_airflow_home: Path, faraday: Sandbox, warehouse: Path) -> Iterator[Cluster]:
+    with cluster(another_airflow_home, EXAMPLES) as created:
         connections = {
             "faraday_default": {"conn_type": "faraday", "host": faraday.url, "password": faraday.api_key},
             "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
         }
-        fresh_airflow.store_connections(running.env, connections)
-        yield running
+        local_airflow.store_connections(created.env, connections)
+        yield created
 
 
-def test_every_run_succeeds_once_whatever_happens(
-    airflow: Airflow, faraday: Sandbox, warehouse: Path
+def test_every_run_succeeds_once_despite_a_killed_triggerer_and_an_outage(
+    airflow: Cluster, faraday: Sandbox, warehouse: Path
 ) -> None:
     assert faraday.api_key not in repr(airflow.env)
     sql = "SELECT password FROM connection WHERE conn_id = 'faraday_default'"
@@ -105,16 +100,15 @@ def test_every_run_succeeds_once_whatever_happens(
     assert fernet.decrypt(stored).decode() == faraday.api_key
 
     airflow.start("standalone")
-    airflow.until(airflow.api.healthy, 120, "all of Airflow works")
-    airflow.until(lambda: dags(airflow.api) == {*STARTED, ON_UPDATE}, 60, "the examples are there")
-    airflow.until(
-        lambda: airflow.query("SELECT count(*) FROM asset_state_store") == [(1,)], 60, "customers is watched"
-    )
+    airflow.until(airflow.api.is_healthy, 120, "Airflow is healthy")
+    airflow.until(lambda: dags(airflow.api) == {*STARTED, ON_UPDATE}, 60, "the examples are loaded")
+    watched = "SELECT count(DISTINCT asset_id) FROM asset_state_store"
+    airflow.until(lambda: airflow.query(watched) == [(1,)], 60, "customers is watched")
     for dag_id in STARTED:
         airflow.api.post(f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
     airflow.until(lambda: all_wait(airflow), 120, "every gate waits")
 
-    # Killed, as by a machine that is lost, and started again.
+    # The triggerer is killed and replaced.
     kill_triggerer(airflow)
     faraday.clear_requests()
     assert all_wait(airflow)
@@ -122,64 +116,64 @@ def test_every_run_succeeds_once_whatever_happens(
     airflow.until(lambda: polls(faraday) > 3, 60, "the new triggerer polls")
     assert all_wait(airflow)
 
-    # Away for a minute, in which Airflow is asked for all that it tells.
+    # Faraday is down for a minute. Meanwhile, no page of Airflow's API shows the key.
     faraday.stop()
     back_at = time.monotonic() + OUTAGE_SECONDS
     tested = press_test(airflow.api)
     assert tested["status"] is False
-    told = {"/api/v2/connections/test": str(tested), **everything_told(airflow.api)}
-    assert [where for where, text in told.items() if faraday.api_key in text] == []
+    pages = {"/api/v2/connections/test": str(tested), **all_pages(airflow.api)}
+    assert [path for path, text in pages.items() if faraday.api_key in text] == []
     time.sleep(max(0.0, back_at - time.monotonic()))
     assert all_wait(airflow)
     faraday.clear_requests()
     faraday.start()
-    airflow.until(lambda: polls(faraday) > 3, 60, "the polls go on after the outage")
+    airflow.until(lambda: polls(faraday) > 3, 60, "polling continues after the outage")
     assert all_wait(airflow)
 
     finish_builds(faraday)
     airflow.until(lambda: run_states(airflow) == {"success"}, 180, "all runs succeed")
-    airflow.until(lambda: builds_told(airflow.api) == builds(faraday), 60, "each build has been told once")
+    airflow.until(lambda: announced(airflow.api) == builds(faraday), 60, "each build is announced")
     airflow.until(lambda: run_states(airflow) == {"success"}, 60, "all runs succeed")
 
-    # Each task once, and nothing done twice at Faraday or in the warehouse.
+    # Every task ran once, and nothing happened twice in Faraday or in the warehouse.
     runs = airflow.query(f"SELECT dag_id FROM dag_run WHERE dag_id != '{ON_UPDATE}' ORDER BY dag_id")
     assert runs == [(dag_id,) for dag_id in STARTED]
     assert airflow.query("SELECT DISTINCT state, try_number FROM task_instance") == [("success", 1)]
     assert airflow.query("SELECT * FROM task_instance_history") == []
-    asked = sorted(request["path"] for request in faraday.requests() if request["method"] == "POST")
-    assert asked == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
+    posted = sorted(request["path"] for request in faraday.requests() if request["method"] == "POST")
+    assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
     with closing(sqlite3.connect(warehouse)) as database:
         tables = ("new_orders", "builds", "faraday_loads")
         counts = {name: database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
     assert counts == {"new_orders": 1, "builds": 1, "faraday_loads": 4}
 
-    # The key is where it belongs, and nowhere else.
-    airflow.assert_nowhere(faraday.api_key)
+    # The key is stored encrypted in the Airflow connection, and nowhere else.
+    airflow.assert_stored_nowhere(faraday.api_key)
     assert airflow.query(sql) == [(stored,)]
-    assert press_test(airflow.api) == {"status": True, "message": "Faraday accepts the key."}
-    told = everything_told(airflow.api)
-    assert [where for where, text in told.items() if faraday.api_key in text] == []
-    answered = {where for where, text in told.items() if text.startswith("200 ")}
-    for what in ("/connections/faraday_default", "/logs/1", "/xcomEntries/return_value", "/assets/events"):
-        assert any(where.partition("?")[0].endswith(what) for where in answered)
+    assert press_test(airflow.api)["status"] is True
+    pages = all_pages(airflow.api)
+    assert [path for path, text in pages.items() if faraday.api_key in text] == []
+    found = {path.partition("?")[0] for path, text in pages.items() if text.startswith("200 ")}
+    for end in ("/connections/faraday_default", "/logs/1", "/xcomEntries/return_value", "/assets/events"):
+        assert any(path.endswith(end) for path in found)
 
 
 def dags(api: Api) -> set[str]:
     return {dag["dag_id"] for dag in api.get("/api/v2/dags").json()["dags"]}
 
 
-def all_wait(airflow: Airflow) -> bool:
+def all_wait(airflow: Cluster) -> bool:
     tasks = airflow.query("SELECT dag_id, task_id, map_index, state FROM task_instance")
     states = {(dag_id, task_id, map_index): state for dag_id, task_id, map_index, state in tasks}
     return all(states.get(gate) in waiting for gate, waiting in WAITING.items())
 
 
-def run_states(airflow: Airflow) -> set[str]:
+def run_states(airflow: Cluster) -> set[str]:
     return {state for (state,) in airflow.query("SELECT state FROM dag_run")}
 
 
 def polls(faraday: Sandbox) -> int:
-    """Count the good answers that the triggerer's polls were given, the least of any list."""
+    """Return the number of successful requests for the list that got the fewest."""
     lists: dict[str, int] = {}
     for request in faraday.requests():
         if request["status"] == 200:
@@ -187,17 +181,17 @@ def polls(faraday: Sandbox) -> int:
     return min(lists.values()) if len(lists) >= 3 else 0
 
 
-def kill_triggerer(airflow: Airflow) -> None:
+def kill_triggerer(airflow: Cluster) -> None:
     children = psutil.Process(airflow.running["standalone"].pid).children()
     [triggerer] = [child for child in children if "triggerer" in child.cmdline()]
     killed = [triggerer, *triggerer.children(recursive=True)]
     for process in killed:
         process.send_signal(signal.SIGKILL)
-    airflow.until(lambda: not any(map(fresh_airflow.is_alive, killed)), 10, "the triggerer has ended")
+    airflow.until(lambda: not any(map(local_airflow.is_alive, killed)), 10, "the triggerer has exited")
 
 
 def builds(faraday: Sandbox) -> list[str]:
-    """Give the time of each build of the dataset that is watched."""
+    """Return the time of each build of the watched dataset."""
     return [
         move["at"]
         for move in faraday.history()
@@ -205,31 +199,33 @@ def builds(faraday: Sandbox) -> list[str]:
     ]
 
 
-def builds_told(api: Api) -> list[str]:
-    """Give the builds that the runs of the DAG which waits for them were given, each as its time."""
+def announced(api: Api) -> list[str]:
+    """Return the time of each build that the runs of the watching DAG received, without duplicates."""
     entries = api.get(f"/api/v2/dags/{ON_UPDATE}/dagRuns/~/taskInstances/~/xcomEntries").json()[
         "xcom_entries"
     ]
     return sorted(
-        build["last_updated_output_at"]
-        for entry in entries
-        if entry["key"] == "return_value"
-        for build in api.get(
-            f"/api/v2/dags/{ON_UPDATE}/dagRuns/{entry['run_id']}/taskInstances/{entry['task_id']}"
-            "/xcomEntries/return_value"
-        ).json()["value"]
+        {
+            build["last_updated_output_at"]
+            for entry in entries
+            if entry["key"] == "return_value"
+            for build in api.get(
+                f"/api/v2/dags/{ON_UPDATE}/dagRuns/{entry['run_id']}/taskInstances/{entry['task_id']}"
+                "/xcomEntries/return_value"
+            ).json()["value"]
+        }
     )
 
 
 def press_test(api: Api) -> dict[str, Any]:
-    """Press the Test button of the stored connection."""
+    """Send what the Test button of the stored Airflow connection sends."""
     stored = api.get("/api/v2/connections/faraday_default").json()
     fields = {name: stored[name] for name in ("connection_id", "conn_type", "host", "password")}
     return api.post("/api/v2/connections/test", fields).json()
 
 
-# Lists of things that have pages of their own, and what the paths of those pages call the parts of a thing.
-THINGS = {
+# The lists whose items have their own pages: for each path parameter of those, the field of the item.
+LISTS = {
     "/api/v2/connections": {"connection_id": "connection_id"},
     "/api/v2/assets": {"asset_id": "id"},
     "/api/v2/eventLogs": {"event_log_id": "event_log_id"},
@@ -253,19 +249,19 @@ THINGS = {
 }
 
 
-def everything_told(api: Api) -> dict[str, str]:
-    """Give what Airflow answers to every GET in its API's own description, by path."""
+def all_pages(api: Api) -> dict[str, str]:
+    """Return the response to every GET of Airflow's OpenAPI schema, by path."""
     known = []
-    for path, parts in THINGS.items():
+    for path, parameters in LISTS.items():
         items = next(value for value in api.get(path, limit=100).json().values() if isinstance(value, list))
-        known += [{part: str(item[name]) for part, name in parts.items()} for item in items]
-    asked = set()
+        known += [{name: str(item[field]) for name, field in parameters.items()} for item in items]
+    paths = set()
     for template, methods in api.get("/openapi.json").json()["paths"].items():
         needed = set(re.findall(r"{(\w+)}", template))
-        # Among the pages of /auth is the one that logs out.
+        # One of the pages below /auth logs out.
         if "get" in methods and not template.startswith("/api/v2/auth/"):
-            things = [each for each in ({}, *known) if needed <= each.keys()]
-            for each in things:
-                query = f"map_index={each['map_index']}" if "task_id" in needed else "limit=100"
-                asked.add(f"{template.format(**each)}?{query}")
-    return {path: api.text(path) for path in sorted(asked)}
+            for each in ({}, *known):
+                if needed <= each.keys():
+                    query = f"map_index={each['map_index']}" if "task_id" in needed else "limit=100"
+                    paths.add(f"{template.format(**each)}?{query}")
+    return {path: api.text(path) for path in sorted(paths)}

@@ -1,24 +1,26 @@
-"""Every code block of README and docs does what its page says.
+"""Run the code blocks in README and docs.
 
-The words after the opening fence say what becomes of a block; one of any other kind fails:
+The info string of a block selects how it is tested. Any other info string fails:
 
 ``python``
-    all such blocks of a page are executed in order, in one namespace and inside one DAG, which then runs
-    against a sandbox; so does every other DAG that they make
+    execute all such blocks of a page in order, in one namespace and inside one DAG; then run this DAG, and
+    every other DAG that they create, against a sandbox
 ``python airflow3``
-    the same, but not on Airflow 2
+    the same, but skip the block on Airflow 2
 ``python pytest``
-    a test module, which pytest runs
+    run pytest on the block
 ``shell``
-    each command exists and has these options; each connection can be used. Nothing is run
+    check that each command and its options exist, and that each Airflow connection is valid; run nothing
 ``http``
-    the sandbox takes the request
+    send the request to a sandbox
 ``json connections``, ``json extra``, ``json account``, ``json event``
-    a file of connections, the extra of one, a sandbox's account, the payload of an asset's event
+    a file of Airflow connections, the extra of one, an account for the sandbox, the payload of an asset event
 ``text error``
-    what is raised when the key has expired, but for what stands at each ``…``
+    compare with the error after an API key expired; ``…`` matches any text
 ``text demo``
-    lines that ``make demo`` prints: ``test_demo.py`` looks for them
+    lines that ``make demo`` prints; ``test_demo.py`` checks them
+``mermaid``
+    a diagram, which is not checked
 """
 
 from __future__ import annotations
@@ -42,25 +44,26 @@ from airflow.providers.common.compat.sdk import DAG, BaseHook, BaseSensorOperato
 from packaging.requirements import Requirement
 
 from airflow_provider_faraday.api.readiness import states_of
+from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError
-from airflow_provider_faraday.hooks.connection import client_config
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sandbox import Sandbox
-from markdown_pages import PAGES, ROOT
+from support.ids import CUSTOMERS, WAREHOUSE
+from support.markdown_pages import PAGES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from markdown_pages import Block
+    from support.markdown_pages import Block
 
 TO_EXECUTE = {"python"} if airflow_version.startswith("2.") else {"python", "python airflow3"}
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """Give a sandbox whose builds end at once, and later than whatever a DAG run takes for its time."""
+    """Return a sandbox whose builds finish at once, and later than the data interval of any DAG run."""
     with Sandbox(speed=1000, clock_offset=3600) as running:
         deadline = time.monotonic() + 10
         while not {each["status"] for each in running.datasets()} <= {"ready", "error"}:
@@ -76,7 +79,7 @@ def warehouse_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def blocks(kind: str) -> pytest.MarkDecorator:
-    """Run a test with each block of a kind, named by page and line."""
+    """Parametrize a test with all blocks of a kind, by page and line."""
     found = [
         pytest.param(block, id=f"{name}:{block.line}")
         for name, page in PAGES.items()
@@ -87,28 +90,29 @@ def blocks(kind: str) -> pytest.MarkDecorator:
 
 
 @blocks(".*")
-def test_a_block_is_of_a_kind_that_is_tried(block: Block) -> None:
-    kinds = {"python", "python airflow3", "python pytest", "shell", "http", "text error", "text demo"}
-    assert block.kind in kinds | {f"json {what}" for what in JSON}
+def test_info_strings_are_known(block: Block) -> None:
+    python = {"python", "python airflow3", "python pytest"}
+    others = {"shell", "http", "text error", "text demo", "mermaid"}
+    assert block.kind in python | others | {f"json {what}" for what in JSON}
 
 
 @pytest.mark.parametrize(
     "name", [name for name, page in PAGES.items() if any(block.kind in TO_EXECUTE for block in page.blocks)]
 )
 @pytest.mark.usefixtures("faraday_default", "warehouse_default")
-def test_the_python_of_a_page_runs(name: str, run_dag: Callable[..., Any]) -> None:
+def test_python_blocks_run(name: str, run_dag: Callable[..., Any]) -> None:
     path = ROOT / name
     namespace = vars(ModuleType("page"))
     with DAG(re.sub(r"\W", "_", name), schedule=None) as page_dag:
         for block in PAGES[name].blocks:
             if block.kind in TO_EXECUTE:
-                # Under the name and lines of the page, for tracebacks.
+                # Show the page's name and line numbers in tracebacks.
                 linecache.checkcache(str(path))
                 code = compile("\n" * (block.line - 1) + block.text, str(path), "exec", dont_inherit=True)
                 exec(code, namespace)
     for task in page_dag.tasks:
         if isinstance(task, BaseSensorOperator):
-            # Nobody wants to wait for a minute here.
+            # Not every minute, as by default.
             task.poke_interval = 0.2
 
     for dag in (page_dag, *(value for value in namespace.values() if isinstance(value, DAG))):
@@ -118,7 +122,7 @@ def test_the_python_of_a_page_runs(name: str, run_dag: Callable[..., Any]) -> No
 
 
 @blocks("python pytest")
-def test_the_tests_on_a_page_pass(block: Block, airflow_home: Path, tmp_path: Path) -> None:
+def test_pytest_blocks_pass(block: Block, airflow_home: Path, tmp_path: Path) -> None:
     (tmp_path / "test_page.py").write_text(block.text)
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_page.py"],
@@ -132,7 +136,7 @@ def test_the_tests_on_a_page_pass(block: Block, airflow_home: Path, tmp_path: Pa
 
 
 @blocks("shell")
-def test_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+def test_shell_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     for line in block.text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         match words:
@@ -141,7 +145,7 @@ def test_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, caplog) -
             case ["make", target, *_]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
             case ["pip", "install", wanted]:
-                check_requirement(Requirement(wanted))
+                check_requirement(Requirement(re.sub(r"^\.", "airflow-provider-faraday", wanted)))
             case ["python", "-m", "airflow_provider_faraday.sandbox", *options]:
                 shown = subprocess.run(
                     [sys.executable, *words[1:3], "--help"], capture_output=True, text=True, check=True
@@ -152,13 +156,13 @@ def test_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, caplog) -
             case ["airflow", *arguments]:
                 from airflow.cli.cli_parser import get_parser
 
-                # Exits where it does not know a command or an option.
+                # Exits if a command or an option does not exist.
                 get_parser().parse_args(arguments)
             case ["export", setting]:
                 check_setting(*setting.split("=", 1), block, monkeypatch)
             case _:
-                pytest.fail(f"Nothing here knows how to try {line!r}.")
-    assert said_by_us(caplog) == []
+                pytest.fail(f"There is no check for {line!r}.")
+    assert logged_by_us(caplog) == []
 
 
 def check_requirement(wanted: Requirement) -> None:
@@ -178,36 +182,36 @@ def check_setting(name: str, value: str, block: Block, monkeypatch: pytest.Monke
             if connection.conn_type == "faraday":
                 assert client_config(connection).api_key
             else:
-                # Airflow's providers are named after the connection type that they bring.
+                # Airflow's providers are named after their connection type.
                 assert f"pip install apache-airflow-providers-{connection.conn_type}\n" in block.text
         case _:
-            pytest.fail(f"Nothing here knows how to try {name}.")
+            pytest.fail(f"There is no check for {name}.")
 
 
-def said_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Give what this provider has logged, such as a warning of an extra that it does not know."""
+def logged_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what this provider logged, such as a warning about an unknown extra."""
     return [r.getMessage() for r in caplog.records if r.name.startswith("airflow_provider_faraday")]
 
 
 @blocks("http")
-def test_the_sandbox_takes_the_request(block: Block, sandbox: Sandbox) -> None:
+def test_the_sandbox_accepts_http_blocks(block: Block, sandbox: Sandbox) -> None:
     first, _, body = block.text.partition("\n")
     method, path = first.split()
     content = json.loads(body) if body else None
 
-    answer = requests.request(method, sandbox.origin + path, json=content, timeout=10)
+    response = requests.request(method, sandbox.origin + path, json=content, timeout=10)
 
-    assert answer.ok, answer.text
+    assert response.ok, response.text
 
 
 @blocks("json .*")
-def test_json_is_what_it_is_said_to_be(block: Block, sandbox: Sandbox, tmp_path: Path, caplog) -> None:
+def test_json_blocks_are_valid(block: Block, sandbox: Sandbox, tmp_path: Path, caplog) -> None:
     path = tmp_path / "block.json"
     path.write_text(block.text)
 
     JSON[block.kind.removeprefix("json ")](path, sandbox)
 
-    assert said_by_us(caplog) == []
+    assert logged_by_us(caplog) == []
 
 
 def check_connections(path: Path, sandbox: Sandbox) -> None:
@@ -231,19 +235,19 @@ def check_event(path: Path, sandbox: Sandbox) -> None:
     def types(payload: dict[str, Any]) -> dict[str, type]:
         return {key: type(value) for key, value in payload.items()}
 
-    (state,) = states_of([sandbox.dataset(CUSTOMERS)])
+    (state,) = states_of(resource_type_named("datasets"), [sandbox.dataset(CUSTOMERS)])
     assert types(json.loads(path.read_text())) == types(state.build)
 
 
 @blocks("text error")
 @pytest.mark.usefixtures("faraday_default")
-def test_an_error_reads_as_on_the_page(block: Block, sandbox: Sandbox) -> None:
+def test_the_error_on_the_page_is_exact(block: Block, sandbox: Sandbox) -> None:
     sandbox.rotate_key("another")
 
     with pytest.raises(FaradayAuthenticationError) as caught:
-        FaradayHook().list_connection_datasets("c0000000-0000-4000-8000-000000000001")
+        FaradayHook().list_connection_datasets(WAREHOUSE)
 
-    shown = re.escape(" ".join(block.text.split())).replace("…", ".+")
+    shown = re.escape(block.text.strip()).replace("…", ".+")
     assert re.fullmatch(shown, str(caught.value))
 
 

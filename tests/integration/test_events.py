@@ -1,4 +1,4 @@
-"""DAGs that start when Faraday has rebuilt a dataset, in a real scheduler and triggerer: each build, once."""
+"""DAGs scheduled on Faraday's builds, with a real scheduler and triggerer: each build is announced."""
 
 from __future__ import annotations
 
@@ -10,32 +10,29 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow import __version__ as airflow_version
-from packaging.version import Version
 
 from airflow_provider_faraday.sandbox import Sandbox
-from whole_airflow import whole_airflow
+from support.cluster import cluster
+from support.ids import CUSTOMERS, ORDERS, SCOPE
+from support.run_dag import AIRFLOW_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from whole_airflow import Airflow
+    from support.cluster import Cluster
 
 pytestmark = [
     pytest.mark.skipif(
-        Version(airflow_version) < Version("3.3"),
-        reason="Earlier ones keep no state for assets: what they do then is in the unit tests.",
+        not AIRFLOW_3_3, reason="Earlier Airflow keeps no asset state; unit tests show what happens there."
     ),
     pytest.mark.timeout(480),
 ]
 
-SCOPE = "50000000-0000-4000-8000-000000000001"
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
-ORDERS = "d0000000-0000-4000-8000-000000000002"
 INTERVAL = 1.0
+RESTARTS = 5
 
-# One asset for a dataset, by the helper; and two for a scope, whose equal watchers Airflow runs as one.
+# One asset for one dataset; and two assets for one scope, whose equal watchers Airflow runs as one trigger.
 DAG_FILE = f"""
 from airflow.sdk import DAG, Asset, AssetWatcher, task
 
@@ -61,6 +58,7 @@ for name, asset in {{
 
         updates()
 """
+ASSETS = ("customers", "scope_one", "scope_two")
 
 
 @pytest.fixture
@@ -72,15 +70,21 @@ def faraday() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def airflow(another_airflow_home: Path, tmp_path: Path) -> Iterator[Airflow]:
+def airflow(another_airflow_home: Path, tmp_path: Path, faraday: Sandbox) -> Iterator[Cluster]:
+    """Return a deployment that watches every asset."""
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "on_update.py").write_text(DAG_FILE)
-    with whole_airflow(another_airflow_home, tmp_path / "dags") as running:
-        yield running
+    with cluster(another_airflow_home, tmp_path / "dags") as created:
+        created.store_connection(host=faraday.url, password=faraday.api_key)
+        created.start_all()
+        watched = "SELECT count(DISTINCT asset_id) FROM asset_state_store"
+        created.until(lambda: created.query(watched) == [(3,)], 120, "every asset is watched")
+        assert created.query("SELECT count(*) FROM trigger") == [(2,)]
+        yield created
 
 
-def events(airflow: Airflow) -> list[tuple[str, str]]:
-    """Give the asset events so far, each as the asset's name and the build's time."""
+def events(airflow: Cluster) -> list[tuple[str, str]]:
+    """Return the asset events so far: the asset's name and the build's time of each."""
     rows = airflow.query(
         "SELECT asset.name, asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_event.asset_id"
     )
@@ -88,16 +92,16 @@ def events(airflow: Airflow) -> list[tuple[str, str]]:
     return sorted((name, payload["last_updated_output_at"]) for name, payload in payloads)
 
 
-def received(airflow: Airflow, dag_id: str) -> list[dict[str, Any]]:
-    """Give the payloads that the runs of a DAG were given."""
-    rows = airflow.query(
-        f"SELECT value FROM xcom WHERE dag_id = '{dag_id}' AND key = 'return_value' ORDER BY run_id"
-    )
-    return [payload for (value,) in rows for payload in json.loads(value)]
+def received(airflow: Cluster, dag_id: str) -> list[str]:
+    """Return the times of the builds that the runs of a DAG received, in the order of the builds."""
+    rows = airflow.query(f"SELECT value FROM xcom WHERE dag_id = '{dag_id}' AND key = 'return_value'")
+    payloads: list[dict[str, Any]] = [payload for (value,) in rows for payload in json.loads(value)]
+    times = {payload["last_updated_output_at"] for payload in payloads}
+    return sorted(times, key=datetime.fromisoformat)
 
 
-def force_update(faraday: Sandbox, id_: str) -> str:
-    """Have a dataset rebuilt, and give the time of that build."""
+def rebuild(faraday: Sandbox, id_: str) -> str:
+    """Rebuild a dataset and return the time of the build."""
     before = faraday.dataset(id_)["last_updated_output_at"]
     faraday.force_update(id_)
     deadline = time.monotonic() + 30
@@ -107,47 +111,64 @@ def force_update(faraday: Sandbox, id_: str) -> str:
     return built["last_updated_output_at"]
 
 
-def test_each_build_starts_the_dags_once_whatever_happens(airflow: Airflow, faraday: Sandbox) -> None:
-    assets = ("customers", "scope_one", "scope_two")
-    airflow.set_connection(host=faraday.url, password=faraday.api_key)
-    airflow.start_all()
-    watched = "SELECT count(*) FROM asset_state_store"
-    airflow.until(lambda: airflow.query(watched) == [(3,)], 120, "every asset is watched")
-    assert airflow.query("SELECT count(*) FROM trigger") == [(2,)]
+def of_scopes(builds: list[str]) -> set[tuple[str, str]]:
+    return {(name, build) for name in ("scope_one", "scope_two") for build in builds}
 
-    # One build, one event for each asset that stands for it, one run of each DAG.
-    first = force_update(faraday, CUSTOMERS)
-    airflow.until(lambda: len(events(airflow)) >= 3, 30, "the build is announced")
+
+def test_every_build_starts_the_dags_despite_a_killed_triggerer_and_an_outage(
+    airflow: Cluster, faraday: Sandbox
+) -> None:
+    # Each asset gets one event for one build.
+    first = rebuild(faraday, CUSTOMERS)
+    airflow.until(lambda: len(events(airflow)) >= 3, 30, "the first build is announced")
     time.sleep(5 * INTERVAL)
-    assert events(airflow) == [(name, first) for name in assets]
+    assert events(airflow) == [(name, first) for name in ASSETS]
 
-    # Killed, and started again: what was built in between is announced, and nothing else is.
+    # A build without a triggerer is announced after the restart.
     airflow.end("triggerer", signal.SIGKILL)
-    second = force_update(faraday, CUSTOMERS)
-    faraday.clear_requests()
+    second = rebuild(faraday, CUSTOMERS)
     airflow.start("triggerer", "-s")
-    airflow.until(lambda: len(events(airflow)) >= 6, 60, "the build is announced after the restart")
+    expected = {(name, build) for name in ASSETS for build in (first, second)}
+    airflow.until(lambda: expected <= {*events(airflow)}, 60, "the second build is announced")
 
-    # Away for some seconds, and with another build when it is back.
+    # A build at the end of an outage is announced to those who watch that dataset.
     faraday.stop()
     time.sleep(4 * INTERVAL)
     faraday.start()
-    third = force_update(faraday, ORDERS)
-    airflow.until(lambda: len(events(airflow)) >= 8, 60, "the build is announced after the outage")
+    third = rebuild(faraday, ORDERS)
+    expected |= of_scopes([third])
+    airflow.until(lambda: expected <= {*events(airflow)}, 60, "the third build is announced")
     time.sleep(5 * INTERVAL)
-    assert events(airflow) == sorted(
-        [(name, built) for name in assets for built in (first, second)]
-        + [(name, third) for name in assets if name != "customers"]
-    )
+    assert {*events(airflow)} == expected
 
-    runs = "SELECT count(*) FROM dag_run WHERE state NOT IN ('success')"
-    airflow.until(lambda: airflow.query(runs) == [(0,)], 60, "all runs succeed")
-    airflow.until(lambda: len(received(airflow, "on_scope_two")) == 3, 30, "all runs are told")
-    assert [payload["last_updated_output_at"] for payload in received(airflow, "on_customers")] == [
-        first,
-        second,
-    ]
-    for dag_id in ("on_scope_one", "on_scope_two"):
-        told = [payload["last_updated_output_at"] for payload in received(airflow, dag_id)]
-        assert sorted(told, key=datetime.fromisoformat) == [first, second, third]
-    airflow.assert_nowhere(faraday.api_key)
+    # Each DAG has received its builds.
+    unfinished = "SELECT count(*) FROM dag_run WHERE state != 'success'"
+    airflow.until(lambda: airflow.query(unfinished) == [(0,)], 60, "all runs succeed")
+    airflow.until(lambda: len(received(airflow, "on_scope_two")) == 3, 30, "all builds are received")
+    assert received(airflow, "on_customers") == [first, second]
+    assert received(airflow, "on_scope_one") == received(airflow, "on_scope_two") == [first, second, third]
+    airflow.assert_stored_nowhere(faraday.api_key)
+
+
+@pytest.mark.once
+def test_no_build_is_lost_if_the_triggerer_restarts_right_after_it(
+    airflow: Cluster, faraday: Sandbox
+) -> None:
+    path = f"/v1/scopes/{SCOPE}/datasets"
+    builds = []
+    for number in range(RESTARTS):
+        faraday.clear_requests()
+        airflow.until(lambda: bool(faraday.requests(path)), 60, "the triggerer polls")
+        builds.append(rebuild(faraday, ORDERS))
+        faraday.clear_requests()
+        while not faraday.requests(path):
+            time.sleep(0.01)
+        # The triggerer has just seen the build. Airflow may not have stored the event yet.
+        time.sleep(0.05 * number)
+        airflow.restart("triggerer")
+
+    # Duplicates are fine, losses are not.
+    airflow.until(lambda: bool(faraday.requests(path)), 60, "the triggerer polls")
+    time.sleep(10 * INTERVAL)
+    assert of_scopes(builds) - {*events(airflow)} == set()
+    assert {*events(airflow)} <= of_scopes(builds)

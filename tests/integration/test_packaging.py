@@ -1,4 +1,4 @@
-"""What is published: what the wheel and the sdist hold, and that the wheel works where nothing else is."""
+"""The wheel and the sdist: their content, their metadata, and the wheel in an otherwise empty environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import airflow_provider_faraday
-import fresh_airflow
+import local_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ CONSTRAINTS = ROOT / "constraints" / "airflow-3.3.2.txt"
 VERSION = airflow_provider_faraday.__version__
 NAME = f"airflow_provider_faraday-{VERSION}"
 EXAMPLES = {path.name for path in (ROOT / "example_dags").glob("*.py")}
-# Paths of which there may be any number, by the directory that they stand in; the rest is named one by one.
+# Python modules match by pattern. All other files are listed by name.
 PACKAGE_FILE = re.compile(r"airflow_provider_faraday/([a-z_]+/)?[a-z_]+\.py")
 PACKAGE_DATA = {"airflow_provider_faraday/py.typed", "airflow_provider_faraday/sandbox/account.json"}
 DAG_FILE = """
@@ -70,17 +70,17 @@ print(faraday.model_dump_json())
 """
 
 
-def succeed(*command: object, **where: Any) -> None:
+def check_run(*command: object, **options: Any) -> None:
     ran = subprocess.run(
-        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **where
+        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **options
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def build(source: Path, into: Path, target: str) -> Path:
-    """Build one distribution with the build backend that is installed here: no network."""
+    """Build a distribution with the installed build backend, without the network."""
     hatchling = [sys.executable, "-m", "hatchling"]
-    succeed(*hatchling, "build", "--target", target, "--directory", into, cwd=source)
+    check_run(*hatchling, "build", "--target", target, "--directory", into, cwd=source)
     (path,) = into.iterdir()
     return path
 
@@ -101,17 +101,17 @@ def metadata(wheel: Path) -> Message:
         return email.message_from_bytes(archive.read(f"{NAME}.dist-info/METADATA"))
 
 
-def unlike(names: set[str], *, kinds: re.Pattern[str]) -> set[str]:
-    return {name for name in names if not kinds.fullmatch(name)}
+def except_modules(names: set[str]) -> set[str]:
+    return {name for name in names if not PACKAGE_FILE.fullmatch(name)}
 
 
-def test_the_wheel_has_the_package_and_the_examples_text_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_only_the_package_and_the_example_dags(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
 
     about = ["METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"]
     examples = f"{NAME}.data/data/share/doc/airflow-provider-faraday/example_dags/"
-    assert unlike(names, kinds=PACKAGE_FILE) == {
+    assert except_modules(names) == {
         *PACKAGE_DATA,
         *(f"{NAME}.dist-info/{name}" for name in about),
         *(examples + name for name in EXAMPLES),
@@ -119,12 +119,12 @@ def test_the_wheel_has_the_package_and_the_examples_text_and_nothing_else(wheel:
     assert "airflow_provider_faraday/operators/datasets.py" in names
 
 
-def test_the_sdist_has_what_the_wheel_is_made_of_and_nothing_else(sdist: Path) -> None:
+def test_the_sdist_contains_only_the_sources_of_the_wheel(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
 
     about = ["CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"]
-    assert unlike(names, kinds=PACKAGE_FILE) == {
+    assert except_modules(names) == {
         *PACKAGE_DATA,
         *about,
         *(f"example_dags/{name}" for name in EXAMPLES),
@@ -132,11 +132,11 @@ def test_the_sdist_has_what_the_wheel_is_made_of_and_nothing_else(sdist: Path) -
     }
 
 
-def test_the_wheel_that_is_built_from_the_sdist_is_the_same_to_the_byte(
-    sdist: Path, wheel: Path, tmp_path: Path
-) -> None:
+def test_a_wheel_built_from_the_sdist_is_identical(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+        # Python 3.11.2, which Debian 12 has, does not support filters and ignores this attribute.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(tmp_path)
 
     from_sdist = build(tmp_path / NAME, tmp_path / "wheel", "wheel")
 
@@ -144,7 +144,7 @@ def test_the_wheel_that_is_built_from_the_sdist_is_the_same_to_the_byte(
     assert from_sdist.read_bytes() == wheel.read_bytes()
 
 
-def test_the_metadata_say_what_it_is_and_what_it_needs(metadata: Message) -> None:
+def test_the_metadata_lists_license_classifiers_and_dependencies(metadata: Message) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("airflow-provider-faraday", VERSION)
     assert (metadata["License-Expression"], metadata["License-File"]) == ("Apache-2.0", "LICENSE")
     assert metadata["Requires-Python"] == ">=3.11"
@@ -153,10 +153,11 @@ def test_the_metadata_say_what_it_is_and_what_it_needs(metadata: Message) -> Non
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Typing :: Typed",
     } <= set(metadata.get_all("Classifier", []))
-    needs = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert {re.match(r"[a-z0-9-]+", line)[0] for line in needs} == {  # type: ignore[index]
+    requirements = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert {re.match(r"[a-z0-9-]+", line)[0] for line in requirements} == {  # type: ignore[index]
         "aiohttp",
         "apache-airflow",
         "apache-airflow-providers-common-compat",
@@ -167,43 +168,43 @@ def test_the_metadata_say_what_it_is_and_what_it_needs(metadata: Message) -> Non
     }
 
 
-def test_the_description_is_the_readme_in_markdown(metadata: Message) -> None:
+def test_the_description_is_the_readme(metadata: Message) -> None:
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload(decode=True).decode().strip() == (ROOT / "README.md").read_text().strip()
 
 
 @pytest.fixture(scope="module")
-def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the Python of an environment with the wheel without extras, what it needs, and nothing else."""
-    venv = tmp_path_factory.mktemp("alone") / "venv"
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment with only the wheel, without extras, and its dependencies."""
+    venv = tmp_path_factory.mktemp("wheel-only") / "venv"
     python = venv / "bin" / "python"
     uv = [sys.executable, "-m", "uv"]
-    succeed(*uv, "venv", "--python", sys.executable, venv)
+    check_run(*uv, "venv", "--python", sys.executable, venv)
     install = ["pip", "install", "--compile-bytecode", "--constraint", CONSTRAINTS]
-    succeed(*uv, *install, "--python", python, wheel)
+    check_run(*uv, *install, "--python", python, wheel)
     return python
 
 
 @pytest.fixture(scope="module")
-def home(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give an ``AIRFLOW_HOME`` of that environment's Airflow, with its metadata database and a DAG."""
+def home(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an ``AIRFLOW_HOME`` for that environment, with a metadata database and a DAG."""
     home = tmp_path_factory.mktemp("home")
     (home / "dags").mkdir()
     (home / "dags" / "from_the_wheel.py").write_text(DAG_FILE)
-    env = fresh_airflow.environment(home, home / "dags")
-    succeed(alone, "-m", "airflow", "db", "migrate", cwd=home, env=env)
+    env = local_airflow.environment(home, home / "dags")
+    check_run(python, "-m", "airflow", "db", "migrate", cwd=home, env=env)
     return home
 
 
 @pytest.fixture
-def run(alone: Path, home: Path, sandbox: Sandbox) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run that environment's Python far from the repository; its Airflow knows a sandbox outside of it."""
+def run(python: Path, home: Path, sandbox: Sandbox) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run that environment's Python outside of the repository, with an Airflow connection to the sandbox."""
     connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
-    env = fresh_airflow.environment(home, home / "dags", {"faraday_default": connection})
+    env = local_airflow.environment(home, home / "dags", {"faraday_default": connection})
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [alone, *arguments],
+            [python, *arguments],
             cwd=home,
             env={**env, "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"},
             stdin=subprocess.DEVNULL,
@@ -215,52 +216,52 @@ def run(alone: Path, home: Path, sandbox: Sandbox) -> Callable[..., subprocess.C
     return run
 
 
-def last_line_of(ran: subprocess.CompletedProcess[str]) -> Any:
+def parsed_last_line(ran: subprocess.CompletedProcess[str]) -> Any:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return json.loads(ran.stdout.splitlines()[-1])
 
 
-def test_alone_it_comes_without_extras_and_with_the_examples_text(run: Any, alone: Path) -> None:
+def test_installs_the_example_dags_and_no_extras(run: Any, python: Path) -> None:
     program = (
         "import importlib.util, json, airflow_provider_faraday as package; "
         "print(json.dumps([package.__file__, importlib.util.find_spec('hypothesis') is None]))"
     )
 
-    where, without_extras = last_line_of(run("-c", program))
+    where, without_extras = parsed_last_line(run("-c", program))
 
-    environment = alone.parents[1]
+    environment = python.parents[1]
     assert Path(where).is_relative_to(environment)
     assert without_extras
     examples = environment / "share" / "doc" / "airflow-provider-faraday" / "example_dags"
     assert {path.name for path in examples.glob("*.py")} == EXAMPLES
 
 
-def test_alone_airflow_lists_the_provider_and_its_connection_type(run: Any) -> None:
-    providers = last_line_of(run("-m", "airflow", "providers", "list", "--output", "json"))
+def test_airflow_lists_the_provider_and_its_connection_type(run: Any) -> None:
+    providers = parsed_last_line(run("-m", "airflow", "providers", "list", "--output", "json"))
     assert {each["package_name"]: each["version"] for each in providers}[
         "airflow-provider-faraday"
     ] == VERSION
 
-    (provider,) = last_line_of(
+    (provider,) = parsed_last_line(
         run("-m", "airflow", "providers", "get", "airflow-provider-faraday", "--full", "--output", "json")
     )
     assert provider["name"] == "Faraday"
 
-    hooks = last_line_of(run("-m", "airflow", "providers", "hooks", "--output", "json"))
+    hooks = parsed_last_line(run("-m", "airflow", "providers", "hooks", "--output", "json"))
     (hook,) = [each for each in hooks if each["connection_type"] == "faraday"]
     assert hook["class"] == "airflow_provider_faraday.hooks.faraday.FaradayHook"
     assert hook["package_name"] == "airflow-provider-faraday"
 
 
-def test_alone_the_connection_form_has_its_own_labels_and_fields(run: Any) -> None:
-    form = last_line_of(run("-c", FORM))
+def test_the_connection_form_has_the_labels_and_fields_of_the_provider(run: Any) -> None:
+    form = parsed_last_line(run("-c", FORM))
 
     assert form["standard_fields"]["password"]["title"] == "API key"
     assert form["standard_fields"]["host"]["title"] == "Base URL"
     assert set(form["extra_fields"]) == {"timeout", "max_attempts", "proxy", "verify", "allow_http"}
 
 
-def test_alone_the_airflow_connection_can_be_tested(run: Any, sandbox: Sandbox) -> None:
+def test_the_airflow_connection_can_be_tested(run: Any, sandbox: Sandbox) -> None:
     ran = run("-m", "airflow", "connections", "test", "faraday_default")
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -269,7 +270,7 @@ def test_alone_the_airflow_connection_can_be_tested(run: Any, sandbox: Sandbox) 
     assert sandbox.api_key not in ran.stdout + ran.stderr
 
 
-def test_alone_the_hook_the_operators_and_the_sensor_run_in_a_dag(run: Any, sandbox: Sandbox) -> None:
+def test_the_hook_the_operators_and_the_sensor_run_in_a_dag(run: Any, sandbox: Sandbox) -> None:
     ran = run("-m", "airflow", "dags", "test", "from_the_wheel")
 
     log = ran.stdout + ran.stderr

@@ -1,4 +1,4 @@
-"""Thirty sensors that wait in a real triggerer: what they cost, and what they come through."""
+"""Thirty deferred sensors in a real triggerer: the requests they send, and the failures they survive."""
 
 from __future__ import annotations
 
@@ -10,36 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow import __version__ as airflow_version
-from packaging.version import Version
 
 from airflow_provider_faraday.sandbox import Sandbox
-from whole_airflow import whole_airflow
+from support.cluster import cluster
+from support.ids import CUSTOMERS, ORDERS, RETURNS, SCOPE, UPLOADS
+from support.run_dag import AIRFLOW_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from whole_airflow import Airflow
+    from support.cluster import Cluster
 
 pytestmark = [
-    pytest.mark.skipif(
-        Version(airflow_version) < Version("3.3"),
-        reason="Each earlier release starts its processes in another way; once on the newest is enough.",
-    ),
+    pytest.mark.skipif(not AIRFLOW_3_3, reason="Each earlier Airflow starts its processes differently."),
     pytest.mark.timeout(480),
 ]
 
-SCOPE = "50000000-0000-4000-8000-000000000001"
 SCOPE_PATH = f"/v1/scopes/{SCOPE}/datasets"
-UPLOADS = "c0000000-0000-4000-8000-000000000002"
 UPLOADS_PATH = f"/v1/connections/{UPLOADS}/datasets"
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
-ORDERS = "d0000000-0000-4000-8000-000000000002"
-RETURNS = "d0000000-0000-4000-8000-000000000006"
-
 SENSORS = 30
 INTERVAL = 1.0
-DEADLINE_SECONDS = 80
+TIMEOUT_SECONDS = 80
 
 DAG_FILE = f"""
 from datetime import datetime, timezone
@@ -54,7 +45,7 @@ with DAG("waiting", schedule="@once", start_date=datetime(2026, 1, 1, tzinfo=tim
         fields=[["id", "name"] if number % 2 else ["id", "status"] for number in range({SENSORS})]
     )
     DatasetsReadySensor(
-        task_id="wait_in_vain", connection_id="{UPLOADS}", timeout={DEADLINE_SECONDS}, fields=["id"], **every
+        task_id="time_out", connection_id="{UPLOADS}", timeout={TIMEOUT_SECONDS}, fields=["id"], **every
     )
 """
 
@@ -68,30 +59,30 @@ def faraday() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def airflow(another_airflow_home: Path, tmp_path: Path) -> Iterator[Airflow]:
+def airflow(another_airflow_home: Path, tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "waiting.py").write_text(DAG_FILE)
-    with whole_airflow(another_airflow_home, tmp_path / "dags") as running:
-        yield running
+    with cluster(another_airflow_home, tmp_path / "dags") as created:
+        yield created
 
 
-def test_thirty_sensors_share_one_poll_and_come_through_whatever_happens(
-    airflow: Airflow, faraday: Sandbox
+def test_thirty_sensors_share_one_poll_and_survive_a_kill_and_a_key_rotation(
+    airflow: Cluster, faraday: Sandbox
 ) -> None:
     old_key, new_key = faraday.api_key, f"new-{secrets.token_hex(16)}"
-    airflow.set_connection(host=faraday.url, password=old_key)
+    airflow.store_connection(host=faraday.url, password=old_key)
     airflow.start_all()
-    airflow.until(lambda: airflow.states("wait_in_vain") == ["deferred"], 120, "the lone sensor waits")
+    airflow.until(lambda: airflow.states("time_out") == ["deferred"], 120, "the lone sensor is deferred")
     deferred_at = time.monotonic()
-    airflow.until(lambda: airflow.states() == ["deferred"] * SENSORS, 120, "all sensors wait")
+    airflow.until(lambda: airflow.states() == ["deferred"] * SENSORS, 120, "all sensors are deferred")
 
-    # One poll an interval and one TCP connection, not thirty.
+    # They share one poll per interval and one TCP connection.
     _assert_one_poll_an_interval(faraday)
 
-    # Nothing secret waits in the database either.
-    airflow.assert_nowhere(old_key)
+    # The key is not stored with them.
+    airflow.assert_stored_nowhere(old_key)
 
-    # Killed and started again: the sensors still wait, and share one poll as before.
+    # After a kill and a restart, they still wait and share one poll.
     waiting = airflow.query("SELECT classpath, kwargs FROM trigger ORDER BY id")
     assert all('"deadline": ' in kwargs for _, kwargs in waiting)
     airflow.end("triggerer", signal.SIGKILL)
@@ -101,22 +92,22 @@ def test_thirty_sensors_share_one_poll_and_come_through_whatever_happens(
     restarted_after = time.monotonic() - deferred_at
     airflow.start("triggerer", "-s")
     airflow.until(lambda: bool(faraday.requests(SCOPE_PATH)), 60, "the new triggerer polls")
-    # By now every trigger has joined; on a busy machine some come seconds after the first.
-    airflow.until(lambda: len(faraday.requests(UPLOADS_PATH)) > 3, 30, "all triggers have joined")
+    # On a busy machine, some triggers subscribe seconds after the first.
+    airflow.until(lambda: len(faraday.requests(UPLOADS_PATH)) > 3, 30, "all triggers have subscribed")
     _assert_one_poll_an_interval(faraday)
     assert airflow.states() == ["deferred"] * SENSORS
     assert airflow.query("SELECT classpath, kwargs FROM trigger ORDER BY id") == waiting
 
-    # Another key: taken up when the old one is refused.
-    airflow.set_connection(host=faraday.url, password=new_key)
+    # After a key rotation, one 401 makes them use the new key.
+    airflow.store_connection(host=faraday.url, password=new_key)
     faraday.clear_requests()
     faraday.rotate_key(new_key)
-    airflow.until(lambda: bool(_answered(faraday, SCOPE_PATH)), 30, "the polls go on with the new key")
+    airflow.until(lambda: bool(_succeeded(faraday, SCOPE_PATH)), 30, "polls succeed with the new key")
     assert len([r for r in faraday.requests(SCOPE_PATH) if r["status"] == 401]) == 1
     assert airflow.states() == ["deferred"] * SENSORS
-    airflow.assert_nowhere(old_key, new_key)
+    airflow.assert_stored_nowhere(old_key, new_key)
 
-    # Ready: each sensor ends well, once, with its own fields.
+    # Once the datasets are ready, each sensor succeeds on its first try with its own fields.
     faraday.set_dataset(ORDERS, status="ready")
     airflow.until(lambda: airflow.states() == ["success"] * SENSORS, 120, "all sensors succeed")
     tries = airflow.query("SELECT try_number FROM task_instance WHERE task_id = 'wait'")
@@ -133,14 +124,14 @@ def test_thirty_sensors_share_one_poll_and_come_through_whatever_happens(
         for number in range(SENSORS)
     }
 
-    # The one whose time is over ends then; a deadline that began anew with the triggerer would be later.
-    airflow.until(lambda: airflow.states("wait_in_vain") == ["failed"], 120, "the lone sensor times out")
+    # The restart has not extended the timeout of the lone sensor.
+    airflow.until(lambda: airflow.states("time_out") == ["failed"], 120, "the lone sensor times out")
     waited = time.monotonic() - deferred_at
-    assert DEADLINE_SECONDS - 5 < waited < DEADLINE_SECONDS + restarted_after
-    airflow.assert_nowhere(old_key, new_key)
+    assert TIMEOUT_SECONDS - 5 < waited < TIMEOUT_SECONDS + restarted_after
+    airflow.assert_stored_nowhere(old_key, new_key)
 
 
-def _answered(faraday: Sandbox, path: str) -> list[dict[str, Any]]:
+def _succeeded(faraday: Sandbox, path: str) -> list[dict[str, Any]]:
     return [request for request in faraday.requests(path) if request["status"] == 200]
 
 
@@ -152,5 +143,5 @@ def _assert_one_poll_an_interval(faraday: Sandbox) -> None:
         polls = faraday.requests(path)
         assert intervals / 2 <= len(polls) <= intervals + 1
         assert {poll["status"] for poll in polls} == {200}
-        # None was opened for a poll: all went over the connection of the first.
+        # All polls use one TCP connection.
         assert len({poll["client"] for poll in polls}) == 1

@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, tables are complete, and what they name exists."""
+"""README and docs: links work, tables are complete, and everything they mention exists."""
 
 from __future__ import annotations
 
@@ -6,56 +6,76 @@ import ast
 import builtins
 import importlib
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat import sdk
 from airflow.providers.common.compat.sdk import conf
 
-import markdown_pages
+import airflow_provider_faraday
 from airflow_provider_faraday import exceptions
 from airflow_provider_faraday.get_provider_info import get_provider_info
-from markdown_pages import PAGES, ROOT
+from support import markdown_pages
+from support.markdown_pages import PAGES, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from markdown_pages import Table
+    from support.markdown_pages import Table
 
-# Of Airflow's own, what has no place in `common.compat.sdk`.
-AIRFLOWS = {"AssetWatcher", "SQLExecuteQueryOperator", "expand", "ref"}
+# Airflow's names that `common.compat.sdk` does not have, and an exception of Airflow 2.
+AIRFLOW_NAMES = {"AirflowTaskTimeout", "AssetWatcher", "SQLExecuteQueryOperator", "expand", "partial", "ref"}
+
+# For contributors: this page may mention every name of the package. The others may mention public ones only.
+ARCHITECTURE = "docs/architecture.md"
+
+# An alias of the generic classes.
+NOT_DOCUMENTED = {"resources"}
 
 
 def is_ours(thing: Any) -> bool:
     return getattr(thing, "__module__", "").startswith("airflow_provider_faraday")
 
 
-def public_names() -> dict[str, Any]:
-    """Give the classes and functions that pages may speak of."""
-    described = [
-        module for kind in ("hooks", "operators", "sensors", "triggers") for module in _modules(kind)
-    ]
-    others = ("assets.datasets", "exceptions", "sandbox.server", "sandbox.control", "sandbox.faults")
+def names_in(modules: list[str]) -> dict[str, Any]:
+    """Return the classes and functions of modules by name, without private ones."""
     return {
         name: value
-        for module in [*described, *(f"airflow_provider_faraday.{each}" for each in others)]
+        for module in modules
         for name, value in vars(importlib.import_module(module)).items()
         if is_ours(value) and not name.startswith("_")
     }
 
 
-def _modules(kind: str) -> list[str]:
-    return [module for each in get_provider_info()[kind] for module in each["python-modules"]]
+def public_modules() -> list[str]:
+    """Return the modules whose names users import."""
+    info = get_provider_info()
+    described = [
+        module
+        for kind in ("hooks", "operators", "sensors", "triggers")
+        for entry in info[kind]
+        for module in entry["python-modules"]
+    ]
+    others = ("assets.datasets", "assets.resources", "exceptions")
+    sandbox = ("sandbox.server", "sandbox.control", "sandbox.faults")
+    return [*described, *(f"airflow_provider_faraday.{module}" for module in (*others, *sandbox))]
 
 
-NAMES = public_names()
+def all_modules() -> list[str]:
+    found = pkgutil.walk_packages(airflow_provider_faraday.__path__, "airflow_provider_faraday.")
+    return [module.name for module in found if not module.name.endswith("__main__")]
+
+
+NAMES = names_in(public_modules())
 
 
 def tables(first: str) -> list[Table]:
-    """Give the tables whose first column has that name."""
+    """Return the tables whose first column has this header."""
     return [table for page in PAGES.values() for table in page.tables if table.header[0] == first]
 
 
@@ -65,10 +85,10 @@ def spans(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "path",
-    [*(ROOT / name for name in PAGES), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"],
+    [*(ROOT / name for name in PAGES), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
-def test_links_lead_somewhere(path: Path) -> None:
+def test_local_links_work(path: Path) -> None:
     def is_broken(link: str) -> bool:
         file, _, anchor = link.partition("#")
         target = (path.parent / file) if file else path
@@ -86,17 +106,19 @@ def test_every_page_is_linked_from_another() -> None:
 
 
 @pytest.mark.parametrize("table", tables("argument"), ids=lambda table: table.under)
-def test_arguments_are_those_of_the_class_with_their_defaults(table: Table) -> None:
-    arguments = {
-        name: parameter for called in spans(table.under) for name, parameter in own_arguments(NAMES[called])
-    }
-    said = {argument: row[-1] for row in table.rows for argument in spans(row[0])}
+def test_tables_of_arguments_match_the_signatures(table: Table) -> None:
+    arguments: dict[str, inspect.Parameter] = {}
+    for name in spans(table.under):
+        arguments |= own_arguments(NAMES[name])
+    documented = {argument: row[-1] for row in table.rows for argument in spans(row[0])}
 
-    assert said.keys() == arguments.keys()
-    for name, default in said.items():
+    assert documented.keys() == arguments.keys()
+    for name, default in documented.items():
         actual = arguments[name].default
         if option := re.fullmatch(r"`\[(\w+)\] (\w+)`", default):
-            assert actual == conf.getboolean(*option.groups(), fallback=False)
+            assert conf.has_option(*option.groups())
+            # None: looked up when the task is created.
+            assert actual is None or actual == conf.getboolean(*option.groups())
         elif actual is inspect.Parameter.empty:
             assert default == "required"
         elif actual is None:
@@ -105,20 +127,37 @@ def test_arguments_are_those_of_the_class_with_their_defaults(table: Table) -> N
             assert ast.literal_eval(default.strip("`")) == actual
 
 
-def own_arguments(called: Any) -> list[tuple[str, inspect.Parameter]]:
-    """Give the arguments that a function, or a class and its private bases, names itself."""
-    private = [
-        base for base in getattr(called, "__mro__", ()) if base.__name__.startswith("_") and is_ours(base)
-    ]
-    return [
-        (name, parameter)
-        for each in (called, *private)
-        for name, parameter in inspect.signature(each).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    ]
+def own_arguments(called: Any) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a function or class.
+
+    Those of a class include what it passes on to our base classes as ``**kwargs``, but not Airflow's.
+    """
+    arguments: dict[str, inspect.Parameter] = {}
+    fixed: set[str] = set()
+    for each in filter(is_ours, getattr(called, "__mro__", [called])):
+        parameters = inspect.signature(each).parameters
+        takes_more = [p for p in parameters.values() if p.kind is p.VAR_KEYWORD]
+        new = parameters.keys() - arguments.keys() - fixed - {p.name for p in takes_more}
+        arguments |= {name: parameters[name] for name in new}
+        if not takes_more:
+            break
+        fixed |= passed_to_base(each)
+    return {k: v for k, v in arguments.items() if k not in NOT_DOCUMENTED}
 
 
-def test_every_error_is_explained_and_no_other() -> None:
+def passed_to_base(cls: type) -> set[str]:
+    """Return the arguments that a class itself passes to ``super().__init__()``: its users cannot."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__)))
+    return {
+        keyword.arg
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
+        for keyword in call.keywords
+        if keyword.arg
+    }
+
+
+def test_the_table_of_errors_is_complete() -> None:
     (table,) = tables("exception")
     defined = {name for name, value in vars(exceptions).items() if inspect.isclass(value) and is_ours(value)}
 
@@ -126,14 +165,14 @@ def test_every_error_is_explained_and_no_other() -> None:
     assert {spans(row[0])[0] for row in table.rows} == defined | {"AirflowSensorTimeout"}
 
 
-def test_the_extras_of_the_connection_are_those_of_its_form() -> None:
+def test_the_table_of_extras_matches_the_connection_form() -> None:
     (table,) = tables("field")
     (form,) = get_provider_info()["connection-types"]
 
     assert [spans(row[0])[0] for row in table.rows if row[0].startswith("extra")] == list(form["conn-fields"])
 
 
-def test_the_flags_of_the_sandbox_are_those_of_its_command() -> None:
+def test_the_table_of_flags_matches_the_sandbox_command() -> None:
     (table,) = tables("flag")
     command = [sys.executable, "-m", "airflow_provider_faraday.sandbox", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -144,8 +183,8 @@ def test_the_flags_of_the_sandbox_are_those_of_its_command() -> None:
     assert {flag for row in table.rows for flag in flags(row[0])} == set(flags(shown)) - {"--help"}
 
 
-def test_figures_are_those_that_were_measured() -> None:
-    """Each figure in the table, and elsewhere on the page those that are no round numbers."""
+def test_performance_figures_match_the_benchmark_results() -> None:
+    """Check all figures in the table, and those with a fraction or a thousands separator elsewhere."""
     page = (ROOT / "docs" / "performance.md").read_text()
     measured = (ROOT / "benchmarks" / "results" / "results.md").read_text()
     (table,) = tables("per interval")
@@ -154,18 +193,19 @@ def test_figures_are_those_that_were_measured() -> None:
         return set(re.findall(r"\d[\d.,]*(?<=\d)", text))
 
     in_table = {figure for row in table.rows for cell in row[1:] for figure in figures(cell)}
-    said = in_table | {figure for figure in figures(page) if not figure.isdigit()}
-    assert len(said) > 10
-    assert said - figures(measured) == set()
+    documented = in_table | {figure for figure in figures(page) if not figure.isdigit()}
+    assert len(documented) > 10
+    assert documented - figures(measured) == set()
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_what_a_page_names_exists(name: str) -> None:
+def test_names_on_a_page_exist(name: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    callables = NAMES.keys() | AIRFLOWS | {member for value in NAMES.values() for member in dir(value)}
+    names = names_in(all_modules()) if name == ARCHITECTURE else NAMES
+    callables = names.keys() | AIRFLOW_NAMES | {member for value in names.values() for member in dir(value)}
     arguments = {"fields"} | {
         argument
-        for value in NAMES.values()
+        for value in names.values()
         for each in (getattr(value, "__mro__", ())[:-1] or [value])
         for argument in _parameters(each)
     }
@@ -180,7 +220,7 @@ def test_what_a_page_names_exists(name: str) -> None:
         if re.fullmatch(r"airflow_provider_faraday(\.\w+)+", span):
             return importlib.util.find_spec(span) is not None
         if re.fullmatch(r"[A-Z][a-z]+([A-Z][a-z]+)+", span):
-            return span in NAMES.keys() | AIRFLOWS or hasattr(sdk, span) or hasattr(builtins, span)
+            return span in names.keys() | AIRFLOW_NAMES or hasattr(sdk, span) or hasattr(builtins, span)
         return True
 
     assert [span for span in PAGES[name].spans if not exists(span)] == []

@@ -96,7 +96,7 @@ def test_parsing_an_example_loads_no_http_library(path: Path) -> None:
         pytest.skip("Airflow 2 has no asset watchers, and the example says so when it is parsed.")
     added = added_by(files=(path,))
 
-    assert {f"airflow_provider_faraday.{room}.datasets" for room in ("sensors", "triggers")} & set(added)
+    assert {f"airflow_provider_faraday.{room}.resources" for room in ("sensors", "assets")} & set(added)
 
 
 def test_provider_info_imports_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Inputs: what a template can render to by mistake is told in a sentence, and nothing is sent."""
+"""Inputs: whatever a template renders to by mistake is an error in a sentence, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_faraday.api import calls
+from airflow_provider_faraday.api.inputs import resource_ids
 from airflow_provider_faraday.exceptions import FaradayInputError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.operators.datasets import (
@@ -19,17 +20,13 @@ from airflow_provider_faraday.operators.datasets import (
 )
 from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
-from airflow_rig import AIRFLOW_3
+from support.ids import CUSTOMERS, ORDERS, SCOPE, WAREHOUSE
+from support.run_dag import AIRFLOW_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.usefixtures("faraday_default")
-
-CONNECTION = "c0000000-0000-4000-8000-000000000001"
-SCOPE = "50000000-0000-4000-8000-000000000001"
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
-ORDERS = "d0000000-0000-4000-8000-000000000002"
 
 FIRST: Any = {"task_reschedule_count": 0}
 
@@ -47,7 +44,7 @@ def sandbox(running_sandbox: Sandbox) -> Sandbox:
 
 
 class MappedOutput(Sequence[Any]):
-    """What Airflow gives for the output of a mapped task: a sequence that is no list."""
+    """The output of a mapped task as Airflow passes it: a sequence that is not a list."""
 
     def __init__(self, *items: Any) -> None:
         self._items = items
@@ -59,7 +56,7 @@ class MappedOutput(Sequence[Any]):
         return self._items[index]
 
 
-# How a value comes to where it is used: Airflow sets the attribute after the template has been rendered.
+# How a value gets to where it is used: Airflow sets the attribute after rendering the template.
 Use = Callable[[Any], Any]
 
 
@@ -112,36 +109,36 @@ USES: dict[str, Use] = {
     "hook's faraday_conn_id": lambda value: FaradayHook(value).list_datasets(),
 }
 
-NO_TEXT: dict[str, Any] = {
+NOT_TEXT: dict[str, Any] = {
     "a number": 7,
     "a fraction": 1.5,
     "not a number": float("nan"),
     "true": True,
-    "bytes": CONNECTION.encode(),
-    "a dict": {"id": CONNECTION},
-    "a list": [CONNECTION],
-    "a mapped task's output": MappedOutput(CONNECTION),
+    "bytes": WAREHOUSE.encode(),
+    "a dict": {"id": WAREHOUSE},
+    "a list": [WAREHOUSE],
+    "a mapped task's output": MappedOutput(WAREHOUSE),
     "a timedelta": timedelta(1),
 }
-NO_ID: dict[str, Any] = NO_TEXT | {
-    "an empty text": "",
-    "a text": "orders",
-    "None as text": "None",
+NOT_AN_ID: dict[str, Any] = NOT_TEXT | {
+    "empty text": "",
+    "text": "orders",
+    "the text None": "None",
     "a template that was not rendered": "{{ params.id }}",
     "a path": "../accounts/current",
-    "an id with a space": f"{CONNECTION} ",
+    "an id with a space": f"{WAREHOUSE} ",
     "a lone surrogate": "\ud800",
-    "a long text": "x" * 10_000,
+    "long text": "x" * 10_000,
 }
-NO_LIST: dict[str, Any] = {
-    "an empty text": "",
-    "a list as text": f"['{ORDERS}']",
+NOT_A_LIST: dict[str, Any] = {
+    "empty text": "",
+    "text of a list": f"['{ORDERS}']",
     "bytes": b"id",
     "a dict": {"name": "orders"},
     "a number": 7,
     "false": False,
 }
-NO_DATASETS: dict[str, Any] = NO_LIST | {
+NOT_DATASETS: dict[str, Any] = NOT_A_LIST | {
     "a list of None": [None],
     "a list of numbers": [7],
     "a list of bytes": [ORDERS.encode()],
@@ -149,34 +146,38 @@ NO_DATASETS: dict[str, Any] = NO_LIST | {
     "a list of dicts without id": [{"name": "orders"}],
     "a list of dicts whose id is None": [{"id": None}],
     "a list with one wrong id": [ORDERS, "orders"],
-    "one without an id alone": {"id": None, "name": "orders"},
+    "a single one without an id": {"id": None, "name": "orders"},
 }
-NO_FIELDS: dict[str, Any] = NO_LIST | {
+NOT_FIELDS: dict[str, Any] = NOT_A_LIST | {
     "an id": ORDERS,
     "an empty list": [],
     "a list of None": [None],
     "a list of lists": [["id"]],
     "a list of bytes": [b"id"],
 }
-NO_TIME: dict[str, Any] = NO_TEXT | {
-    "an empty text": "",
-    "None as text": "None",
+NOT_A_TIME: dict[str, Any] = NOT_TEXT | {
+    "empty text": "",
+    "the text None": "None",
     "a word": "yesterday",
     "a template that was not rendered": "{{ ts }}",
     "a day": date(2026, 1, 31),
     "a time of day": time(6),
     "seconds since the epoch, as text": "1767225600",
-    "a month that is none": "2026-13-01T00:00:00Z",
+    "a month that does not exist": "2026-13-01T00:00:00Z",
 }
 
 TABLE: list[tuple[str, dict[str, Any], str]] = [
     *(
-        (use, NO_ID | {"None": None}, r"_id must be the UUID of a Faraday resource, .*, but is ")
+        (use, NOT_AN_ID | {"None": None}, r"_id must be the UUID of a Faraday resource, .*, but is ")
         for use in USES
         if use.endswith(("connection_id", "scope_id", "dataset_id", "force")) and "sensor" not in use
     ),
-    ("sensor's connection_id", NO_ID, "connection_id must be the UUID of a Faraday resource, .*, but is "),
-    ("sensor's scope_id", NO_ID, "scope_id must be the UUID of a Faraday resource, .*, but is "),
+    (
+        "sensor's connection_id",
+        NOT_AN_ID,
+        "connection_id must be the UUID of a Faraday resource, .*, but is ",
+    ),
+    ("sensor's scope_id", NOT_AN_ID, "scope_id must be the UUID of a Faraday resource, .*, but is "),
     *(
         (
             use,
@@ -185,18 +186,18 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
         )
         for use in ("sensor's connection_id", "sensor's scope_id", "sensor's datasets")
     ),
-    ("sensor's datasets", NO_DATASETS, r"datasets(\[\d\])? must be (a list of dataset ids|the UUID)"),
+    ("sensor's datasets", NOT_DATASETS, r"datasets(\[\d\])? must be (a list of ids|the UUID)"),
     (
         "force update's datasets",
-        NO_DATASETS,
-        r"datasets(\[\d\])? must be (a list of dataset ids|the UUID)",
+        NOT_DATASETS,
+        r"datasets(\[\d\])? must be (a list of ids|the UUID)",
     ),
-    ("hook's ids", NO_DATASETS, r"ids(\[\d\])? must be (a list of dataset ids|the UUID)"),
-    ("list operator's fields", NO_FIELDS, "fields must be a list of dataset field names"),
-    ("sensor's fields", NO_FIELDS, "fields must be a list of dataset field names"),
-    ("sensor's updated_after", NO_TIME, "updated_after must be a datetime or an ISO 8601 text"),
+    ("hook's ids", NOT_DATASETS, r"ids(\[\d\])? must be (a list of ids|the UUID)"),
+    ("list operator's fields", NOT_FIELDS, "fields must be a list of field names"),
+    ("sensor's fields", NOT_FIELDS, "fields must be a list of field names"),
+    ("sensor's updated_after", NOT_A_TIME, "updated_after must be (a datetime|the UUID)"),
     *(
-        (use, NO_TEXT | {"None": None, "an empty text": ""}, "faraday_conn_id must be the id of an Airflow")
+        (use, NOT_TEXT | {"None": None, "empty text": ""}, "faraday_conn_id must be the id of an Airflow")
         for use in USES
         if use.endswith("faraday_conn_id")
     ),
@@ -211,18 +212,18 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
         for what, value in values.items()
     ],
 )
-def test_what_cannot_be_used_is_told_in_a_sentence_and_nothing_is_sent(
+def test_an_invalid_value_is_an_error_in_a_sentence_and_nothing_is_sent(
     use: Use, value: Any, says: str, sandbox: Sandbox
 ) -> None:
     with pytest.raises(FaradayInputError, match=says) as caught:
         use(value)
     assert sandbox.requests() == []
-    assert str(caught.value).isprintable()
+    assert all(line.isprintable() for line in str(caught.value).split("\n"))
     assert str(caught.value).endswith(".")
     assert len(str(caught.value)) < 500
 
 
-def test_the_table_tries_every_argument() -> None:
+def test_the_table_covers_every_argument() -> None:
     assert {use for use, _, _ in TABLE} == USES.keys()
 
 
@@ -239,7 +240,7 @@ def test_the_table_tries_every_argument() -> None:
         MappedOutput([{"id": ORDERS}], [], [{"id": CUSTOMERS}]),
     ],
 )
-def test_every_collection_of_datasets_is_taken(datasets: Any, sandbox: Sandbox) -> None:
+def test_every_collection_of_datasets_is_accepted(datasets: Any, sandbox: Sandbox) -> None:
     for each in (ORDERS, CUSTOMERS):
         sandbox.set_dataset(each, status="ready")
     done = USES["sensor's datasets"](datasets)
@@ -274,4 +275,44 @@ if AIRFLOW_3:
         source = SimpleNamespace(key="return_value", operator=SimpleNamespace(dag_id="d", task_id="m"))
         lazy: Any = LazyXComSequence(xcom_arg=source, ti=SimpleNamespace(run_id="r"))  # type: ignore[arg-type]
 
-        assert calls.dataset_ids(lazy) == [ORDERS, CUSTOMERS]
+        assert resource_ids(lazy, "datasets") == [ORDERS, CUSTOMERS]
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [
+        (DatasetsReadySensor, {"scope_id": "customers"}),
+        (DatasetsReadySensor, {"connection_id": 5}),
+        (DatasetsReadySensor, {"datasets": ["customers"]}),
+        (DatasetsReadySensor, {"datasets": [{"name": "orders"}]}),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "fields": "id"}),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": "yesterday"}),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": {ORDERS: "yesterday"}}),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": {"orders": "2026-01-01"}}),
+        (ListConnectionDatasetsOperator, {"connection_id": "warehouse"}),
+        (ListScopeDatasetsOperator, {"scope_id": SCOPE, "fields": []}),
+        (ForceUpdateDatasetsOperator, {"datasets": ["customers"]}),
+        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "poke_interval": "60"}),
+        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "timeout": -1}),
+    ],
+)
+def test_an_invalid_literal_fails_when_the_dag_file_is_parsed(task: Any, arguments: dict[str, Any]) -> None:
+    with pytest.raises(FaradayInputError):
+        task(task_id="t", **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"scope_id": "{{ params.scope }}"},
+        {"datasets": "{{ ti.xcom_pull('list') }}"},
+        {"datasets": [ORDERS, "{{ params.dataset }}"]},
+        {"datasets": [{"id": "{% if x %}a{% endif %}"}]},
+        {"scope_id": SCOPE, "updated_after": "{{ ts }}", "fields": "{{ params.fields }}"},
+        {"scope_id": SCOPE, "updated_after": {ORDERS: "{{ ts }}"}},
+        {"datasets": ForceUpdateDatasetsOperator(task_id="a", datasets=[ORDERS]).output["dataset_ids"]},
+    ],
+)
+def test_templates_and_xcoms_are_not_checked_before_they_are_rendered(arguments: dict[str, Any]) -> None:
+    with DAG("templates", schedule=None):
+        DatasetsReadySensor(task_id="t", **arguments)

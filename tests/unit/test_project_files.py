@@ -1,4 +1,4 @@
-"""What the project's own files say is so: floors, version, registry entry, and what the workflows may do."""
+"""Consistency of the project files: minimum versions, version number, registry entry, workflows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REGISTRY = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-# By a full commit hash, with the version for people; a tag can be moved.
+# Tags can move, so actions are pinned by commit hash. The comment has the version for readers.
 PINNED = re.compile(
     r"uses: (\./\.github/workflows/[a-z]+\.yml|[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+)"
 )
@@ -38,7 +38,7 @@ def jobs_of(workflow: Path) -> dict[str, dict[str, Any]]:
     return dict(yaml.safe_load(workflow.read_text())["jobs"])
 
 
-def test_every_lower_bound_is_the_version_that_the_floors_are_tested_with() -> None:
+def test_the_floors_pin_every_lower_bound() -> None:
     pins = dict(line.split("==") for line in (ROOT / "constraints" / "floors.txt").read_text().split())
     project = PYPROJECT["project"]
     everything = [
@@ -59,7 +59,7 @@ def test_every_lower_bound_is_the_version_that_the_floors_are_tested_with() -> N
     }
 
 
-def test_the_version_stands_in_one_place_and_has_its_entry_in_the_changelog() -> None:
+def test_the_version_is_in_one_file_and_in_the_changelog() -> None:
     version = airflow_provider_faraday.__version__
     package = ROOT / "airflow_provider_faraday"
     files = [
@@ -75,7 +75,7 @@ def test_the_version_stands_in_one_place_and_has_its_entry_in_the_changelog() ->
     assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_registry_entry_names_every_public_class() -> None:
+def test_the_registry_entry_lists_every_public_class() -> None:
     info = get_provider_info()
     sections = ["operators", "hooks", "sensors", "triggers"]
     public = {
@@ -95,7 +95,7 @@ def test_the_registry_entry_names_every_public_class() -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_pins_what_it_uses_and_keeps_no_credentials(workflow: Path) -> None:
+def test_workflows_pin_their_actions_and_keep_no_credentials(workflow: Path) -> None:
     text = workflow.read_text()
 
     uses = [line.strip().removeprefix("- ") for line in text.splitlines() if "uses:" in line]
@@ -108,21 +108,23 @@ def test_a_workflow_pins_what_it_uses_and_keeps_no_credentials(workflow: Path) -
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_only_the_job_that_publishes_may_do_more_than_read(workflow: Path) -> None:
+def test_only_the_publish_job_has_more_than_read_permission(workflow: Path) -> None:
     assert yaml.safe_load(workflow.read_text())["permissions"] == {}
     allowed = {name: job["permissions"] for name, job in jobs_of(workflow).items()}
 
     publish = allowed.pop("publish", {"id-token": "write"})
     assert publish == {"id-token": "write"}
-    assert [may for may in allowed.values() if may != {"contents": "read"}] == []
+    assert [permissions for permissions in allowed.values() if permissions != {"contents": "read"}] == []
 
 
 @pytest.mark.parametrize(("tag", "status"), [("right", 0), ("wrong", 1)])
-def test_a_tag_that_is_not_the_version_publishes_nothing(tmp_path: Path, tag: str, status: int) -> None:
+def test_a_tag_that_does_not_match_the_version_stops_the_release(
+    tmp_path: Path, tag: str, status: int
+) -> None:
     (check,) = [
         step
         for step in jobs_of(WORKFLOWS[-1])["build"]["steps"]
-        if step.get("name", "").startswith("The tag")
+        if step.get("name", "").startswith("Check that the tag")
     ]
     version = airflow_provider_faraday.__version__
     (tmp_path / "dist").mkdir()

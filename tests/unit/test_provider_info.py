@@ -17,7 +17,7 @@ from airflow.providers_manager import ProvidersManager
 
 import airflow_provider_faraday
 from airflow_provider_faraday.get_provider_info import get_provider_info
-from airflow_rig import AIRFLOW_3
+from support.run_dag import AIRFLOW_3
 
 INFO = get_provider_info()
 EXTRAS = ["timeout", "max_attempts", "proxy", "verify", "allow_http"]

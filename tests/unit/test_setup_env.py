@@ -1,4 +1,4 @@
-"""What a person sees whose machine has no Python to use: one sentence, and a status that is not 0."""
+"""The setup script on a machine without a supported Python: it fails, and says why and what to do."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 pytestmark = pytest.mark.once
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "setup-env.sh"
-# Everything else that the script calls; of the machine's own Pythons it must see none.
+# The other commands that the script calls. It must not find the machine's Pythons.
 COMMANDS = ["cat", "cksum", "echo", "head", "rm"]
 
 
 @pytest.fixture
 def bare_machine(tmp_path: Path) -> Path:
-    """Give a directory that is all of ``PATH``."""
+    """Return a directory to use as the whole ``PATH``."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name in COMMANDS:
@@ -27,7 +27,7 @@ def bare_machine(tmp_path: Path) -> Path:
     return commands
 
 
-def set_up(bare_machine: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_setup(bare_machine: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name != "PYTHON"}
     return subprocess.run(
         ["/bin/sh", str(SCRIPT)],
@@ -40,44 +40,47 @@ def set_up(bare_machine: Path, **variables: str) -> subprocess.CompletedProcess[
     )
 
 
-def stand_in(path: Path, before: str) -> None:
-    """Make a ``python3`` that runs a statement before whatever it is given with ``-I -c``."""
+def fake_python(path: Path, before: str) -> None:
+    """Create a ``python3`` that runs a statement before the program that it gets with ``-I -c``."""
     program = f"import sys; {before}; exec(sys.argv[1])"
     path.write_text(f'#!/bin/sh\nexec {sys.executable} -I -c "{program}" "$3"\n')
     path.chmod(0o755)
 
 
-def test_no_python(bare_machine: Path) -> None:
-    ran = set_up(bare_machine)
+def test_fails_if_there_is_no_python(bare_machine: Path) -> None:
+    ran = run_setup(bare_machine)
 
     assert ran.returncode != 0
-    assert ran.stderr.startswith("No Python found")
-    assert "install Python 3.11, 3.12 or 3.13" in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1
+    problem, advice = ran.stderr.splitlines()
+    assert problem.startswith("No Python found")
+    assert advice.startswith("Install Python 3.11 to 3.14")
 
 
-def test_a_python_that_is_too_old_is_named_with_its_version(bare_machine: Path) -> None:
-    stand_in(bare_machine / "python3", "sys.version_info = (3, 9, 2, 'final', 0)")
+@pytest.mark.parametrize("version", ["3.9.2", "3.15.0"])
+def test_reports_the_version_of_an_unsupported_python(bare_machine: Path, version: str) -> None:
+    numbers = ", ".join(version.split("."))
+    fake_python(bare_machine / "python3", f"sys.version_info = ({numbers}, 'final', 0)")
 
-    ran = set_up(bare_machine)
-
-    assert ran.returncode != 0
-    assert f"{bare_machine}/python3 is Python 3.9.2; install Python 3.11" in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1
-
-
-def test_a_python_without_ensurepip_is_told_what_to_install(bare_machine: Path) -> None:
-    stand_in(bare_machine / "python3", "sys.modules['ensurepip'] = None")
-
-    ran = set_up(bare_machine)
+    ran = run_setup(bare_machine)
 
     assert ran.returncode != 0
-    assert "without venv and ensurepip (on Debian and Ubuntu: apt-get install python3-venv)" in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1
+    problem, advice = ran.stderr.splitlines()
+    assert problem.endswith(f"{bare_machine}/python3 is Python {version}.")
+    assert advice.startswith("Install Python 3.11 to 3.14")
 
 
-def test_a_python_that_is_named_but_not_there(bare_machine: Path) -> None:
-    ran = set_up(bare_machine, PYTHON="/nowhere/python3")
+def test_says_which_package_has_ensurepip(bare_machine: Path) -> None:
+    fake_python(bare_machine / "python3", "sys.modules['ensurepip'] = None")
+
+    ran = run_setup(bare_machine)
 
     assert ran.returncode != 0
-    assert "looked for /nowhere/python3" in ran.stderr
+    problem, _ = ran.stderr.splitlines()
+    assert "without venv and ensurepip (on Debian and Ubuntu: apt-get install python3-venv)" in problem
+
+
+def test_names_a_requested_python_that_does_not_exist(bare_machine: Path) -> None:
+    ran = run_setup(bare_machine, PYTHON="/nowhere/python3")
+
+    assert ran.returncode != 0
+    assert "Looked for: /nowhere/python3." in ran.stderr

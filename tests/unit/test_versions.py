@@ -1,4 +1,4 @@
-"""The versions that the README's table names are those that the matrix runs."""
+"""The README and the pinned versions match the test matrix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.once
 
 
-def test_the_readme_names_every_airflow_and_python_of_the_matrix() -> None:
+def test_the_readme_lists_the_versions_of_the_matrix() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     pythons = re.findall(r"Python :: (3\.\d+)$", "\n".join(classifiers), re.M)
     airflows = [path.stem.removeprefix("airflow-") for path in (ROOT / "constraints").glob("*.in")]
@@ -27,10 +27,9 @@ def test_the_readme_names_every_airflow_and_python_of_the_matrix() -> None:
 
 
 @pytest.mark.parametrize("wanted", sorted((ROOT / "constraints").glob("*.in")), ids=lambda path: path.stem)
-def test_what_is_asked_of_an_airflow_is_what_is_pinned(wanted: Path) -> None:
+def test_the_pins_contain_the_requested_airflow_and_no_index_url(wanted: Path) -> None:
     pinned = wanted.with_suffix(".txt").read_text().splitlines()
 
     assert wanted.stem.replace("airflow-", "apache-airflow==") in wanted.read_text().splitlines()
     assert wanted.stem.replace("airflow-", "apache-airflow==") in pinned
-    # Names and versions only: no address of any index.
     assert [line for line in pinned if not re.fullmatch(r"[\w.-]+==[\w.!+-]+( ; .*)?", line)] == []

@@ -1,10 +1,10 @@
-"""A deprecation that our code or tests cause fails the tests; what libraries do among themselves does not."""
+"""Deprecation warnings caused by our code or tests are errors; warnings between libraries are not."""
 
 from __future__ import annotations
 
 import warnings
 
-import airflow.models  # noqa: F401  with which Airflow's own warning filters are in place
+import airflow.models  # noqa: F401  (installs Airflow's warning filters)
 import pytest
 
 OURS = [
@@ -16,22 +16,22 @@ THEIRS = ["airflow.models.dag", "airflow.providers.sqlite.hooks.sqlite", "sqlalc
 
 
 class RemovedSoonWarning(DeprecationWarning):
-    """As Airflow and SQLAlchemy have their own."""
+    """A subclass, like those of Airflow and SQLAlchemy."""
 
 
 CATEGORIES = [DeprecationWarning, FutureWarning, RemovedSoonWarning]
 
 
-def fails(caller: str, category: type[Warning], *, blamed: int) -> bool:
-    """Tell whether it is an error when a library warns.
+def is_error(caller: str, category: type[Warning], *, stacklevel: int) -> bool:
+    """Return whether a library's warning is raised as an error.
 
     :param caller: the module that calls the library
-    :param blamed: 1 where the library blames itself, 2 where it blames its caller
+    :param stacklevel: 1 attributes the warning to the library, 2 to the caller
     """
-    library = {"__name__": "library", "warn": warnings.warn, "category": category, "blamed": blamed}
-    exec("def use(): warn('old', category, stacklevel=blamed)", library)
+    library = {"__name__": "library", "warn": warnings.warn, "category": category, "level": stacklevel}
+    exec("def use(): warn('old', category, stacklevel=level)", library)
     try:
-        # Recorded, so that what is no error is not told at the end of the run.
+        # Record the warnings, so that pytest does not list them at the end of the run.
         with warnings.catch_warnings(record=True):
             exec("use()", {"__name__": caller, "use": library["use"]})
     except category:
@@ -39,18 +39,20 @@ def fails(caller: str, category: type[Warning], *, blamed: int) -> bool:
     return False
 
 
-# As this file is collected, which is when our modules are imported.
-WHEN_COLLECTED = {(name, c): fails(name, c, blamed=2) for name in OURS + THEIRS for c in CATEGORIES}
+# Our modules are imported during collection, so the filters must work then, too.
+DURING_COLLECTION = {(name, c): is_error(name, c, stacklevel=2) for name in OURS + THEIRS for c in CATEGORIES}
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
 @pytest.mark.parametrize("module", OURS)
-def test_what_our_code_is_blamed_for_fails(module: str, category: type[Warning]) -> None:
-    assert fails(module, category, blamed=2)
-    assert WHEN_COLLECTED[module, category]
+def test_a_warning_attributed_to_our_code_is_an_error(module: str, category: type[Warning]) -> None:
+    assert is_error(module, category, stacklevel=2)
+    assert DURING_COLLECTION[module, category]
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_what_a_library_is_blamed_for_does_not(category: type[Warning]) -> None:
-    assert not fails(OURS[0], category, blamed=1)
-    assert not any(fails(module, category, blamed=2) or WHEN_COLLECTED[module, category] for module in THEIRS)
+def test_a_warning_attributed_to_a_library_is_not_an_error(category: type[Warning]) -> None:
+    assert not is_error(OURS[0], category, stacklevel=1)
+    for module in THEIRS:
+        assert not is_error(module, category, stacklevel=2)
+        assert not DURING_COLLECTION[module, category]

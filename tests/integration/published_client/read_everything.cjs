@@ -1,4 +1,4 @@
-// Reads a whole account with Faraday's published client and prints what it decoded, as JSON.
+// Read a whole account with Faraday's published client, and print what it decoded as JSON.
 const faraday = require("@fdy/faraday-js");
 
 async function main() {
@@ -22,11 +22,11 @@ async function main() {
     dataset: await client.datasets.getDataset(datasetId),
     graph: await client.graph.getGraph(),
     // The client throws the response itself.
-    refused: await client.datasets
+    error: await client.datasets
       .getDataset("orders")
       .catch(async (response) => faraday.ModelErrorFromJSON(await response.json())),
   };
-  // JSON.stringify writes an invalid Date as null, which would hide exactly what this is about.
+  // JSON.stringify writes an invalid Date as null, the same as a missing one.
   const text = JSON.stringify(decoded, function (name, value) {
     const original = this[name];
     if (!(original instanceof Date)) return value;

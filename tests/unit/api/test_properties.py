@@ -1,4 +1,4 @@
-"""What must hold for every answer and every list of datasets, whatever is in it: searched with hypothesis."""
+"""What holds for every response and every list of datasets, searched with hypothesis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,16 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from airflow_provider_faraday.api import calls, responses, retries
-from airflow_provider_faraday.api.config import ClientConfig
+from airflow_provider_faraday.api import endpoints, responses, retries
 from airflow_provider_faraday.api.errors import FaradayApiError
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, timestamp
-from airflow_provider_faraday.hooks.aiohttp_transport import AiohttpTransport
-from airflow_provider_faraday.hooks.requests_transport import RequestsTransport
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
+from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.client.environment import next_link
+from airflow_provider_faraday.client.requests_client import RequestsClient
 from faults import ID, KEY
 from raw_server import RawServer, raw
 
-# The same examples on every run: what is found on one machine is found on all.
+# The same examples on every run and machine.
 searched = settings(derandomize=True, deadline=None, database=None, max_examples=300)
 searched_over_sockets = settings(
     searched, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -74,20 +77,22 @@ HEADERS = st.dictionaries(
     ),
 )
 CONFIG = ClientConfig(conn_id="faraday_default", api_key=KEY, max_attempts=1, read_seconds=5)
-CALL = calls.connection_datasets(ID)
+DATASET_TYPE = RESOURCE_TYPES["datasets"]
+ENDPOINT = endpoints.resources_of_connection(DATASET_TYPE, ID)
+decode_states = responses.decode_states(DATASET_TYPE)
 
 
 def check(error: FaradayApiError) -> None:
-    """Check what holds for every error: it can be shown, stored and acted on, and tells no key."""
+    """Check what holds for every error: it can be shown and stored, and does not leak the key."""
     str(error).encode()
-    assert str(error).isprintable()
+    assert str(error).replace("\n", "", 1).isprintable()
     assert len(str(error)) < 2000
     assert KEY not in f"{error}{vars(error)}"
     assert retries.is_transient(error) in (True, False)
     assert error.retry_after is None or error.retry_after >= 0
 
 
-# Answers
+# Responses
 
 
 @searched
@@ -95,17 +100,19 @@ def check(error: FaradayApiError) -> None:
     st.integers(0, 1000) | st.sampled_from([200, 302, 400, 401, 404, 429]),
     HEADERS,
     BODIES,
-    st.sampled_from([responses.dataset_list, responses.dataset_states]),
+    st.sampled_from([responses.decode_resources, decode_states]),
     st.sampled_from(["GET", "POST"]),
 )
-def test_any_answer_is_a_page_of_datasets_or_one_of_our_errors(
+def test_any_response_is_a_page_of_datasets_or_one_of_our_errors(
     status: int, headers: dict[str, str], body: bytes, decode: Any, method: str
 ) -> None:
-    call = CALL if method == "GET" else calls.force_update(ID)
-    request = responses.Request(call, call.url(CONFIG.base_url))
-    answer = responses.Answer(status, CIMultiDict(headers), body)
+    endpoint = ENDPOINT if method == "GET" else endpoints.force_update(DATASET_TYPE, ID)
+    request = responses.Request(endpoint, endpoint.url(CONFIG.base_url))
+    fields = CIMultiDict(headers)
+    link = partial(next_link, fields.get("Link", ""))
+    response = responses.Response(status, fields, body, CONFIG.redact, link)
     try:
-        page = responses.read_page(request, answer, CONFIG, decode, datetime.now(UTC))
+        page = responses.read_page(request, response, decode, datetime.now(UTC))
     except FaradayApiError as error:
         check(error)
     else:
@@ -115,7 +122,7 @@ def test_any_answer_is_a_page_of_datasets_or_one_of_our_errors(
 
 @pytest.fixture
 def any_server() -> Iterator[tuple[RawServer, list[bytes]]]:
-    """Give a server that answers with the last bytes of a list."""
+    """Return a server that responds with the last bytes of a list."""
     says: list[bytes] = []
     with RawServer(lambda request: raw(says[-1])) as server:
         yield server, says
@@ -151,7 +158,7 @@ HEADS = st.one_of(
 
 @searched_over_sockets
 @given(HEADS, BODIES)
-def test_any_bytes_on_a_socket_are_datasets_or_one_of_our_errors(
+def test_any_bytes_from_a_socket_are_datasets_or_one_of_our_errors(
     any_server: tuple[RawServer, list[bytes]], head: bytes, body: bytes
 ) -> None:
     server, says = any_server
@@ -159,7 +166,7 @@ def test_any_bytes_on_a_socket_are_datasets_or_one_of_our_errors(
     config = ClientConfig(
         conn_id="faraday_default", api_key=KEY, base_url=server.url, max_attempts=1, read_seconds=5
     )
-    for fetch in (on_a_worker, in_the_triggerer):
+    for fetch in (in_worker, in_triggerer):
         try:
             ids = fetch(config)
         except FaradayApiError as error:
@@ -168,21 +175,21 @@ def test_any_bytes_on_a_socket_are_datasets_or_one_of_our_errors(
             assert all(ids)
 
 
-def on_a_worker(config: ClientConfig) -> list[str]:
-    transport = RequestsTransport(config)
+def in_worker(config: ClientConfig) -> list[str]:
+    client = RequestsClient(config)
     try:
-        return [item["id"] for item in transport.fetch(CALL, responses.dataset_list)]
+        return [item["id"] for item in client.fetch(ENDPOINT, responses.decode_resources)]
     finally:
-        transport.close()
+        client.close()
 
 
-def in_the_triggerer(config: ClientConfig) -> list[str]:
+def in_triggerer(config: ClientConfig) -> list[str]:
     async def run() -> list[str]:
-        transport = AiohttpTransport(config, keep_alive=60)
+        client = AiohttpClient(config, keep_alive=60)
         try:
-            return [state.id for state in await transport.fetch(CALL, responses.dataset_states)]
+            return [state.id for state in await client.fetch(ENDPOINT, decode_states)]
         finally:
-            await transport.close()
+            await client.close()
 
     return asyncio.run(run())
 
@@ -210,28 +217,28 @@ CRITERIA = st.builds(
     updated_after=st.none() | st.just(datetime(2026, 1, 2, tzinfo=UTC)),
     fail_on_error=st.booleans(),
     allow_empty=st.booleans(),
-    wanted_ids=st.none() | st.lists(st.sampled_from(IDS), unique=True, max_size=3).map(tuple),
 )
+WANTED = st.none() | st.lists(st.sampled_from(IDS), unique=True, max_size=3).map(tuple)
 
 
-def verdict(datasets: list[dict[str, Any]], criteria: Criteria) -> Verdict:
-    body = json.dumps(datasets).encode()
-    return assess(responses.dataset_states(responses.Answer(200, {}, body)), criteria)
+def verdict(datasets: list[dict[str, Any]], criteria: Criteria, ids: tuple[str, ...] | None) -> Verdict:
+    states = decode_states(responses.Response(200, {}, json.dumps(datasets).encode()))
+    return assess(DATASET_TYPE, states, criteria, ids)
 
 
 @searched
-@given(LISTS, CRITERIA)
+@given(LISTS, CRITERIA, WANTED)
 def test_ready_never_covers_a_waiting_a_failed_or_a_missing_dataset(
-    datasets: list[dict[str, Any]], criteria: Criteria
+    datasets: list[dict[str, Any]], criteria: Criteria, ids: tuple[str, ...] | None
 ) -> None:
-    result = verdict(datasets, criteria)
-    wanted = [d for d in datasets if criteria.wanted_ids is None or d["id"] in criteria.wanted_ids]
+    result = verdict(datasets, criteria, ids)
+    wanted = [d for d in datasets if ids is None or d["id"] in ids]
     live = [d for d in wanted if not d.get("archived_at")]
     assert [state.id for state in result.ready] == [d["id"] for d in live if ready_by_hand(d, criteria)]
     if result.is_ready:
         assert all(ready_by_hand(dataset, criteria) for dataset in live)
         assert live or criteria.allow_empty
-        assert {dataset["id"] for dataset in wanted} >= set(criteria.wanted_ids or ())
+        assert {dataset["id"] for dataset in wanted} >= set(ids or ())
 
 
 def ready_by_hand(dataset: dict[str, Any], criteria: Criteria) -> bool:
@@ -246,9 +253,13 @@ def ready_by_hand(dataset: dict[str, Any], criteria: Criteria) -> bool:
 
 
 @searched
-@given(LISTS, CRITERIA, st.randoms(use_true_random=False), JSON)
+@given(LISTS, CRITERIA, WANTED, st.randoms(use_true_random=False), JSON)
 def test_order_duplicates_and_unknown_fields_change_nothing(
-    datasets: list[dict[str, Any]], criteria: Criteria, random: Any, anything: Any
+    datasets: list[dict[str, Any]],
+    criteria: Criteria,
+    ids: tuple[str, ...] | None,
+    random: Any,
+    anything: Any,
 ) -> None:
     other: list[dict[str, Any]] = []
     for dataset in [*datasets, *random.sample(datasets, len(datasets) // 2)]:
@@ -256,11 +267,11 @@ def test_order_duplicates_and_unknown_fields_change_nothing(
         random.shuffle(items)
         other.append(dict(items))
     random.shuffle(other)
-    assert outcome(verdict(other, criteria)) == outcome(verdict(datasets, criteria))
+    assert outcome(verdict(other, criteria, ids)) == outcome(verdict(datasets, criteria, ids))
 
 
 def finite(value: Any) -> Any:
-    """Give JSON as the standard has it, which knows neither NaN nor lone surrogates."""
+    """Return JSON as the standard defines it, without NaN and lone surrogates."""
     text = re.sub(r"\\ud[89a-f][0-9a-f]{2}", "", json.dumps(value))
     return json.loads(text, parse_constant=str)
 
@@ -270,13 +281,13 @@ def outcome(result: Verdict) -> tuple[Any, ...]:
         {state.id for state in result.ready},
         {(state.id, why) for state, why in result.waiting},
         {(state.id, why) for state, why in result.failed},
-        {state.id for state in result.archived},
+        {(state.id, why) for state, why in result.left_out},
         set(result.missing),
     )
     problem = result.problem
     return (
         result.is_ready,
-        problem and (problem.kind, set(problem.dataset_ids)),
+        problem and problem.kind,
         groups,
         result.unknown_statuses,
     )
@@ -290,7 +301,7 @@ DIGITS = st.text("0123456789", max_size=12)
 
 
 def rfc3339(moment: datetime, offset: int, digits: str, t: str, z: str, second: str | None = None) -> str:
-    """Write a whole second with a fraction, as it reads at an offset in minutes."""
+    """Format a whole second and a fraction at an offset in minutes."""
     local = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(minutes=offset)))
     sign, (hours, minutes) = "-" if offset < 0 else "+", divmod(abs(offset), 60)
     zone = z if offset == 0 and z else f"{sign}{hours:02}:{minutes:02}"

@@ -1,29 +1,41 @@
-"""Readiness: what counts as ready, waiting, failed, missing and nothing to wait for."""
+"""Readiness: what is ready, waited for, failed, left out or missing."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from airflow_provider_faraday.api.readiness import Criteria, DatasetState, Verdict, assess, timestamp
+from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.readiness import (
+    Criteria,
+    ResourceState,
+    Verdict,
+    assess,
+    state_type,
+    states_of,
+    timestamp,
+)
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 
+DATASETS = RESOURCE_TYPES["datasets"]
 BUILT = "2026-01-02T00:00:00Z"
 
 
-def state(id_: str = "a", **fields: Any) -> DatasetState:
+def state(id_: str = "a", **fields: Any) -> ResourceState:
     built = {
         "status": "ready",
         "last_updated_output_at": BUILT,
         "last_updated_config_at": "2026-01-01T00:00:00Z",
     }
-    return msgspec.convert({"id": id_, "name": f"name-{id_}"} | built | fields, DatasetState)
+    return msgspec.convert({"id": id_, "name": f"name-{id_}"} | built | fields, state_type(DATASETS))
 
 
-def verdict(*states: DatasetState, **criteria: Any) -> Verdict:
-    return assess(states, Criteria(**criteria))
+def verdict(*states: ResourceState, ids: tuple[str, ...] | None = None, **criteria: Any) -> Verdict:
+    return assess(DATASETS, states, Criteria(**criteria), ids)
 
 
 def test_all_ready_opens_the_gate() -> None:
@@ -38,15 +50,15 @@ def test_any_status_but_ready_is_waited_for(status: str | None) -> None:
     assert [s.id for s, _ in result.waiting] == ["b"]
 
 
-def test_an_unknown_status_is_named_so_that_it_can_be_said_once() -> None:
+def test_unknown_statuses_are_reported() -> None:
     assert verdict(state(status="pending"), state(status="running")).unknown_statuses == {"pending"}
 
 
-def test_a_dataset_without_status_is_waited_for() -> None:
-    assert not assess([DatasetState(id="a")], Criteria()).is_ready
+def test_a_dataset_without_a_status_is_waited_for() -> None:
+    assert not verdict(state_type(DATASETS)(id="a")).is_ready
 
 
-def test_changed_configuration_is_waited_for_and_said() -> None:
+def test_a_changed_configuration_is_waited_for() -> None:
     result = verdict(state(last_updated_config_at="2026-01-03T00:00:00Z"))
     assert not result.is_ready
     assert "configuration changed at 2026-01-03 00:00:00Z" in result.description
@@ -60,71 +72,135 @@ def test_changed_configuration_is_waited_for_and_said() -> None:
         (datetime(2026, 1, 2, 0, 0, 1, tzinfo=UTC), False),
     ],
 )
-def test_updated_after_takes_only_builds_at_or_after_it(updated_after: datetime, is_ready: bool) -> None:
+def test_updated_after_counts_builds_at_or_after_it(updated_after: datetime, is_ready: bool) -> None:
     assert verdict(state(), updated_after=updated_after).is_ready is is_ready
 
 
-def test_updated_after_does_not_take_a_dataset_without_a_build() -> None:
+def test_updated_after_does_not_count_a_dataset_without_a_build() -> None:
     result = verdict(state(last_updated_output_at=None), updated_after=datetime(2026, 1, 1, tzinfo=UTC))
     assert not result.is_ready
 
 
-def test_a_timestamp_that_cannot_be_read_is_not_ready() -> None:
+def test_a_time_per_id_applies_to_each_on_its_own() -> None:
+    times = {"a": datetime(2026, 1, 1, tzinfo=UTC), "b": datetime(2026, 1, 3, tzinfo=UTC)}
+    result = assess(
+        DATASETS, [state("A"), state("b")], Criteria(updated_after=frozenset(times.items())), ("a", "b")
+    )
+    assert [s.id for s in result.ready] == ["A"]
+    assert [s.id for s, _ in result.waiting] == ["b"]
+
+
+def test_a_resource_without_a_time_is_an_input_error_unless_it_is_left_out() -> None:
+    criteria = Criteria(updated_after=frozenset({("a", datetime(2026, 1, 1, tzinfo=UTC))}))
+    assert assess(DATASETS, [state("a"), state("b", archived_at=BUILT)], criteria).is_ready
+    with pytest.raises(FaradayInputError, match=r"times for 1 ids, but not for 'name-b' \(b\)"):
+        assess(DATASETS, [state("a"), state("b")], criteria)
+
+
+@pytest.mark.parametrize(
+    "updated_after",
+    [None, datetime(2026, 1, 1, tzinfo=UTC), frozenset({("a", datetime(2026, 1, 1, tzinfo=UTC))})],
+)
+def test_criteria_survive_a_round_trip_through_json(updated_after: Any) -> None:
+    criteria = Criteria(updated_after=updated_after, fail_on_error=False, allow_empty=True)
+    stored = json.loads(json.dumps(msgspec.to_builtins(criteria)))
+    loaded = msgspec.convert(stored, Criteria)
+    assert (loaded, hash(loaded)) == (criteria, hash(criteria))
+
+
+def test_an_invalid_timestamp_is_not_ready() -> None:
     result = verdict(state(last_updated_config_at="yesterday"))
     assert not result.is_ready
-    assert "'yesterday' is no timestamp" in result.description
+    assert "'yesterday' is not a valid timestamp" in result.description
 
 
-def test_error_fails_and_names_every_such_dataset_with_its_reason() -> None:
-    failed = [state(f"id-{n}", status="error", status_error=f"reason {n}") for n in range(20)]
+def test_an_error_names_every_failed_dataset_with_its_reason() -> None:
+    failed = [state(f"id-{n}", status="error", status_error=f"reason {n}.") for n in range(20)]
     problem = verdict(state("a"), *failed).problem
     assert problem is not None
     assert problem.kind == "failed"
     assert all(f"'name-id-{n}' (id-{n}): reason {n}" in problem.message for n in range(20))
+    assert ".." not in problem.message
 
 
-def test_error_is_waited_for_where_asked() -> None:
+def test_an_error_from_before_updated_after_is_waited_out() -> None:
+    failed = state(status="error", status_changed_at=BUILT)
+    assert verdict(failed, updated_after=datetime(2026, 1, 3, tzinfo=UTC)).problem is None
+    assert verdict(failed, updated_after=datetime(2026, 1, 1, tzinfo=UTC)).problem is not None
+
+
+def test_an_error_is_waited_for_without_fail_on_error() -> None:
     result = verdict(state(status="error", status_error="no table"), fail_on_error=False)
     assert result.problem is None
     assert not result.is_ready
-    assert "no table" in result.description
+    assert "no table" in result.pending
 
 
 @pytest.mark.parametrize("status", ["ready", "running", "error"])
-def test_archived_datasets_are_left_out_and_named(status: str) -> None:
-    result = verdict(state("a"), state("old", status=status, archived_at=BUILT))
+@pytest.mark.parametrize(
+    ("field", "reason"), [({"archived_at": BUILT}, "archived"), ({"preview": True}, "preview")]
+)
+def test_archived_datasets_and_previews_are_left_out_and_named(
+    status: str, field: dict[str, Any], reason: str
+) -> None:
+    result = verdict(state("a"), state("old", status=status, **field))
     assert result.is_ready
     assert [s.id for s in result.ready] == ["a"]
-    assert "left out as archived: 'name-old' (old)" in result.description
+    assert [s.id for s, why in result.left_out if reason in why] == ["old"]
+    assert "left out: 'name-old' (old): " in result.description
 
 
-@pytest.mark.parametrize("states", [[], [state(archived_at=BUILT)]])
-def test_nothing_to_wait_for_fails_unless_allowed(states: list[DatasetState]) -> None:
+@pytest.mark.parametrize("archived_first", [True, False])
+def test_ignores_the_archived_copy_of_a_dataset_that_is_listed_twice(archived_first: bool) -> None:
+    twice = [state("a", archived_at=BUILT), state("a")]
+    result = verdict(*(twice if archived_first else twice[::-1]), ids=("a",))
+    assert [s.archived_at for s in result.ready] == [None]
+    assert not result.left_out
+
+
+@pytest.mark.parametrize("states", [[], [state(archived_at=BUILT)], [state(preview=True)]])
+def test_nothing_to_wait_for_is_a_problem_unless_allowed(states: list[ResourceState]) -> None:
     problem = verdict(*states).problem
     assert problem is not None
     assert problem.kind == "empty"
-    assert "There is nothing to wait for" in problem.message
     assert verdict(*states, allow_empty=True).is_ready
 
 
 def test_a_named_dataset_that_is_not_returned_is_missing() -> None:
-    problem = verdict(state("a"), state("c"), wanted_ids=("a", "b")).problem
+    problem = verdict(state("a"), state("c"), ids=("a", "b")).problem
     assert problem is not None
     assert problem.kind == "missing"
-    assert "does not return b." in problem.message
+    assert "dataset b." in problem.message
 
 
 def test_only_named_datasets_count_whatever_the_case_of_their_ids() -> None:
-    result = verdict(state("A"), state("b", status="error"), wanted_ids=("a",))
+    result = verdict(state("A"), state("b", status="error"), ids=("a",))
     assert result.is_ready
     assert [s.id for s in result.ready] == ["A"]
 
 
-def test_the_log_line_says_how_many_are_ready_and_why_the_others_are_not() -> None:
+def test_the_description_says_how_many_are_ready_and_why_the_others_are_not() -> None:
     result = verdict(state("a"), state("b", status="running"), state("c", archived_at=BUILT))
     assert result.description == (
-        "1 of 2 datasets ready; waiting for 'name-b' (b): status running; left out as archived: 'name-c' (c)"
+        "1 of 2 datasets ready; waiting for: 'name-b' (b): status running; left out: 'name-c' (c): archived"
     )
+
+
+def test_truncates_a_long_list_in_the_log() -> None:
+    result = verdict(*(state(f"id-{n}", status="running") for n in range(50)))
+    assert result.pending.endswith(" and 40 more")
+
+
+def test_the_count_of_a_type_is_read_by_its_own_name() -> None:
+    scopes = RESOURCE_TYPES["scopes"]
+    (scope,) = states_of(scopes, [{"id": "a", "population_count": 7}])
+    assert scope.build["population_count"] == 7
+    assert "row_count" not in scope.build
+
+
+def test_a_field_of_the_wrong_type_is_a_response_error() -> None:
+    with pytest.raises(FaradayResponseError, match="datasets in an unexpected format"):
+        states_of(DATASETS, [{"id": "a", "status": 5}])
 
 
 @pytest.mark.parametrize(
@@ -141,7 +217,7 @@ def test_the_log_line_says_how_many_are_ready_and_why_the_others_are_not() -> No
         "2026-01-02T00:00:00",
     ],
 )
-def test_every_form_of_a_timestamp_is_the_same_moment(text: str) -> None:
+def test_equivalent_timestamps_are_equal(text: str) -> None:
     assert timestamp(text) == datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -149,17 +225,17 @@ def test_every_form_of_a_timestamp_is_the_same_moment(text: str) -> None:
     "text",
     ["", "now", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+05:00", "2026-01-02", "9999-12-31T23:59:60Z"],
 )
-def test_what_is_no_timestamp_is_none(text: str) -> None:
+def test_invalid_timestamps_are_none(text: str) -> None:
     assert timestamp(text) is None
 
 
-def test_foreign_text_is_said_in_one_line() -> None:
-    said = verdict(
+def test_text_from_faraday_is_shown_in_one_line() -> None:
+    result = verdict(
         state("a", name="cus\ntomers", status="error", status_error="No\r\nsuch \x1b[31mtable"),
         state("b", name=None, status="od\nd"),
     )
 
-    assert said.problem
-    for text in (said.description, said.problem.message, *said.unknown_statuses):
+    assert result.problem
+    for text in (result.description, result.problem.message, *result.unknown_statuses):
         assert text.isprintable()
-    assert "'cus tomers' (a): No  such  [31mtable" in said.problem.message
+    assert "'cus tomers' (a): No  such  [31mtable" in result.problem.message

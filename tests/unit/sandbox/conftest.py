@@ -1,4 +1,4 @@
-"""One running sandbox for all tests of this directory, started over before each, and a client for it."""
+"""A sandbox that all tests of this directory share, and a client for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_faraday.sandbox import Sandbox
 
 
 class Client:
-    """A client with the right key, for both surfaces of a sandbox."""
+    """A client with the right key, for the Faraday API and the control API."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox

@@ -1,4 +1,4 @@
-"""What an account file may say, and what is told about one that cannot be used."""
+"""Account files: what they may contain, and the errors for those that are invalid."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_faraday.sandbox.account_file import AccountFileError, load
+from airflow_provider_faraday.sandbox import SandboxError
+from airflow_provider_faraday.sandbox.account_file import load
 
 CONNECTION = "c1000000-0000-4000-8000-000000000001"
 DATASET = "d1000000-0000-4000-8000-000000000001"
 
 
-def test_the_bundled_account_has_the_ids_that_the_examples_use() -> None:
+def test_the_bundled_account_has_the_documented_ids() -> None:
     account = load()
 
     assert [each.id for each in account.connections] == [
@@ -29,19 +30,26 @@ def test_the_bundled_account_has_the_ids_that_the_examples_use() -> None:
     }
 
 
-def test_a_file_is_read_with_every_field_of_faradays(tmp_path: Path) -> None:
+def test_unknown_fields_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "account.json"
-    path.write_text(json.dumps({"datasets": [{"name": "orders", "someday": {"new": 1}}]}))
+    path.write_text(json.dumps({"datasets": [{"name": "orders", "future_field": {"new": 1}}]}))
 
     (dataset,) = load(path).datasets
 
-    assert dataset.faraday_fields()["someday"] == {"new": 1}
+    assert dataset.faraday_fields()["future_field"] == {"new": 1}
+
+
+def test_accepts_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "account.json"
+    path.write_text('{"datasets": [{"name": "orders"}]}', encoding="utf-8-sig")
+
+    assert [dataset.name for dataset in load(path).datasets] == ["orders"]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [
-        ([], "is not a sandbox account"),
+        ([], "is invalid"),
         ({"datasets": [{"id": DATASET}]}, "datasets.0.name: Field required"),
         ({"datasets": [{"id": "orders", "name": "orders"}]}, "datasets.0.id: must be a UUID"),
         ({"datasets": [{"name": "a", "sandbox": {"nwe": 1}}]}, "datasets.0.sandbox.nwe: Extra inputs"),
@@ -49,40 +57,41 @@ def test_a_file_is_read_with_every_field_of_faradays(tmp_path: Path) -> None:
         ({"dataset": []}, "dataset: Extra inputs"),
         (
             {"datasets": [{"id": DATASET, "name": "a"}, {"id": DATASET, "name": "b"}]},
-            f"datasets.1.id: {DATASET} is there twice",
+            f"datasets.1.id: duplicate id {DATASET}",
         ),
         (
             {"datasets": [{"name": "a", "connection_id": CONNECTION}]},
-            f"datasets.0.connection_id: there is no connection {CONNECTION}",
+            f"datasets.0.connection_id: no connection {CONNECTION}",
         ),
         (
             {"scopes": [{"name": "a", "sandbox": {"dataset_ids": [DATASET]}}]},
-            f"scopes.0.sandbox.dataset_ids: there is no dataset {DATASET}",
+            f"scopes.0.sandbox.dataset_ids: no dataset {DATASET}",
         ),
     ],
 )
-def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, content: Any, told: str) -> None:
+def test_an_error_names_the_file_and_the_invalid_field(tmp_path: Path, content: Any, problem: str) -> None:
     path = tmp_path / "account.json"
     path.write_text(json.dumps(content))
 
-    with pytest.raises(AccountFileError) as raised:
+    with pytest.raises(SandboxError) as raised:
         load(path)
 
     assert str(path) in str(raised.value)
-    assert told in str(raised.value)
+    assert problem in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"{", "is not JSON"), (b"", "is not JSON"), (b'"caf\xe9"', "not UTF-8")]
+    ("content", "problem"),
+    [(b"{", "is not valid JSON"), (b"", "is not valid JSON"), (b'"caf\xe9"', "is not UTF-8")],
 )
-def test_a_file_that_is_not_json_is_told_so(tmp_path: Path, content: bytes, told: str) -> None:
+def test_rejects_a_file_that_is_not_json(tmp_path: Path, content: bytes, problem: str) -> None:
     path = tmp_path / "account.json"
     path.write_bytes(content)
 
-    with pytest.raises(AccountFileError, match=told):
+    with pytest.raises(SandboxError, match=problem):
         load(path)
 
 
-def test_a_missing_file_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(AccountFileError, match=r"Cannot read account file .*: No such file or directory\."):
+def test_rejects_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match=r"nowhere\.json' cannot be read: No such file or directory\."):
         load(tmp_path / "nowhere.json")

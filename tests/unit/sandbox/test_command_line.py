@@ -1,4 +1,4 @@
-"""The command: what it prints, how it stops, and what it says when it cannot be run as asked."""
+"""The command: its output, how it stops, and its errors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from airflow_provider_faraday.sandbox import Sandbox
+from airflow_provider_faraday.sandbox.__main__ import _greeting
 
 COMMAND = [sys.executable, "-m", "airflow_provider_faraday.sandbox"]
 CONNECTION_LINE = re.compile(r"^export AIRFLOW_CONN_FARADAY_DEFAULT=(.*)$", re.MULTILINE)
@@ -39,27 +40,32 @@ def read_until(process: subprocess.Popen[str], end: str) -> str:
         text += line
         if end in line:
             return text
-    raise AssertionError(f"{end!r} was never printed; printed was: {text}")
+    raise AssertionError(f"{end!r} was not printed, only: {text}")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
+def airflow_connection(printed: str) -> dict[str, object]:
+    line = CONNECTION_LINE.search(printed)
+    assert line is not None
+    (value,) = shlex.split(line.group(1))
+    connection: dict[str, object] = json.loads(value)
+    return connection
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_how_to_point_airflow_at_it_and_stops_when_told(
+def test_prints_an_airflow_connection_that_works_and_stops_on_a_signal(
     process: subprocess.Popen[str], number: signal.Signals
 ) -> None:
     printed = read_until(process, "/sandbox/faults")
 
-    line = CONNECTION_LINE.search(printed)
-    assert line is not None
-    (value,) = shlex.split(line.group(1))
-    connection = json.loads(value)
+    connection = airflow_connection(printed)
     assert connection == {"conn_type": "faraday", "host": connection["host"], "password": "it's-a-key"}
     headers = {"Authorization": f"Bearer {connection['password']}"}
-    answer = requests.get(f"{connection['host']}/scopes", headers=headers, timeout=10)
-    assert answer.json()[0]["id"] in printed
+    response = requests.get(f"{connection['host']}/scopes", headers=headers, timeout=10)
+    assert response.json()[0]["id"] in printed
     assert "c0000000-0000-4000-8000-000000000001  Warehouse" in printed
 
     process.send_signal(number)
@@ -67,36 +73,58 @@ def test_it_says_how_to_point_airflow_at_it_and_stops_when_told(
     assert (process.returncode, rest, errors) == (0, "Stopped.\n", "")
 
 
-def test_a_taken_port_is_a_sentence_and_exit_status_two(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("host", "extra"),
+    [("localhost", None), ("0.0.0.0", None), ("::1", None), ("sandbox.test", {"allow_http": True})],
+)
+def test_the_airflow_connection_allows_http_to_another_machine(host: str, extra: object) -> None:
+    assert airflow_connection(_greeting(Sandbox(host=host, port=1))).get("extra") == extra
+
+
+def test_warns_when_other_machines_can_reach_it() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--port", "0", "--host", "0.0.0.0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        warning = process.stderr.readline()
+        process.terminate()
+
+    assert warning.startswith("Warning: other machines can reach 0.0.0.0")
+
+
+def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
     ended = run("--port", str(sandbox.port))
 
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"Cannot listen on 127.0.0.1, port {sandbox.port}: ")
-    assert ended.stderr.count("\n") == 1
+    assert "Use another port" in ended.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "error"),
     [
-        (["--speed", "0"], "The speed must be a number above 0, not 0."),
-        (["--speed", "-1"], "The speed must be a number above 0, not -1."),
+        (["--speed", "0"], "The speed must be greater than 0, not 0."),
+        (["--speed", "-1"], "The speed must be greater than 0, not -1."),
         (
             ["--account", "nowhere.json"],
-            "Cannot read account file 'nowhere.json': No such file or directory.",
+            "Account file 'nowhere.json' cannot be read: No such file or directory.",
         ),
-        (["--api-key", ""], "An API key is printable ASCII text without white space."),
-        (["--host", "no such host"], "There is no such address as 'no such host': "),
+        (["--api-key", ""], "The API key must be printable ASCII text without spaces."),
+        (["--host", "no such host"], "Cannot listen on no such host, port 8123: "),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence_and_exit_status_two(arguments: list[str], told: str) -> None:
+def test_an_invalid_option_is_an_error(arguments: list[str], error: str) -> None:
     ended = run(*arguments)
 
     assert ended.returncode == 2
-    assert ended.stderr.startswith(told)
-    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith(error)
+    assert "Traceback" not in ended.stderr
 
 
-def test_a_wrong_account_file_is_named_with_the_place(tmp_path: Path) -> None:
+def test_an_invalid_account_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "account.json"
     path.write_text('{"datasets": [{"id": "orders"}]}')
 
@@ -116,7 +144,7 @@ def test_a_wrong_account_file_is_named_with_the_place(tmp_path: Path) -> None:
     ids=["command", "import"],
 )
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_without_its_extra_it_says_what_to_install(statement: str, missing: str) -> None:
+def test_without_the_extra_the_error_says_what_to_install(statement: str, missing: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; {statement}"],
         capture_output=True,
@@ -126,6 +154,6 @@ def test_without_its_extra_it_says_what_to_install(statement: str, missing: str)
     )
 
     assert ran.returncode != 0
-    said = ran.stderr.splitlines()[-1]
-    assert f"The sandbox needs {missing}, which is not installed: pip install" in said
-    assert "'airflow-provider-faraday[sandbox]'" in said
+    what, remedy = ran.stderr.splitlines()[-2:]
+    assert f"The sandbox requires {missing}, which is not installed." in what
+    assert remedy == "Run: pip install 'airflow-provider-faraday[sandbox]'"

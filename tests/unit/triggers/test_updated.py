@@ -1,4 +1,4 @@
-"""DatasetUpdatedTrigger: one event for each build, whatever happens in between, and one poll for all."""
+"""Watchers: an event for each build, at least once, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gc
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,18 +15,16 @@ from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
 from airflow_provider_faraday.exceptions import FaradayInputError
-from airflow_provider_faraday.triggers import datasets as triggers
-from airflow_provider_faraday.triggers import feed
 from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger, DatasetUpdatedTrigger
+from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
+from airflow_provider_faraday.waiting import feed, marks
+from support.ids import CUSTOMERS, ORDERS, SCOPE, UNKNOWN, WAREHOUSE
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox import Sandbox
 
-CONNECTION = "c0000000-0000-4000-8000-000000000001"
-SCOPE = "50000000-0000-4000-8000-000000000001"
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
-ORDERS = "d0000000-0000-4000-8000-000000000002"
 INTERVAL = 0.05
+CONFIRM = 0.3
 
 AIRFLOW_2 = airflow_version.startswith("2.")
 since_airflow_3 = pytest.mark.skipif(AIRFLOW_2, reason="Airflow 2 has no asset watchers")
@@ -34,8 +33,10 @@ pytestmark = pytest.mark.usefixtures("faraday_default")
 
 
 @pytest.fixture(autouse=True)
-def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(marks, "CONFIRM_SECONDS", CONFIRM)
+    monkeypatch.setattr(marks, "RETRY_SECONDS", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +47,14 @@ def built(sandbox: Sandbox) -> None:
 
 
 class States:
-    """Stands for Airflow's state store of one asset or several; outlives the triggers."""
+    """The state store of one or several assets, as Airflow passes it to a trigger. It outlives triggers."""
 
     def __init__(self, *assets: str) -> None:
         self.values: dict[str, dict[str, Any]] = {name: {} for name in assets}
         self.down = False
-        self.writes = 0
+        self.inactive: set[str] = set()
+        self.read_only: set[str] = set()
+        self.writes: list[tuple[str, str]] = []
 
     @property
     def accessors(self) -> Any:
@@ -60,26 +63,38 @@ class States:
 
 
 class Accessor:
+    """The state of one asset. Reading that of an inactive one returns nothing, and writing fails."""
+
     def __init__(self, states: States, name: str) -> None:
         self._states = states
+        self._name = name
         self._values = states.values[name]
 
     async def aget(self, key: str, default: Any = None) -> Any:
-        self._check()
-        return self._values.get(key, default)
+        if self._states.down:
+            raise ConnectionError("the API server is away")
+        return default if self._name in self._states.inactive else self._values.get(key, default)
 
     async def aset(self, key: str, value: Any) -> None:
         self._check()
-        self._states.writes += 1
+        self._states.writes.append((self._name, key))
         self._values[key] = value
 
+    async def adelete(self, key: str) -> None:
+        self._check()
+        self._values.pop(key, None)
+
     def _check(self) -> None:
-        if self._states.down:
+        if self._states.down or self._name in self._states.read_only:
             raise ConnectionError("the API server is away")
+        if self._name in self._states.inactive:
+            error = RuntimeError(f"asset {self._name} not found")
+            error.error = SimpleNamespace(detail={"status_code": 404})  # type: ignore[attr-defined]
+            raise error
 
 
-class Watching:
-    """A trigger that runs, and the events that it has given."""
+class Watcher:
+    """A running trigger, and the events that it has yielded."""
 
     def __init__(self, states: States | None = None, **arguments: Any) -> None:
         trigger = DatasetUpdatedTrigger(**{"scope_id": SCOPE, "poke_interval": INTERVAL} | arguments)
@@ -103,12 +118,18 @@ class Watching:
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
     async def checked() -> None:
+        before = asyncio.all_tasks()
         await test()
         gc.collect()
         await asyncio.sleep(0.05)
         assert not feed._feeds.get(asyncio.get_running_loop())
+        assert asyncio.all_tasks() == before
 
     asyncio.run(asyncio.wait_for(checked(), 30))
+
+
+def problems(states: States) -> list[str]:
+    return [value for key, value in states.values["a"].items() if key.endswith(".problem")]
 
 
 async def polls(sandbox: Sandbox, count: int = 2) -> None:
@@ -131,24 +152,24 @@ def rebuild(sandbox: Sandbox, id_: str, day: int) -> None:
 @pytest.mark.parametrize(
     "watched", [{"scope_id": SCOPE}, {"scope_id": None, "dataset_ids": [ORDERS.upper(), CUSTOMERS]}]
 )
-def test_each_build_is_one_event_with_its_rows(sandbox: Sandbox, watched: dict[str, Any]) -> None:
+def test_each_build_is_one_event_with_its_row_count(sandbox: Sandbox, watched: dict[str, Any]) -> None:
     async def test() -> None:
-        watching = Watching(**watched)
+        watcher = Watcher(**watched)
         await polls(sandbox)
-        assert watching.events == []
+        assert watcher.events == []
         rebuild(sandbox, CUSTOMERS, 2)
         await polls(sandbox)
         rebuild(sandbox, ORDERS, 3)
         await polls(sandbox, 3)
-        assert watching.builds == ["customers 2026-01-02", "orders 2026-01-03"]
-        assert watching.events[0] == {
+        assert watcher.builds == ["customers 2026-01-02", "orders 2026-01-03"]
+        assert watcher.events[0] == {
             "id": CUSTOMERS,
             "name": "customers",
             "status": "ready",
             "last_updated_output_at": "2026-01-02T00:00:00.000Z",
             "row_count": sandbox.dataset(CUSTOMERS)["row_count"],
         }
-        await watching.stop()
+        await watcher.stop()
 
     run(test)
 
@@ -156,43 +177,44 @@ def test_each_build_is_one_event_with_its_rows(sandbox: Sandbox, watched: dict[s
 @since_airflow_3
 def test_a_forced_update_is_one_event(sandbox: Sandbox) -> None:
     async def test() -> None:
-        watching = Watching()
+        watcher = Watcher()
         await polls(sandbox)
         sandbox.force_update(CUSTOMERS)
-        await until(lambda: watching.events)
+        await until(lambda: watcher.events)
         await polls(sandbox, 3)
-        assert [event["id"] for event in watching.events] == [CUSTOMERS]
-        await watching.stop()
+        assert [event["id"] for event in watcher.events] == [CUSTOMERS]
+        await watcher.stop()
 
     run(test)
 
 
 @since_airflow_3
-def test_first_sight_and_errors_are_events_where_asked_for(sandbox: Sandbox) -> None:
+def test_the_initial_state_and_errors_are_events_on_request(sandbox: Sandbox) -> None:
     async def test() -> None:
-        watching = Watching(on_first_sight=True, on_error=True)
+        watcher = Watcher(emit_initial=True, on_error=True)
         await polls(sandbox)
-        assert watching.builds == ["customers 2026-01-01", "orders 2026-01-01"]
+        assert watcher.builds == ["customers 2026-01-01", "orders 2026-01-01"]
         sandbox.set_dataset(ORDERS, status="error", status_error="No such table")
         await polls(sandbox, 3)
-        assert [event["status"] for event in watching.events[2:]] == ["error"]
-        assert watching.events[2]["status_error"] == "No such table"
-        await watching.stop()
+        assert [event["status"] for event in watcher.events[2:]] == ["error"]
+        assert watcher.events[2]["status_error"] == "No such table"
+        await watcher.stop()
 
     run(test)
 
 
 @since_airflow_3
-def test_a_restart_gives_no_event_twice_and_none_too_few(sandbox: Sandbox) -> None:
+def test_a_build_while_no_triggerer_runs_is_announced_after_the_restart(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("customers and orders")
-        first = Watching(states)
+        first = Watcher(states)
         await polls(sandbox)
         rebuild(sandbox, CUSTOMERS, 2)
         await polls(sandbox)
+        await asyncio.sleep(CONFIRM + 0.1)
         await first.stop()
         rebuild(sandbox, ORDERS, 3)
-        second = Watching(states)
+        second = Watcher(states)
         await polls(sandbox, 3)
         assert (first.builds, second.builds) == (["customers 2026-01-02"], ["orders 2026-01-03"])
         await second.stop()
@@ -201,13 +223,285 @@ def test_a_restart_gives_no_event_twice_and_none_too_few(sandbox: Sandbox) -> No
 
 
 @since_airflow_3
-def test_where_airflow_keeps_no_state_watching_begins_anew(sandbox: Sandbox) -> None:
+def test_a_build_is_announced_again_if_the_triggerer_stops_before_airflow_can_have_stored_it(
+    sandbox: Sandbox,
+) -> None:
     async def test() -> None:
-        first = Watching()
+        states = States("customers")
+        first = Watcher(states)
+        await polls(sandbox)
+        rebuild(sandbox, CUSTOMERS, 2)
+        await until(lambda: first.events)
+        await first.stop()
+        second = Watcher(states)
+        await polls(sandbox)
+        assert first.builds == second.builds == ["customers 2026-01-02"]
+        await second.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_a_build_is_recorded_in_time_even_if_later_polls_fail(sandbox: Sandbox, faraday_default: Any) -> None:
+    async def test() -> None:
+        faraday_default(extra={"max_attempts": 1})
+        states = States("customers")
+        first = Watcher(states)
+        await polls(sandbox)
+        rebuild(sandbox, CUSTOMERS, 2)
+        await until(lambda: first.events)
+        sandbox.fail_next(times=1000, status=503)
+        await asyncio.sleep(CONFIRM + 0.1)
+        await first.stop()
+        sandbox.clear_faults()
+        second = Watcher(states)
+        await polls(sandbox)
+        assert second.builds == []
+        await second.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_a_build_is_not_recorded_before_its_event_can_be_stored_even_if_the_store_fails_in_between(
+    sandbox: Sandbox,
+) -> None:
+    async def test() -> None:
+        states = States("customers")
+        first = Watcher(states)
+        await polls(sandbox)
+        await until(lambda: states.writes)
+        rebuild(sandbox, CUSTOMERS, 2)
+        states.down = True
+        await until(lambda: first.events)
+        await asyncio.sleep(0.02)
+        states.down = False
+        await asyncio.sleep(CONFIRM * 0.8)
+        await first.stop()
+        second = Watcher(states)
+        await polls(sandbox)
+        assert second.builds == ["customers 2026-01-02"]
+        await second.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_another_interval_does_not_lose_what_was_announced(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("a")
+        by_id: dict[str, Any] = {"scope_id": None, "dataset_ids": [CUSTOMERS, ORDERS]}
+        first = Watcher(states, **by_id)
+        await polls(sandbox)
+        await until(lambda: states.writes)
+        await first.stop()
+        rebuild(sandbox, CUSTOMERS, 2)
+        second = Watcher(states, scope_id=None, dataset_ids=[ORDERS, CUSTOMERS], poke_interval=0.07)
+        await polls(sandbox)
+        assert second.builds == ["customers 2026-01-02"]
+        await second.stop()
+
+    run(test)
+
+
+@since_airflow_3
+@pytest.mark.parametrize(
+    "stored", [["x"], "text", {CUSTOMERS: {}}, {CUSTOMERS: {"built": 5, "failed": None}}]
+)
+def test_an_invalid_state_is_ignored(sandbox: Sandbox, task_log: list[str], stored: Any) -> None:
+    async def test() -> None:
+        states = States("a")
+        first = Watcher(states)
+        await polls(sandbox)
+        await until(lambda: states.writes)
+        await first.stop()
+        for key in states.values["a"]:
+            states.values["a"][key] = stored
+        second = Watcher(states)
+        await polls(sandbox)
+        rebuild(sandbox, CUSTOMERS, 2)
+        await until(lambda: second.builds == ["customers 2026-01-02"])
+        await second.stop()
+
+    run(test)
+    assert any("of asset 'a' is not valid" in line for line in task_log)
+
+
+@since_airflow_3
+def test_overlapping_watchers_of_one_asset_each_announce_and_each_remember(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("customers")
+        by_id = {"scope_id": None, "dataset_ids": [CUSTOMERS]}
+        watched: list[dict[str, Any]] = [{}, by_id, {"on_error": True}]
+        first = [Watcher(states, **arguments) for arguments in watched]
+        await polls(sandbox, 6)
+        rebuild(sandbox, CUSTOMERS, 2)
+        await polls(sandbox, 6)
+        await asyncio.sleep(CONFIRM + 0.1)
+        for each in first:
+            assert each.builds == ["customers 2026-01-02"]
+            await each.stop()
+        rebuild(sandbox, CUSTOMERS, 3)
+        second = [Watcher(states, **arguments) for arguments in watched]
+        await polls(sandbox, 6)
+        for each in second:
+            assert each.builds == ["customers 2026-01-03"]
+            await each.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_watchers_of_different_datasets_on_one_asset_do_not_overwrite_each_other(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("both")
+        watched: list[dict[str, Any]] = [{"dataset_ids": [CUSTOMERS]}, {"dataset_ids": [ORDERS]}]
+        for each in [Watcher(states, scope_id=None, **arguments) for arguments in watched]:
+            await polls(sandbox, 4)
+            await each.stop()
+        rebuild(sandbox, CUSTOMERS, 2)
+        rebuild(sandbox, ORDERS, 3)
+        restarted = [Watcher(states, scope_id=None, **arguments) for arguments in watched]
+        await polls(sandbox, 6)
+        assert [each.builds for each in restarted] == [["customers 2026-01-02"], ["orders 2026-01-03"]]
+        for each in restarted:
+            await each.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_an_asset_whose_state_cannot_be_written_does_not_keep_the_others_from_theirs(
+    sandbox: Sandbox,
+) -> None:
+    async def test() -> None:
+        states = States("a", "b")
+        states.read_only.add("a")
+        first = Watcher(states)
+        await polls(sandbox)
+        await until(lambda: states.values["b"])
+        rebuild(sandbox, CUSTOMERS, 2)
+        await first.stop()
+        second = Watcher(states)
+        await until(lambda: second.builds == ["customers 2026-01-02"])
+        await second.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_an_inactive_asset_does_not_keep_the_others_from_their_events(
+    sandbox: Sandbox, task_log: list[str]
+) -> None:
+    async def test() -> None:
+        states = States("active", "inactive")
+        first = Watcher(states)
+        await polls(sandbox)
+        states.inactive.add("inactive")
+        rebuild(sandbox, CUSTOMERS, 2)
+        await polls(sandbox, 3)
+        rebuild(sandbox, ORDERS, 3)
+        await polls(sandbox, 3)
+        assert first.builds == ["customers 2026-01-02", "orders 2026-01-03"]
+        await asyncio.sleep(CONFIRM + 0.1)
+        await first.stop()
+        # Airflow does not name an inactive asset when it starts a trigger.
+        del states.values["inactive"]
+        second = Watcher(states)
+        await polls(sandbox)
+        assert second.builds == []
+        await second.stop()
+
+    run(test)
+    assert sum("state of asset 'inactive'" in line for line in task_log) == 1
+
+
+@since_airflow_3
+def test_marks_of_resources_that_are_gone_are_dropped_and_large_ones_are_split(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "MARKS_PER_KEY", 2)
+
+    def stored(states: States) -> list[int]:
+        return sorted(len(value) for value in states.values["a"].values())
+
+    async def test() -> None:
+        states = States("a")
+        watcher = Watcher(states, scope_id=None, connection_id=WAREHOUSE)
+        await polls(sandbox)
+        await until(lambda: stored(states) == [1, 2, 2])
+        await watcher.stop()
+        restarted = Watcher(states, scope_id=None, connection_id=WAREHOUSE)
+        await polls(sandbox)
+        sandbox.remove_dataset(ORDERS)
+        await polls(sandbox)
+        await until(lambda: stored(states) == [0, 2, 2])
+        rebuild(sandbox, CUSTOMERS, 2)
+        await until(lambda: "customers 2026-01-02" in restarted.builds)
+        await restarted.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_an_unknown_id_is_shown_in_the_state_of_the_asset(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("a")
+        watcher = Watcher(states, scope_id=None, dataset_ids=[CUSTOMERS, UNKNOWN])
+        await until(lambda: problems(states))
+        assert UNKNOWN in problems(states)[0]
+        await watcher.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_a_problem_of_an_earlier_process_is_removed_when_it_is_solved(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("a")
+        sandbox.fail_next(times=1000, status=401)
+        first = Watcher(states)
+        await until(lambda: problems(states))
+        (shown,) = problems(states)
+        await polls(sandbox)
+        assert problems(states) == [shown]
+        await first.stop()
+        sandbox.clear_faults()
+        second = Watcher(states)
+        await until(lambda: not problems(states))
+        await second.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_a_problem_is_shown_in_the_state_of_the_asset_until_it_is_solved(
+    sandbox: Sandbox, faraday_default: Any
+) -> None:
+    async def test() -> None:
+        states = States("a")
+        watcher = Watcher(states)
+        await polls(sandbox)
+        assert problems(states) == []
+        sandbox.rotate_key("the-new-key")
+        await until(lambda: problems(states))
+        assert "401 EXPIRED_API_KEY" in problems(states)[0]
+        assert sandbox.api_key not in problems(states)[0]
+        faraday_default(password="the-new-key")
+        await until(lambda: not problems(states))
+        await watcher.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_without_stored_state_a_restart_begins_with_the_initial_state(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        first = Watcher()
         await polls(sandbox)
         await first.stop()
         rebuild(sandbox, CUSTOMERS, 2)
-        second = Watching()
+        second = Watcher()
         await polls(sandbox)
         rebuild(sandbox, ORDERS, 3)
         await polls(sandbox)
@@ -218,19 +512,20 @@ def test_where_airflow_keeps_no_state_watching_begins_anew(sandbox: Sandbox) -> 
 
 
 @since_airflow_3
-def test_state_is_kept_with_each_asset_that_the_trigger_stands_for(sandbox: Sandbox) -> None:
+def test_marks_are_stored_with_each_asset_of_the_trigger(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("a", "b")
-        first = Watching(states)
+        first = Watcher(states)
         await polls(sandbox)
         rebuild(sandbox, CUSTOMERS, 2)
         await polls(sandbox)
+        await asyncio.sleep(CONFIRM + 0.1)
         await first.stop()
         assert len(first.events) == 1
         # One of the assets is gone, and another is new.
         later = States("b", "c")
         later.values["b"] = states.values["b"]
-        second = Watching(later)
+        second = Watcher(later)
         await polls(sandbox)
         assert second.events == []
         await second.stop()
@@ -239,81 +534,88 @@ def test_state_is_kept_with_each_asset_that_the_trigger_stands_for(sandbox: Sand
 
 
 @since_airflow_3
-def test_state_is_written_when_it_changes(sandbox: Sandbox) -> None:
+def test_state_is_written_only_when_it_changes(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("a")
-        watching = Watching(states)
+        watcher = Watcher(states)
         await polls(sandbox, 5)
-        assert states.writes == 1
+        assert len(states.writes) == 1
         rebuild(sandbox, CUSTOMERS, 2)
-        await polls(sandbox, 5)
-        assert states.writes == 2
-        await watching.stop()
+        await until(lambda: watcher.events)
+        await asyncio.sleep(CONFIRM + 0.2)
+        assert len(states.writes) == 2
+        await watcher.stop()
 
     run(test)
 
 
 @since_airflow_3
-def test_what_cannot_be_kept_is_announced_when_it_can(sandbox: Sandbox, task_log: list[str]) -> None:
+def test_builds_are_announced_while_the_state_cannot_be_written_and_recorded_afterwards(
+    sandbox: Sandbox, task_log: list[str]
+) -> None:
     async def test() -> None:
         states = States("a")
-        watching = Watching(states)
+        first = Watcher(states)
         await polls(sandbox)
         states.down = True
         rebuild(sandbox, CUSTOMERS, 2)
         await polls(sandbox, 3)
-        assert watching.events == []
+        assert first.builds == ["customers 2026-01-02"]
+        await asyncio.sleep(CONFIRM + 0.1)
         states.down = False
+        await asyncio.sleep(CONFIRM + 0.3)
+        await first.stop()
+        second = Watcher(states)
         await polls(sandbox)
-        assert watching.builds == ["customers 2026-01-02"]
-        await watching.stop()
+        assert second.builds == []
+        await second.stop()
 
     run(test)
-    assert any("state of the asset could not be read or written" in line for line in task_log)
+    assert sum("state of asset 'a' cannot be read or written" in line for line in task_log) == 1
 
 
 @since_airflow_3
-def test_a_state_that_cannot_be_read_at_the_start_is_waited_for(sandbox: Sandbox) -> None:
+def test_a_state_that_cannot_be_read_at_the_start_is_retried(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("a")
-        before = Watching(states)
+        before = Watcher(states)
         await polls(sandbox)
         await before.stop()
         rebuild(sandbox, CUSTOMERS, 2)
         states.down = True
-        watching = Watching(states)
+        watcher = Watcher(states)
         await asyncio.sleep(0.2)
         states.down = False
         await polls(sandbox)
-        assert watching.builds == ["customers 2026-01-02"]
-        await watching.stop()
+        assert watcher.builds == ["customers 2026-01-02"]
+        await watcher.stop()
 
     run(test)
 
 
 @since_airflow_3
 @pytest.mark.parametrize("status", [401, 404, 503])
-def test_a_failing_api_is_backed_off_from_and_nothing_is_missed(
+def test_a_watcher_backs_off_from_a_failing_api_and_misses_nothing(
     sandbox: Sandbox, faraday_default: Any, task_log: list[str], status: int
 ) -> None:
     async def test() -> None:
         faraday_default(extra={"max_attempts": 1})
-        watching = Watching()
+        watcher = Watcher()
         await polls(sandbox)
         sandbox.fail_next(times=4, status=status)
         sandbox.clear_requests()
         rebuild(sandbox, CUSTOMERS, 2)
         await polls(sandbox, 6)
-        assert watching.builds == ["customers 2026-01-02"]
-        await watching.stop()
+        assert watcher.builds == ["customers 2026-01-02"]
+        await watcher.stop()
 
     run(test)
     at = [datetime.fromisoformat(request["time"]) for request in sandbox.requests()]
     pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(at)]
     assert all(pause >= factor * INTERVAL for pause, factor in zip(pauses, (1, 1, 3, 7), strict=False))
-    said = [line for line in task_log if "could not be asked for updates" in line]
-    assert len(said) == 4
-    assert f" {status} " in said[0]
+    warnings = [line for line in task_log if "Poll for updates failed" in line]
+    assert len(warnings) == 4
+    assert f" {status} " in warnings[0]
 
 
 @since_airflow_3
@@ -325,18 +627,18 @@ def test_pauses_grow_to_a_quarter_of_an_hour() -> None:
 
 @since_airflow_3
 @pytest.mark.parametrize("watched", [{"scope_id": SCOPE}, {"scope_id": None}])
-def test_fifty_watchers_share_one_poll_and_their_events_are_their_own(
+def test_fifty_watchers_share_each_poll_and_each_has_its_own_events(
     sandbox: Sandbox, watched: dict[str, Any]
 ) -> None:
     async def test() -> None:
         named = {"dataset_ids": [CUSTOMERS]} if watched["scope_id"] is None else {}
-        watchers = [Watching(**watched, **named) for _ in range(50)]
+        watchers = [Watcher(**watched, **named) for _ in range(50)]
         await polls(sandbox)
         sandbox.clear_requests()
         rebuild(sandbox, CUSTOMERS, 2)
-        begun = asyncio.get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         await polls(sandbox, 5)
-        intervals = (asyncio.get_running_loop().time() - begun) / INTERVAL
+        intervals = (asyncio.get_running_loop().time() - started) / INTERVAL
         assert len(sandbox.requests()) <= intervals + 1
         assert [watcher.builds for watcher in watchers] == [["customers 2026-01-02"]] * 50
         assert len({request["client"] for request in sandbox.requests()}) == 1
@@ -354,30 +656,32 @@ def test_watchers_and_sensors_share_a_poll(sandbox: Sandbox) -> None:
             faraday_conn_id="faraday_default", scope_id=SCOPE, poke_interval=0.2, deadline=4e9
         )
         waiting = asyncio.create_task(anext(sensor.run()))
-        watching = Watching(poke_interval=0.2)
+        watcher = Watcher(poke_interval=0.2)
         await polls(sandbox, 1)
         sandbox.clear_requests()
-        begun = asyncio.get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         await polls(sandbox, 4)
-        assert len(sandbox.requests()) <= (asyncio.get_running_loop().time() - begun) / 0.2 + 1
+        assert len(sandbox.requests()) <= (asyncio.get_running_loop().time() - started) / 0.2 + 1
         waiting.cancel()
         await asyncio.wait([waiting])
-        await watching.stop()
+        await watcher.stop()
 
     run(test)
 
 
 @since_airflow_3
-def test_a_dataset_that_faraday_does_not_return_is_said_once(sandbox: Sandbox, task_log: list[str]) -> None:
+def test_a_dataset_that_faraday_does_not_return_is_warned_about_once(
+    sandbox: Sandbox, task_log: list[str]
+) -> None:
     nobody = "d0000000-0000-4000-8000-00000000ffff"
 
     async def test() -> None:
-        watching = Watching(scope_id=None, dataset_ids=[nobody, CUSTOMERS])
+        watcher = Watcher(scope_id=None, dataset_ids=[nobody, CUSTOMERS])
         await polls(sandbox, 3)
-        await watching.stop()
+        await watcher.stop()
 
     run(test)
-    assert sum(f"does not return dataset {nobody}" in line for line in task_log) == 1
+    assert sum(f"{nobody} is watched, but Faraday does not return it" in line for line in task_log) == 1
 
 
 @since_airflow_3
@@ -385,7 +689,7 @@ def test_a_dataset_that_faraday_does_not_return_is_said_once(sandbox: Sandbox, t
     "arguments",
     [
         {},
-        {"scope_id": SCOPE, "connection_id": CONNECTION},
+        {"scope_id": SCOPE, "connection_id": WAREHOUSE},
         {"dataset_ids": []},
         {"scope_id": "customers"},
         {"scope_id": ""},
@@ -394,7 +698,7 @@ def test_a_dataset_that_faraday_does_not_return_is_said_once(sandbox: Sandbox, t
         {"scope_id": SCOPE, "poke_interval": "60"},
     ],
 )
-def test_arguments_that_cannot_be_used_are_refused_when_the_dag_file_is_parsed(
+def test_invalid_arguments_are_rejected_when_the_dag_file_is_parsed(
     arguments: dict[str, Any],
 ) -> None:
     with pytest.raises(FaradayInputError):
@@ -402,24 +706,31 @@ def test_arguments_that_cannot_be_used_are_refused_when_the_dag_file_is_parsed(
 
 
 @since_airflow_3
-def test_a_stored_watcher_is_what_it_was_in_every_release() -> None:
-    """The golden test: Airflow tells equal watchers by these arguments, so that they must never change."""
-    stored = {
+def test_stored_watchers_keep_loading() -> None:
+    """Airflow compares watchers by these arguments: they must never change."""
+    stored: dict[str, Any] = {
+        "resource_type": "datasets",
         "connection_id": None,
         "scope_id": None,
-        "dataset_ids": [CUSTOMERS],
+        "resource_ids": [CUSTOMERS],
         "on_error": True,
-        "on_first_sight": True,
+        "emit_initial": True,
         "poke_interval": 30,
         "faraday_conn_id": "other",
     }
-    path, arguments = DatasetUpdatedTrigger(**stored).serialize()
-    assert path == "airflow_provider_faraday.triggers.datasets.DatasetUpdatedTrigger"
+    path, arguments = ResourceUpdatedTrigger(**stored).serialize()
+    assert path == "airflow_provider_faraday.triggers.resources.ResourceUpdatedTrigger"
     assert arguments == stored
 
 
-@pytest.mark.skipif(not AIRFLOW_2, reason="is about Airflow 2")
-def test_on_airflow_2_the_trigger_says_what_it_needs() -> None:
-    assert triggers.DatasetsReadyTrigger
-    with pytest.raises(AirflowOptionalProviderFeatureException, match=r"needs Airflow 3\.0 or newer"):
+@since_airflow_3
+def test_watchers_of_the_same_datasets_are_equal_regardless_of_class() -> None:
+    options: dict[str, Any] = {"poke_interval": 30, "on_error": True}
+    generic = ResourceUpdatedTrigger(resource_type="datasets", resource_ids=[CUSTOMERS], **options)
+    assert DatasetUpdatedTrigger(dataset_ids=[CUSTOMERS], **options).serialize() == generic.serialize()
+
+
+@pytest.mark.skipif(not AIRFLOW_2, reason="about Airflow 2")
+def test_on_airflow_2_the_trigger_says_what_it_requires() -> None:
+    with pytest.raises(AirflowOptionalProviderFeatureException, match=r"requires Airflow 3\.0 or later"):
         DatasetUpdatedTrigger(scope_id=SCOPE)

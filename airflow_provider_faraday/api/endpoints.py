@@ -1,0 +1,83 @@
+"""The endpoints that this provider uses, each once. See https://faraday.ai/docs/reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from airflow_provider_faraday.api.inputs import resource_id, resource_ids
+from airflow_provider_faraday.api.resources import ResourceType
+
+IDS_PER_REQUEST = 100
+"""How many ``ids`` Faraday accepts in one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint with its arguments.
+
+    :param path: the path below the base URL.
+    :param private: whether the response may hold an API key, so that errors must not quote it.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    private: bool = False
+
+    def url(self, base_url: str) -> str:
+        """Return the absolute URL."""
+        return f"{base_url}{self.path}" + (f"?{urlencode(self.query)}" if self.query else "")
+
+
+def list_resources(resource_type: ResourceType) -> Endpoint:
+    """List all resources of a type in the account, such as ``getdatasets``."""
+    return Endpoint("GET", f"/{resource_type.name}")
+
+
+def resources_by_id(resource_type: ResourceType, ids: Iterable[object]) -> list[Endpoint]:
+    """List resources by id, in batches of :data:`IDS_PER_REQUEST`. Faraday leaves unknown ids out."""
+    checked = resource_ids(ids, "ids")
+    batches = [checked[n : n + IDS_PER_REQUEST] for n in range(0, len(checked), IDS_PER_REQUEST)]
+    return [Endpoint("GET", f"/{resource_type.name}", tuple(("ids", id_) for id_ in ids)) for ids in batches]
+
+
+def resources_of_connection(resource_type: ResourceType, connection_id: object) -> Endpoint:
+    """List the resources of a Faraday connection, such as ``getconnectiondatasets``."""
+    return Endpoint("GET", f"/connections/{resource_id(connection_id, 'connection_id')}/{resource_type.name}")
+
+
+def resources_of_scope(resource_type: ResourceType, scope_id: object) -> Endpoint:
+    """List the resources of a scope, such as ``getscopedatasets``."""
+    return Endpoint("GET", f"/scopes/{resource_id(scope_id, 'scope_id')}/{resource_type.name}")
+
+
+def get_resource(resource_type: ResourceType, id_: object) -> Endpoint:
+    """Get a resource, such as ``getdataset``."""
+    return Endpoint("GET", _path(resource_type, id_))
+
+
+def force_update(resource_type: ResourceType, id_: object) -> Endpoint:
+    """Request a rebuild of a resource, such as ``forceupdatedataset``."""
+    return Endpoint("POST", f"{_path(resource_type, id_)}/force_update")
+
+
+def current_account() -> Endpoint:
+    """Get the account of the API key (``getcurrentaccount``)."""
+    return Endpoint("GET", "/accounts/current", private=True)
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Return the scheme, host and port of a URL. The API key must not be sent to another origin.
+
+    :raises ValueError: if the URL is not valid.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(scheme)
+
+
+def _path(resource_type: ResourceType, id_: object) -> str:
+    argument = f"{resource_type.label.replace(' ', '_')}_id"
+    return f"/{resource_type.name}/{resource_id(id_, argument)}"

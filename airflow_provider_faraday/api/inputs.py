@@ -1,0 +1,72 @@
+"""Checks of what a DAG author passes in, before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import chain
+
+from airflow_provider_faraday.api.errors import FaradayInputError
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def resource_id(value: object, argument: str) -> str:
+    """Return a resource id, a UUID, in lower case.
+
+    :param argument: name of the argument, for the error.
+    :raises FaradayInputError: if it is not a UUID.
+    """
+    text = str(value)
+    if not _UUID.fullmatch(text):
+        raise FaradayInputError(
+            f"{argument} must be the UUID of a Faraday resource, such as "
+            f"5e0dfa56-2d52-4c06-a870-bc79c71e86a3, but is {excerpt(value)}.\n"
+            "Copy the id from Faraday's app or API. If it comes from a template, check the rendered value."
+        )
+    return text.lower()
+
+
+def resource_ids(values: object, argument: str) -> list[str]:
+    """Return the ids of resources given by id or as dicts with an ``id``, deduplicated, in order.
+
+    :param values: a list of them; a single one, as a mapped task receives it; or a list of lists, as a
+        mapped list operator returns it.
+    :param argument: name of the argument, for the error.
+    :raises FaradayInputError: if it is anything else.
+    """
+    if (isinstance(values, dict) and "id" in values) or (isinstance(values, str) and _UUID.fullmatch(values)):
+        values = [values]
+    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+        raise FaradayInputError(
+            f"{argument} must be a list of ids or of dicts with an id, but is "
+            f"{type(values).__name__} {excerpt(values)}.\n"
+            "Pass the list itself. A Jinja template renders to a list only in a DAG with "
+            "render_template_as_native_obj=True; the .output of a list operator always does."
+        )
+    items = chain.from_iterable(item if isinstance(item, (list, tuple)) else [item] for item in values)
+    ids = (item.get("id") if isinstance(item, dict) else item for item in items)
+    return list(dict.fromkeys(resource_id(value, f"{argument}[{n}]") for n, value in enumerate(ids)))
+
+
+def field_names(fields: object) -> list[str] | None:
+    """Return a ``fields`` argument as a list of names, or None.
+
+    :raises FaradayInputError: if it is anything else, such as a single string or an empty list.
+    """
+    if fields is None:
+        return None
+    is_list = isinstance(fields, Iterable) and not isinstance(fields, (str, bytes, dict))
+    names = list(fields) if is_list else []  # type: ignore[call-overload]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise FaradayInputError(
+            "fields must be a list of field names, such as ['id', 'name', 'status'], but is "
+            f"{type(fields).__name__} {excerpt(fields)}.\nOmit it to get all fields."
+        )
+    return names
+
+
+def excerpt(value: object, length: int = 80) -> str:
+    """Return the ``repr`` of a value, cut to a length that fits into an error."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}…"

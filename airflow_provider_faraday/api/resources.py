@@ -1,0 +1,99 @@
+"""The resource types of Faraday, as a table: all that this provider does, it does for any row of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.inputs import field_names
+from airflow_provider_faraday.api.text import one_line
+
+
+# Not a dataclass, which takes four times as long to define: every parse of a DAG file imports this.
+class ResourceType(NamedTuple):
+    """A type of resource, https://faraday.ai/docs/reference.
+
+    :param name: as in URLs and in the field ``resource_type``: ``datasets``.
+    :param label: one of them, in messages: ``dataset``.
+    :param count_field: the field that says how large a resource is, if the type has one.
+    :param excluded_fields: fields that are returned only if they are requested by name.
+    :param listed_by: what Faraday lists them by, other than their ids: ``connection_id``, ``scope_id``.
+    :param preview: what ``preview: true`` means for the type; None where there are no previews.
+    """
+
+    name: str
+    label: str
+    count_field: str | None = None
+    excluded_fields: frozenset[str] = frozenset()
+    listed_by: frozenset[str] = frozenset()
+    preview: str | None = None
+
+    @property
+    def plural(self) -> str:
+        """Several of them, in messages."""
+        return self.name.replace("_", " ")
+
+
+RESOURCE_TYPES: dict[str, ResourceType] = {
+    row.name: row
+    for row in (
+        ResourceType(
+            name="datasets",
+            label="dataset",
+            count_field="row_count",
+            # Rows of customers' data.
+            excluded_fields=frozenset({"sample"}),
+            listed_by=frozenset({"connection_id", "scope_id"}),
+            preview="a preview, whose rows Faraday does not ingest",
+        ),
+        # May hold credentials.
+        ResourceType(name="connections", label="connection", excluded_fields=frozenset({"options"})),
+        ResourceType(name="scopes", label="scope", count_field="population_count"),
+    )
+}
+
+
+def resource_type_named(name: object) -> ResourceType:
+    """Look up a resource type by its name.
+
+    :raises FaradayInputError: if there is no such type.
+    """
+    found = RESOURCE_TYPES.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise FaradayInputError(
+            f"resource_type must be one of {', '.join(sorted(RESOURCE_TYPES))}, but is {name!r}."
+        )
+    return found
+
+
+def select_fields(
+    resource_type: ResourceType, resources: list[dict[str, Any]], fields: Sequence[str] | None, log: Any
+) -> list[dict[str, Any]]:
+    """Return resources with the requested fields; with None, all fields but the type's excluded ones.
+
+    A requested field that no resource has is logged as a warning.
+
+    :raises FaradayInputError: if ``fields`` is not a list of names.
+    """
+    names = field_names(fields)
+    if names is None:
+        excluded = resource_type.excluded_fields
+        return [{k: v for k, v in resource.items() if k not in excluded} for resource in resources]
+    unknown = [name for name in names if resources and not any(name in resource for resource in resources)]
+    if unknown:
+        log.warning("No %s has these requested fields: %s", resource_type.label, one_line(", ".join(unknown)))
+    return [{k: v for k, v in resource.items() if k in names} for resource in resources]
+
+
+def count_by_status(resource_type: ResourceType, resources: list[dict[str, Any]]) -> str:
+    """Return how many resources are in which status, such as ``3 datasets: 2 ready, 1 archived``."""
+    counts = Counter(
+        "archived" if resource.get("archived_at") else str(resource.get("status", "without a status"))
+        for resource in resources
+    )
+    total = counts.total()
+    noun = resource_type.label if total == 1 else resource_type.plural
+    listed = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    return f"{total} {noun}" + (f": {one_line(listed)}" if listed else "")

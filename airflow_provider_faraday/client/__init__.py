@@ -1,0 +1,1 @@
+"""Sends requests to Faraday: with requests in workers, with aiohttp in the triggerer."""

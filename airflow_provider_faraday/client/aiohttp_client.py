@@ -1,0 +1,190 @@
+"""Sends requests with aiohttp, in the triggerer's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import aiohttp
+import certifi
+import tenacity
+from yarl import URL
+
+from airflow_provider_faraday.api import responses, retries
+from airflow_provider_faraday.api.endpoints import Endpoint
+from airflow_provider_faraday.api.errors import FaradayError
+from airflow_provider_faraday.client import errors
+from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+T = TypeVar("T")
+
+_CHUNK_BYTES = 256 * 1024
+_LARGE_BYTES = 1024 * 1024
+
+# Failures that come before a request is sent: resolving, connecting, the proxy's tunnel, TLS.
+_BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+
+
+class AiohttpClient:
+    """Sends requests to Faraday in one session, with the retry policy of both clients.
+
+    :param config: the checked Airflow connection.
+    :param keep_alive: seconds to keep an idle TCP connection open: longer than the pause between polls.
+    """
+
+    def __init__(self, config: ClientConfig, *, keep_alive: float) -> None:
+        self.config = with_environment_proxy(config)
+        self._keep_alive = keep_alive
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the TCP connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def fetch(self, endpoint: Endpoint, decode: responses.Decode[T]) -> list[T]:
+        """Request an endpoint and return the items of all pages.
+
+        :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
+        """
+        retrying = tenacity.AsyncRetrying(**retries.policy(self.config.max_attempts))
+        first = responses.Request(endpoint, endpoint.url(self.config.base_url))
+        steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(first)
+        try:
+            request = next(steps)
+            while True:
+                page: responses.Page[T] = await retrying(self._attempt, request, decode)
+                try:
+                    request = steps.send(page)
+                except StopIteration as finished:
+                    items: list[T] = finished.value
+                    return items
+        except FaradayError as error:
+            failure = errors.final(error, self.config, retrying.statistics)
+        # Raised here, so that the traceback shows no frames of libraries.
+        raise failure.with_traceback(None)
+
+    async def _attempt(self, request: responses.Request, decode: responses.Decode[T]) -> responses.Page[T]:
+        response = await self._send(request)
+        if len(response.body) > _LARGE_BYTES:
+            # Other coroutines get their turn between reading a large body and decoding it.
+            await asyncio.sleep(0)
+        return responses.read_page(request, response, decode, datetime.now(UTC))
+
+    async def _send(self, request: responses.Request) -> responses.Response:
+        # Errors are raised outside of the except block: those of aiohttp hold the request's headers.
+        try:
+            async with asyncio.timeout(self.config.connect_seconds + self.config.response_seconds) as whole:
+                return await self._exchange(request)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            cause = _root(error)
+            if isinstance(cause, ssl.SSLError):
+                # The CA bundle may have changed since it was read.
+                await self.close()
+            # A URL that cannot be used raises ValueError. Errors of certificates are ValueErrors, too.
+            if isinstance(error, aiohttp.InvalidURL) or not isinstance(error, (aiohttp.ClientError, OSError)):
+                failure: FaradayError = errors.bad_url(self.config, error)
+            elif whole.expired():
+                failure = errors.response_timeout(request, self.config)
+            else:
+                sent = not isinstance(error, _BEFORE_SENDING)
+                failure = errors.transport_error(request, self.config, cause, request_sent=sent)
+        raise failure
+
+    async def _exchange(self, request: responses.Request) -> responses.Response:
+        session = await self._ready_session()
+        async with session.request(
+            request.endpoint.method,
+            URL(request.url, encoded=True),
+            headers={"Authorization": f"Bearer {self.config.api_key}"},
+            proxy=self.config.proxy,
+            allow_redirects=False,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                body += chunk
+                if len(body) > errors.MAX_BODY_BYTES:
+                    raise errors.too_large(request)
+            link = partial(next_link, ", ".join(response.headers.getall("Link", [])))
+            return responses.Response(
+                response.status, response.headers, bytes(body), self.config.redact, link
+            )
+
+    async def _ready_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=await _tls(self.config), keepalive_timeout=self._keep_alive
+                ),
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=self.config.connect_seconds,
+                    sock_read=self.config.read_seconds,
+                ),
+                headers={"User-Agent": user_agent(), "Accept": "application/json"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # The limits of requests: a Link with a hundred ids exceeds those of aiohttp.
+                max_line_size=65_536,
+                max_field_size=65_536,
+            )
+            # aiohttp would resend a GET when a TCP connection breaks. The retry policy does that.
+            self._session._retry_connection = False
+        return self._session
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what aiohttp wrapped in an error that quotes its own classes."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return error.certificate_error
+        case aiohttp.ClientConnectorError():
+            return error.os_error
+        case aiohttp.ClientResponseError():
+            return ConnectionError(error.message)
+        case TimeoutError():
+            return TimeoutError("timed out")
+    return error
+
+
+async def _tls(config: ClientConfig) -> ssl.SSLContext | bool:
+    if config.base_url.startswith("http:"):
+        return True
+    verify = config.verify
+    if verify is None or verify is True:
+        # As requests does it, so that workers and triggerer trust the same certificates.
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    return await asyncio.to_thread(_tls_context, verify)
+
+
+def _tls_context(verify: bool | str) -> ssl.SSLContext:
+    if verify is False:
+        return _load(None, ())
+    bundle = certifi.where() if verify is True else verify
+    status = Path(bundle).stat()
+    return _load(bundle, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _load(bundle: str | None, version: tuple[int, ...]) -> ssl.SSLContext:
+    """Load a CA bundle. Reading a hundred certificates takes as long as a poll: once for all feeds.
+
+    :param version: differs when the file has changed.
+    """
+    if bundle is None:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    if Path(bundle).is_dir():
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)

@@ -1,0 +1,275 @@
+"""The configuration of a client, from an Airflow connection of type ``faraday``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.api.text import one_line
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
+RESPONSE_TIMEOUTS = 5
+"""The timeout of a whole response, as a multiple of the read timeout."""
+_MAX_SECONDS = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+    """An Airflow connection of type ``faraday`` that was checked.
+
+    :param conn_id: id of the Airflow connection, for errors.
+    :param api_key: Faraday's API key.
+    :param base_url: absolute, without a trailing slash.
+    :param connect_seconds: timeout to connect, TLS included.
+    :param read_seconds: timeout between two parts of a response.
+    :param max_attempts: how often to send a request that fails transiently.
+    :param proxy: URL of an HTTP proxy; None for that of the environment.
+    :param verify: whether to verify certificates, or the path of a CA bundle; None for the environment's.
+    """
+
+    conn_id: str
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    connect_seconds: float = 10.0
+    read_seconds: float = 60.0
+    max_attempts: int = 5
+    proxy: str | None = field(default=None, repr=False)
+    verify: bool | str | None = None
+
+    @property
+    def response_seconds(self) -> float:
+        """The timeout of a whole response."""
+        return RESPONSE_TIMEOUTS * self.read_seconds
+
+    def redact(self, text: str) -> str:
+        """Return text in one line, without the API key and the proxy's password.
+
+        They are recognized as they are, URL-quoted, escaped as in JSON, and in Base64.
+        """
+        return one_line(self._secrets.sub("***", text))
+
+    @cached_property
+    def _secrets(self) -> re.Pattern[str]:
+        proxy = urlsplit(self.proxy or "")
+        password = unquote(proxy.password or "")
+        secrets = [self.api_key, password, proxy.password or ""]
+        forms = {
+            form
+            for secret in filter(None, secrets)
+            for form in (secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1])
+        }
+        # Base64 of a pair is what a proxy's Basic authentication looks like.
+        pair = f"{unquote(proxy.username or '')}:{password}" if password else ""
+        forms |= {b64encode(s.encode()).decode().rstrip("=") for s in (*secrets, pair) if s}
+        return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+
+
+class AirflowConnection(Protocol):
+    """The fields that are read from an Airflow ``Connection``.
+
+    ``extra`` is JSON text: ``extra_dejson`` blocks inside a trigger on Airflow 3.
+    """
+
+    conn_id: Any
+    host: Any
+    schema: Any
+    port: Any
+    password: Any
+
+    @property
+    def extra(self) -> Any:
+        """The extra, as JSON text."""
+
+
+def client_config(connection: AirflowConnection) -> ClientConfig:
+    """Check an Airflow connection, and return what a client needs.
+
+    :raises FaradayConfigurationError: about the first field that is not valid.
+    """
+    conn_id = str(connection.conn_id)
+    try:
+        extra = _extra(connection.extra, conn_id)
+        allow_http = extra.pop("allow_http", False)
+        if timeout := extra.pop("timeout", None):
+            extra |= {"connect_seconds": timeout, "read_seconds": timeout}
+        return ClientConfig(
+            conn_id=conn_id,
+            api_key=_api_key(connection.password),
+            base_url=_base_url(connection.host, connection.schema, connection.port, allow_http),
+            **extra,
+        )
+    except _FieldError as error:
+        message = f"The Airflow connection '{conn_id}' is not valid: {error}"
+    raise FaradayConfigurationError(message)
+
+
+class _FieldError(ValueError):
+    """What is wrong with a field, then what to do about it. Never quotes a key or a whole URL."""
+
+
+def _api_key(password: Any) -> str:
+    key = str(password or "").strip()
+    if not key:
+        raise _FieldError(
+            "it has no API key.\nSet a key from https://app.faraday.ai/settings as its password."
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise _FieldError(
+            "the API key in its password contains spaces, control characters or non-ASCII characters.\n"
+            "Copy the key again from https://app.faraday.ai/settings."
+        )
+    return key
+
+
+def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
+    text = str(host or "").strip()
+    scheme = str(schema or "").strip().lower()
+    if scheme not in ("", "http", "https"):
+        raise _FieldError(f"its schema is '{scheme}'.\nUse https or http, or leave it empty.")
+    if not text:
+        if scheme == "http" or port:
+            raise _FieldError(
+                "it has a schema or a port, but no host.\nSet the host, or leave all three empty."
+            )
+        return DEFAULT_BASE_URL
+    parts = _split(text if "://" in text else f"{scheme or 'https'}://{text}")
+    if scheme and scheme != parts.scheme:
+        raise _FieldError(
+            f"its host starts with {parts.scheme}, but its schema is {scheme}.\nLeave the schema empty."
+        )
+    if port and parts.port not in (None, int(port)):
+        raise _FieldError(
+            f"its host has port {parts.port}, but its port field is {port}.\nLeave the port field empty."
+        )
+    if parts.scheme == "http" and not (allow_http or _is_loopback(str(parts.hostname))):
+        raise _FieldError(
+            f"its host uses plain http ({parts.hostname}), which exposes the API key to the network.\n"
+            'Use https, or set the extra "allow_http": true if you trust the network.'
+        )
+    hostname = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    number = parts.port or port
+    path = parts.path.rstrip("/") or urlsplit(DEFAULT_BASE_URL).path
+    return _split(f"{parts.scheme}://{hostname}{f':{number}' if number else ''}{path}").geturl()
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isascii() or any(character.isspace() for character in url):
+        raise _FieldError(
+            "its host is not a host name or URL with a valid port.\n"
+            f"Leave it empty, or use a URL such as {DEFAULT_BASE_URL}."
+        )
+    if parts.scheme not in ("http", "https"):
+        raise _FieldError(f"its host has the scheme {parts.scheme}.\nUse https, or http for localhost.")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise _FieldError(
+            "its host is a URL with a user, query or fragment.\nRemove them. The API key is the password."
+        )
+    return parts
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost" or hostname.endswith(".localhost")
+
+
+def _extra(text: Any, conn_id: str) -> dict[str, Any]:
+    try:
+        extra = (json.loads(text) if isinstance(text, str) and text.strip() else text) or {}
+    except (ValueError, RecursionError):
+        extra = None
+    if not isinstance(extra, dict):
+        raise _FieldError(
+            'its extra is not a JSON object.\nUse one such as {"timeout": 30}, or leave it empty.'
+        )
+    unknown = sorted(str(name) for name in extra if name not in _EXTRAS)
+    if unknown:
+        log.warning(
+            "The Airflow connection '%s' has unknown extras, which are ignored: %s. Known extras: %s.",
+            conn_id,
+            ", ".join(unknown),
+            ", ".join(_EXTRAS),
+        )
+    # Airflow's form stores all fields: null or an empty string for those that were not set.
+    given = {name: value for name, value in extra.items() if name in _EXTRAS and value not in (None, "")}
+    return {name: _read_extra(name, value) for name, value in given.items()}
+
+
+def _read_extra(name: str, value: Any) -> Any:
+    read, what = _EXTRAS[name]
+    try:
+        return read(value)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        pass
+    shown = "" if name == "proxy" else f": {str(value)[:60]!r}"
+    raise _FieldError(f"its extra '{name}' is not valid{shown}.\nUse {what}.")
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(_no_bool(value))
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise ValueError
+    return seconds
+
+
+def _attempts(value: Any) -> int:
+    attempts = int(_no_bool(value))
+    if attempts < 1 or attempts != float(value):
+        raise ValueError
+    return attempts
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}[str(value).strip().lower()]
+
+
+def _proxy(value: Any) -> str:
+    parts = urlsplit(str(value).strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError
+    return str(value).strip()
+
+
+def _verify(value: Any) -> bool | str:
+    try:
+        return _bool(value)
+    except KeyError:
+        pass
+    if not isinstance(value, str) or not Path(value).exists():
+        raise ValueError
+    return value
+
+
+_EXTRAS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "timeout": (_seconds, "a number of seconds greater than 0, at most a day"),
+    "max_attempts": (_attempts, "an integer, 1 or greater"),
+    "proxy": (_proxy, "the URL of an HTTP proxy, such as http://proxy.example:3128"),
+    "verify": (_verify, "true, false or the path of a CA bundle on this machine"),
+    "allow_http": (_bool, "true or false"),
+}

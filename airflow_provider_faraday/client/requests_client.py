@@ -1,0 +1,218 @@
+"""Sends requests with requests, in workers."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import logging
+import ssl
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+import tenacity
+import urllib3
+from urllib3.util.response import assert_header_parsing
+
+from airflow_provider_faraday.api import responses, retries
+from airflow_provider_faraday.api.endpoints import Endpoint, origin
+from airflow_provider_faraday.api.errors import FaradayError, FaradayInputError
+from airflow_provider_faraday.client import errors
+from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+T = TypeVar("T")
+
+_CHUNK_BYTES = 256 * 1024
+
+# Failures that certainly come before a request is sent: resolving, connecting, verifying the certificate.
+_BEFORE_SENDING = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    ssl.SSLCertVerificationError,
+)
+
+
+class _WithoutHeaders(logging.Filter):
+    """Drops the text of header lines that urllib3 cannot parse: a server may echo the API key in them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Failed to parse headers"):
+            record.msg, record.args, record.exc_info = "Failed to parse headers", (), None
+        return True
+
+
+for _module in ("connection", "connectionpool"):
+    logging.getLogger(f"urllib3.{_module}").addFilter(_WithoutHeaders())
+
+
+class FaradaySession(requests.Session):
+    """A ``requests.Session`` with Faraday's API key, timeouts, proxy and certificates.
+
+    It sends the key to the configured origin only, redirects included.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        super().__init__()
+        self.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
+        self._config = config
+        self.auth = self._authenticate
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = (self._config.connect_seconds, self._config.read_seconds)
+        return super().send(request, **kwargs)
+
+    def resolve_redirects(self, *args: Any, yield_requests: bool = False, **kwargs: Any) -> Any:
+        # With allow_redirects=False, requests would read the whole body here, and fail on a bad Location.
+        return iter(()) if yield_requests else super().resolve_redirects(*args, **kwargs)
+
+    def should_strip_auth(self, old_url: str, new_url: str) -> bool:
+        return origin(old_url) != origin(new_url)
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        # The environment would override a session's own proxies and verify, but not those of a request.
+        if self._config.proxy and not proxies:
+            proxies = {"http": self._config.proxy, "https": self._config.proxy}
+        if verify is None:
+            verify = self._config.verify
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if origin(str(request.url)) == origin(self._config.base_url):
+            request.headers["Authorization"] = f"Bearer {self._config.api_key}"
+        return request
+
+
+class RequestsClient:
+    """Sends requests to Faraday in one session, with the retry policy of both clients."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        # The proxy of the environment may have a password, too, that no error may show.
+        self.config = with_environment_proxy(config)
+        self.session = FaradaySession(config)
+
+    def close(self) -> None:
+        """Close the TCP connections."""
+        self.session.close()
+
+    def fetch(self, endpoint: Endpoint, decode: responses.Decode[T]) -> list[T]:
+        """Request an endpoint and return the items of all pages.
+
+        :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
+        """
+
+        def attempt(request: responses.Request) -> responses.Page[T]:
+            sent = self._send(request)
+            link = partial(next_link, sent.headers.get("Link", ""))
+            return responses.read_page(request, self._received(sent, link), decode, datetime.now(UTC))
+
+        return self._run(responses.Request(endpoint, endpoint.url(self.config.base_url)), attempt)
+
+    def request(self, method: str, path: str, params: Any = None, json: Any = None) -> requests.Response:
+        """Send any request and return the 2xx response, read completely.
+
+        :param path: begins with ``/`` and is below the base URL.
+        :raises FaradayInputError: if the arguments cannot be encoded.
+        :raises FaradayApiError: see :meth:`fetch`.
+        """
+        url = f"{self.config.base_url}{path}"
+        try:
+            prepared = self.session.prepare_request(requests.Request(method, url, params=params, json=json))
+        except (ValueError, TypeError, requests.exceptions.InvalidJSONError) as error:
+            message = f"The arguments of {method} {path} cannot be sent: {error}"
+        else:
+            first = responses.Request(Endpoint(method, path.partition("?")[0]), str(prepared.url))
+
+            def attempt(request: responses.Request) -> responses.Page[requests.Response]:
+                sent = self._send(request, json=json)
+                return responses.read_page(request, self._received(sent), lambda _: [sent], datetime.now(UTC))
+
+            return self._run(first, attempt)[0]
+        raise FaradayInputError(message)
+
+    def _run(
+        self, first: responses.Request, attempt: Callable[[responses.Request], responses.Page[T]]
+    ) -> list[T]:
+        retrying = tenacity.Retrying(**retries.policy(self.config.max_attempts))
+        steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(first)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(retrying(attempt, request))
+        except StopIteration as finished:
+            items: list[T] = finished.value
+            return items
+        except FaradayError as error:
+            failure = errors.final(error, self.config, retrying.statistics)
+        # Raised here, so that the traceback shows no frames of libraries.
+        raise failure.with_traceback(None)
+
+    def _received(
+        self, sent: requests.Response, link: Callable[[], str | None] = lambda: None
+    ) -> responses.Response:
+        return responses.Response(sent.status_code, sent.headers, sent.content, self.config.redact, link)
+
+    def _send(self, request: responses.Request, **arguments: Any) -> requests.Response:
+        # Errors are raised outside of the except block: those of requests hold the request's headers.
+        ends_at = time.monotonic() + self.config.connect_seconds + self.config.response_seconds
+        try:
+            with self.session.request(
+                request.endpoint.method, request.url, stream=True, allow_redirects=False, **arguments
+            ) as response:
+                self._check_head(response)
+                body = self._read(request, response, ends_at)
+            # The body was read in a way that requests has no method for.
+            response.raw = io.BytesIO(body)
+            return response
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            failure: FaradayError = errors.bad_url(self.config, error)
+        except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
+            cause = _root(error)
+            sent = not isinstance(cause, _BEFORE_SENDING)
+            failure = errors.transport_error(request, self.config, _plain(cause), request_sent=sent)
+        raise failure
+
+    def _check_head(self, response: requests.Response) -> None:
+        if 102 <= response.status_code < 200:
+            # The final response still follows, and must not be taken for that of the next request.
+            self.session.close()
+            raise http.client.HTTPException(f"unsupported interim response {response.status_code}")
+        message = getattr(getattr(response.raw, "_original_response", None), "msg", None)
+        if isinstance(message, http.client.HTTPMessage):
+            # urllib3 only logs a bad line and drops the headers below it: a Link, and with it half a list.
+            assert_header_parsing(message)
+
+    def _read(self, request: responses.Request, response: requests.Response, ends_at: float) -> bytes:
+        body = bytearray()
+        # As it arrives: other methods wait for a full chunk, however slowly it trickles in.
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            body += chunk
+            if len(body) > errors.MAX_BODY_BYTES:
+                raise errors.too_large(request)
+            if time.monotonic() > ends_at:
+                raise errors.response_timeout(request, self.config)
+        return bytes(body)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what requests and urllib3 wrapped: its message is short, and its class says when it happened."""
+    while not isinstance(error, _BEFORE_SENDING):
+        wrapped = (getattr(error, "original_error", None), getattr(error, "reason", None), *error.args)
+        inner = next((part for part in wrapped if isinstance(part, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def _plain(cause: BaseException) -> BaseException:
+    """Return the standard library's exception for one of urllib3's, which quote their own classes."""
+    if isinstance(cause, urllib3.exceptions.NewConnectionError):
+        return cause.__cause__ or cause
+    return TimeoutError("timed out") if isinstance(cause, urllib3.exceptions.TimeoutError) else cause

@@ -1,0 +1,241 @@
+"""ResourcesReadySensor: gate a DAG on Faraday resources being ready."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.inputs import field_names
+from airflow_provider_faraday.api.resources import resource_type_named, select_fields
+from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.assets.resources import attach_builds
+from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
+from airflow_provider_faraday.waiting.source import Source, check_literals, check_source, parse_updated_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_faraday.waiting.wait import Wait
+
+
+class ResourcesReadySensor(BaseSensorOperator):
+    """Wait until all resources of a Faraday connection, of a scope, or of a list are ready.
+
+    A resource is ready if its ``status`` is ``ready``, its configuration has not changed since its last
+    build, and, with ``updated_after``, that build is recent enough. Archived resources and previews are left
+    out.
+
+    Any API failure of the first poll fails the task. After a successful poll, transient failures (no
+    response; 408, 429, 500, 502, 503, 504; a response that is not JSON) are logged and retried until the
+    timeout.
+
+    Returns the ready resources as a list of dicts, and attaches the builds to outlets that represent them
+    (:func:`~airflow_provider_faraday.assets.resources.resource_asset`). The outcome is the same in ``poke``
+    and ``reschedule`` mode and with ``deferrable=True``.
+
+    https://faraday.ai/docs/reference
+
+    :param resource_type: the type, such as ``datasets``.
+    :param connection_id: UUID of a Faraday connection: wait for all its resources of the type (templated).
+    :param scope_id: UUID of a scope: wait for all its resources of the type (templated).
+    :param resource_ids: wait for these: ids, or dicts with an ``id`` as a list operator returns them; a list
+        or a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and ``resource_ids``.
+    :param resources: an alias of ``resource_ids``, which cannot be mapped: Airflow's operators have an
+        argument of that name.
+    :param updated_after: count only builds at or after this time, and wait out errors from before it. A
+        datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; or a dict of ids and
+        times, such as the ``requested_at`` of a force update (templated).
+    :param fail_on_error: fail as soon as a resource is in status ``error``; False waits until it is fixed.
+    :param allow_empty: succeed if there is nothing to wait for, instead of failing.
+    :param fields: the fields to return (templated); None for all but ``ResourceType.excluded_fields``.
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :param deferrable: wait in the triggerer, where tasks that wait for the same list share one poll. The
+        default is Airflow's ``[operators] default_deferrable``. True is an error with ``exponential_backoff``
+        or ``silent_fail``; if it is only the default, the sensor pokes instead.
+    :raises ResourcesFailedError: if a resource is in status ``error`` (skipped with ``soft_fail=True``).
+    :raises NothingToWaitForError: if there is nothing to wait for (skipped with ``soft_fail=True``).
+    :raises AirflowSensorTimeout: after ``timeout`` seconds (skipped with ``soft_fail=True``).
+    :raises FaradayNotFoundError: if Faraday does not return one of ``resources``.
+    :raises FaradayInputError: if an argument is not valid.
+    :raises FaradayApiError: if a request fails, as described above.
+    """
+
+    template_fields: Sequence[str] = (
+        "connection_id",
+        "scope_id",
+        "resource_ids",
+        "updated_after",
+        "fields",
+        "faraday_conn_id",
+    )
+    ui_color = "#d5ccf5"
+
+    ids_argument: ClassVar[str] = "resource_ids"
+    """The argument that names the resources themselves."""
+
+    def __init__(
+        self,
+        *,
+        resource_type: str,
+        connection_id: str | None = None,
+        scope_id: str | None = None,
+        resource_ids: Sequence[str | dict[str, Any]] | None = None,
+        resources: Sequence[str | dict[str, Any]] | None = None,
+        updated_after: datetime | str | Mapping[str, datetime | str] | None = None,
+        fail_on_error: bool = True,
+        allow_empty: bool = False,
+        fields: Sequence[str] | None = None,
+        faraday_conn_id: str = "faraday_default",
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.resource_type = resource_type
+        self.connection_id = connection_id
+        self.scope_id = scope_id
+        setattr(self, self.ids_argument, resources if resource_ids is None else resource_ids)
+        self.updated_after = updated_after
+        self.fail_on_error = fail_on_error
+        self.allow_empty = allow_empty
+        self.fields = fields
+        self.faraday_conn_id = faraday_conn_id
+        self._wait: Wait | None = None
+
+        pokes_only = self.exponential_backoff or self.silent_fail
+        if deferrable is None:
+            deferrable = not pokes_only and conf.getboolean("operators", "default_deferrable", fallback=False)
+        self.deferrable = deferrable
+        if deferrable and pokes_only:
+            raise FaradayInputError(
+                f"{self._label} with deferrable=True shares its polls with other tasks. It does not support "
+                "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
+            )
+        check_source(self._label, resource_type, self._source_arguments)
+        check_literals(self, self.ids_argument)
+
+    def execute(self, context: Context) -> Any:
+        """Poke until the wait ends."""
+        with self._skips():
+            self._wait = self._new_wait(context)
+        try:
+            return super().execute(context)
+        except (AirflowSensorTimeout, AirflowSkipException) as error:
+            # Airflow's own timeout does not say what was not ready. Under soft_fail, it is a skip.
+            if error.__cause__:
+                raise
+        with self._skips():
+            raise self._wait.timed_out()
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Poll once."""
+        if self._wait is None:
+            self._wait = self._new_wait(context)
+        with self._skips():
+            ready = self._wait.poll()
+        if ready is None and self.deferrable:
+            self._defer()
+        return PokeReturnValue(is_done=ready is not None, xcom_value=self._returned(context, ready or []))
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, wait: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Resume after the trigger's event.
+
+        :param event: the event, see :mod:`airflow_provider_faraday.waiting.events`.
+        :param wait: the wait that was deferred. If None, it is recreated from the event and the arguments.
+        """
+        from airflow_provider_faraday.waiting import events
+        from airflow_provider_faraday.waiting.wait import Wait
+
+        with self._skips():
+            outcome = events.from_payload(event)
+            if wait is None:
+                wait = self._new_wait(context).as_json | events.to_payload(outcome)
+            self._wait = Wait.from_json(wait, self.log)
+            ready = self._wait.resume(outcome)
+        if ready is None:
+            self._defer()
+        return self._returned(context, ready)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume a deferred task.
+
+        Under ``soft_fail``, Airflow's sensors skip on any ``AirflowException``, even if the Airflow
+        connection was not found, and do not say why. This sensor skips only on the outcome of the wait.
+        """
+        with self._skips(), deferral_timeout_as_sensor_timeout():
+            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+
+    @property
+    def _label(self) -> str:
+        return f"{type(self).__name__} '{self.task_id}'"
+
+    @property
+    def _source_arguments(self) -> dict[str, Any]:
+        ids = getattr(self, self.ids_argument)
+        return {"connection_id": self.connection_id, "scope_id": self.scope_id, self.ids_argument: ids}
+
+    def _new_wait(self, context: Context) -> Wait:
+        from airflow_provider_faraday.api.readiness import Criteria
+        from airflow_provider_faraday.waiting.wait import Wait
+
+        field_names(self.fields)
+        after = parse_updated_after(self.updated_after)
+        return Wait(
+            faraday_conn_id=self.faraday_conn_id,
+            source=Source.of(
+                self._label, self.resource_type, ids_argument=self.ids_argument, **self._source_arguments
+            ),
+            criteria=Criteria(
+                updated_after=frozenset(after.items()) if isinstance(after, dict) else after,
+                fail_on_error=self.fail_on_error,
+                allow_empty=self.allow_empty,
+            ),
+            poke_interval=self.poke_interval,
+            deadline=time.time() + self.timeout,
+            log=self.log,
+            has_polled=lambda: was_rescheduled(context),
+        )
+
+    def _defer(self) -> NoReturn:
+        from airflow_provider_faraday.triggers.resources import defer_wait
+
+        assert self._wait
+        defer_wait(self, self._wait)
+
+    def _returned(self, context: Context, ready: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not ready or self._wait is None:
+            return []
+        attach_builds(context, self.outlets or (), self._wait.ready)
+        return select_fields(resource_type_named(self.resource_type), ready, self.fields, self.log)
+
+    @contextmanager
+    def _skips(self) -> Iterator[None]:
+        """Skip the task if ``soft_fail`` or ``never_fail`` say so, alike in all modes."""
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except Exception as error:
+            expected = isinstance(error, (AirflowSensorTimeout, AirflowFailException))
+            if not (self.never_fail or (self.soft_fail and expected)):
+                raise
+            setting = "never_fail" if self.never_fail else "soft_fail"
+            if not isinstance(error, AirflowSensorTimeout):
+                # Airflow logs that the task is skipped, but not why. A timeout has been logged.
+                self.log.warning("Skipping because of %s=True: %s", setting, one_line(str(error)))
+            raise AirflowSkipException(f"{error}\nSkipped because of {setting}=True.") from error

@@ -1,0 +1,329 @@
+"""ResourcesReadyTrigger, which deferred tasks use, and ResourceUpdatedTrigger, which asset watchers use."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
+from airflow.providers.common.compat.triggers import BaseEventTrigger
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.compat import asset_states, has_asset_watchers
+from airflow_provider_faraday.waiting.source import Source
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
+
+    from airflow_provider_faraday.api.readiness import Criteria
+    from airflow_provider_faraday.waiting.events import Event
+    from airflow_provider_faraday.waiting.marks import MarkStore
+    from airflow_provider_faraday.waiting.poller import Poll
+    from airflow_provider_faraday.waiting.wait import Progress, Wait
+
+GRACE_SECONDS = 60
+"""How long after its deadline a wait goes on for the poll that decides it."""
+
+LONGEST_PAUSE_SECONDS = 900.0
+"""How long a watcher pauses at most after failures, unless its ``poke_interval`` is longer."""
+
+BACKSTOP_SECONDS = 600
+"""Seconds past a wait's deadline and one ``poke_interval`` until Airflow ends an unresponsive deferral."""
+
+FAILURES_TO_REPORT = 3
+"""After how many failed polls in a row a watcher reports a transient error. Others are reported at once."""
+
+
+class ResourcesReadyTrigger(BaseTrigger):
+    """Wait in the triggerer until all resources of a source are ready.
+
+    It polls every ``poke_interval`` seconds, starting after one interval, and shares each poll with the other
+    triggers of the process that poll the same source. It ends with one of the events in
+    :mod:`airflow_provider_faraday.waiting.events`. Transient failures are logged and retried.
+
+    The arguments are those of a :class:`~airflow_provider_faraday.waiting.wait.Wait`, as JSON values.
+
+    :param faraday_conn_id: the Airflow connection of type ``faraday``.
+    :param source: the fields of a :class:`~airflow_provider_faraday.waiting.source.Source`.
+    :param criteria: the fields of :class:`~airflow_provider_faraday.api.readiness.Criteria`.
+    :param poke_interval: seconds between polls.
+    :param deadline: when the wait times out, in seconds since the epoch. A restart does not extend it.
+    """
+
+    def __init__(
+        self,
+        *,
+        faraday_conn_id: str,
+        source: dict[str, Any],
+        criteria: dict[str, Any],
+        poke_interval: float,
+        deadline: float,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        self.faraday_conn_id = faraday_conn_id
+        self.source = source
+        self.criteria = criteria
+        self.poke_interval = poke_interval
+        self.deadline = deadline
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, from which Airflow recreates the trigger."""
+        return f"{__name__}.ResourcesReadyTrigger", {
+            "faraday_conn_id": self.faraday_conn_id,
+            "source": self.source,
+            "criteria": self.criteria,
+            "poke_interval": self.poke_interval,
+            "deadline": self.deadline,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield the event that ends the wait."""
+        await _load()
+        from airflow_provider_faraday.waiting import events
+
+        # Unsubscribed before the event goes out: Airflow may never return to this generator.
+        event = events.to_payload(await self._wait())
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call,unused-ignore]
+
+    async def _wait(self) -> Event:
+        import msgspec
+
+        from airflow_provider_faraday.api.readiness import Criteria
+        from airflow_provider_faraday.waiting.events import TimedOut
+        from airflow_provider_faraday.waiting.feed import subscribe
+        from airflow_provider_faraday.waiting.wait import Progress
+
+        source = Source.from_json(self.source)
+        criteria = msgspec.convert(self.criteria, Criteria)
+        progress = Progress(self.log)
+        left = max(0.0, self.deadline - time.time()) + self.poke_interval + GRACE_SECONDS
+        try:
+            async with (
+                asyncio.timeout(left),
+                subscribe(self.faraday_conn_id, source, self.poke_interval) as subscriber,
+            ):
+                while True:
+                    poll = await subscriber.next_poll()
+                    if event := self._judge(poll, source, criteria, progress):
+                        return event
+                    if time.time() > self.deadline:
+                        break
+        except TimeoutError:
+            pass  # not even a poll came to its end
+        return TimedOut(progress.pending or source.label)
+
+    def _judge(self, poll: Poll, source: Source, criteria: Criteria, progress: Progress) -> Event | None:
+        from airflow_provider_faraday.api.errors import FaradayError
+        from airflow_provider_faraday.api.retries import is_transient
+        from airflow_provider_faraday.waiting import events
+        from airflow_provider_faraday.waiting.wait import describe_problem
+
+        ids = source.resource_ids
+        error: FaradayError | None = poll.error_of(ids)
+        if error is None:
+            try:
+                verdict = poll.verdict(criteria, ids)
+            except FaradayError as failure:
+                error = failure
+        if error is not None:
+            if not is_transient(error):
+                kind: Any = type(error).__name__
+                return events.Errored(kind, str(error), getattr(error, "status_code", None))
+            progress.poll_failed(error)
+            return None
+        progress.polled(verdict)
+        if verdict.is_ready:
+            return events.Ready(criteria, self.deadline)
+        if problem := verdict.problem:
+            return events.Failed(problem.kind, describe_problem(problem, source))
+        return None
+
+
+def defer_wait(task: BaseOperator, wait: Wait) -> NoReturn:
+    """Defer the task and continue its wait in the triggerer. It resumes in ``execute_complete``."""
+    left = max(0.0, wait.deadline - time.time())
+    task.defer(
+        trigger=ResourcesReadyTrigger(**wait.as_json),
+        method_name="execute_complete",
+        kwargs={"wait": wait.as_json},
+        timeout=timedelta(seconds=left + wait.poke_interval + BACKSTOP_SECONDS),
+    )
+    raise AssertionError  # not reached: defer() raises
+
+
+class ResourceUpdatedTrigger(BaseEventTrigger):
+    """Watch resources for an asset: one event for each build.
+
+    For an ``AssetWatcher`` of Airflow 3.0 and later.
+    :func:`~airflow_provider_faraday.assets.resources.resource_asset` makes one for a single resource.
+
+    A resource was rebuilt if its ``status`` is ``ready`` and its ``last_updated_output_at`` is later than
+    before. The event's payload is a dict with ``id``, ``name``, ``status``, ``last_updated_output_at`` and
+    the type's count (``row_count`` for datasets), and with ``status_error`` if ``status`` is ``error``.
+
+    Events are delivered at least once. A restart of the triggerer, or a second one that takes over, can
+    repeat an event: deduplicate by ``id`` and ``last_updated_output_at``. On Airflow 3.3
+    and later, the asset's state records the announced builds, so builds that finish while no triggerer is
+    running are announced later. Earlier versions store nothing: builds that finish before the first poll
+    of the triggerer are not announced.
+
+    Watchers and deferred tasks that poll the same source at the same interval share each poll. Failures never
+    end the watch: they are logged, shown in the asset's state on Airflow 3.3 and later, and retried with
+    exponential backoff, up to 15 minutes.
+
+    https://faraday.ai/docs/reference
+
+    :param resource_type: the type, such as ``datasets``.
+    :param connection_id: UUID of a Faraday connection: watch all its resources of the type.
+    :param scope_id: UUID of a scope: watch all its resources of the type.
+    :param resource_ids: UUIDs of the resources to watch. Pass exactly one of these three.
+    :param on_error: also send an event when a resource goes into status ``error``.
+    :param emit_initial: also send an event for the initial state of each resource.
+    :param poke_interval: seconds between polls.
+    :param faraday_conn_id: the Airflow connection of type ``faraday``.
+    :raises FaradayInputError: if an argument is not valid.
+    :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers.
+    """
+
+    ids_argument = "resource_ids"
+
+    def __init__(
+        self,
+        *,
+        resource_type: str,
+        connection_id: str | None = None,
+        scope_id: str | None = None,
+        resource_ids: Sequence[str] | None = None,
+        on_error: bool = False,
+        emit_initial: bool = False,
+        poke_interval: float = 60.0,
+        faraday_conn_id: str = "faraday_default",
+    ) -> None:
+        name = type(self).__name__
+        if not has_asset_watchers():
+            raise AirflowOptionalProviderFeatureException(
+                f"{name} requires Airflow 3.0 or later: Airflow 2 has no asset watchers.\n"
+                "On Airflow 2, run the DAG on a schedule, with a sensor as its first task."
+            )
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        seconds: object = poke_interval
+        if not isinstance(seconds, (int, float)) or not seconds > 0:
+            raise FaradayInputError(
+                f"poke_interval must be a positive number of seconds, but is {seconds!r}."
+            )
+        source = Source.of(
+            name,
+            resource_type,
+            ids_argument=self.ids_argument,
+            connection_id=connection_id,
+            scope_id=scope_id,
+            **{self.ids_argument: resource_ids},
+        )
+        if source.resource_ids == ():
+            raise FaradayInputError(f"{name} requires at least one id in {self.ids_argument}.")
+        self.source = source
+        self.on_error = on_error
+        self.emit_initial = emit_initial
+        self.poke_interval = poke_interval
+        self.faraday_conn_id = faraday_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, by which Airflow also tells whether watchers are equal."""
+        return f"{__name__}.ResourceUpdatedTrigger", {
+            **self.source.as_json,
+            "on_error": self.on_error,
+            "emit_initial": self.emit_initial,
+            "poke_interval": self.poke_interval,
+            "faraday_conn_id": self.faraday_conn_id,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Run until cancelled, and yield an event for each build."""
+        await _load()
+        from airflow_provider_faraday.api.updates import detect_updates
+        from airflow_provider_faraday.waiting.marks import MarkStore
+
+        ids = self.source.resource_ids
+        # The interval and the Airflow connection may change without losing what was announced.
+        watched = {**self.source._asdict(), "resource_ids": ids and sorted(ids)}
+        events = {"on_error": self.on_error, "emit_initial": self.emit_initial}
+        store = MarkStore(asset_states(self), {**watched, **events}, self.log)
+        self._warned_of: set[str] = set()
+        try:
+            await store.load()
+            async with aclosing(self._polls(store)) as polls:
+                async for poll in polls:
+                    states, is_complete = poll.states_of(ids), poll.error_of(ids) is None
+                    updates = detect_updates(
+                        states, store.marks, on_error=self.on_error, emit_initial=self.emit_initial
+                    )
+                    for payload in updates.events:
+                        yield TriggerEvent(payload)  # type: ignore[no-untyped-call,unused-ignore]
+                    # After the events: what is recorded first is lost if the triggerer stops in between.
+                    store.announce(updates.marks, is_complete=is_complete, has_events=bool(updates.events))
+                    self._warn("has an invalid last_updated_output_at", {s.label for s in updates.unreadable})
+        finally:
+            store.close()
+
+    async def _polls(self, store: MarkStore) -> AsyncGenerator[Poll, None]:
+        """Yield every poll, and pause after failures."""
+        from airflow_provider_faraday.waiting.feed import subscribe
+
+        failures = 0
+        while True:
+            pause = 0.0
+            async with subscribe(
+                self.faraday_conn_id, self.source, self.poke_interval, poll_now=True
+            ) as subscriber:
+                while not pause:
+                    poll = await subscriber.next_poll()
+                    error = poll.error_of(self.source.resource_ids)
+                    failures = failures + 1 if error else 0
+                    pause = self._pause(failures)
+                    store.report(self._problem(poll, failures, pause))
+                    yield poll
+            # Unsubscribed while it pauses: the others on the same feed go on.
+            await asyncio.sleep(pause)
+
+    def _pause(self, failures: int) -> float:
+        """Return how many seconds to pause after so many failures: none after the first, then ever more."""
+        longest = max(LONGEST_PAUSE_SECONDS, self.poke_interval)
+        return min(self.poke_interval * (2.0 ** min(max(failures - 1, 0), 20) - 1), longest)
+
+    def _problem(self, poll: Poll, failures: int, pause: float) -> str | None:
+        """Log what went wrong. Return it if somebody should look at it."""
+        from airflow_provider_faraday.api.retries import is_transient
+
+        ids = self.source.resource_ids
+        if error := poll.error_of(ids):
+            text = one_line(str(error))
+            seconds = pause or self.poke_interval
+            self.log.warning("Poll for updates failed, retrying in %.0f s: %s", seconds, text)
+            if is_transient(error) and failures < FAILURES_TO_REPORT:
+                return None
+            # Without Faraday's error id, which differs each time.
+            return one_line(f"{error.args[0]} {getattr(error, 'remedy', '')}")
+        missing = set(ids or ()) - {state.id.lower() for state in poll.states_of(ids)}
+        self._warn("is watched, but Faraday does not return it", missing)
+        return f"Faraday does not return {', '.join(sorted(missing))}." if missing else None
+
+    def _warn(self, problem: str, resources: set[str]) -> None:
+        for resource in sorted(resources - self._warned_of):
+            self.log.warning("%s %s %s.", self.source.type.label.capitalize(), resource, problem)
+        self._warned_of |= resources
+
+
+async def _load() -> None:
+    modules = [f"airflow_provider_faraday.waiting.{name}" for name in ("feed", "wait", "marks")]
+    for module in modules:
+        if module not in sys.modules:
+            # Loading aiohttp takes longer than the event loop may be blocked.
+            await asyncio.to_thread(importlib.import_module, module)

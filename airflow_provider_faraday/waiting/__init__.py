@@ -1,0 +1,1 @@
+"""Waiting for resources: sources, waits, and the polls that triggers share."""

@@ -1,0 +1,70 @@
+"""The events with which a trigger ends a wait: typed structs, plain JSON in Airflow's database."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from airflow_provider_faraday.api.errors import FaradayError
+from airflow_provider_faraday.api.readiness import Criteria
+from airflow_provider_faraday.exceptions import EVENT_ERRORS
+
+
+class Ready(msgspec.Struct, frozen=True, tag_field="status", tag="ready"):
+    """Everything is ready.
+
+    ``airflow dags test`` passes nothing but the event to the resumed task: hence the criteria and the
+    deadline.
+    """
+
+    criteria: Criteria
+    deadline: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="status", tag="failed"):
+    """Waiting is pointless, because of a :class:`~airflow_provider_faraday.api.readiness.Problem`."""
+
+    kind: Literal["missing", "failed", "empty"]
+    message: str
+
+
+class TimedOut(msgspec.Struct, frozen=True, tag_field="status", tag="timeout"):
+    """The deadline has passed. ``pending`` says what was still waited for."""
+
+    pending: str
+
+
+class Errored(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
+    """An exception ended the wait. ``kind`` is the name of its class."""
+
+    kind: str
+    message: str
+    status_code: int | None
+
+
+Event = Ready | Failed | TimedOut | Errored
+
+
+def to_payload(event: Event) -> dict[str, Any]:
+    """Return an event as a trigger yields it."""
+    payload: dict[str, Any] = msgspec.to_builtins(event, order="deterministic")
+    return payload
+
+
+def from_payload(payload: object) -> Event:
+    """Return the event that a task was resumed with.
+
+    :raises FaradayError: if it is missing or unknown.
+    """
+    try:
+        event: Any = msgspec.convert(payload, Event)
+    except msgspec.ValidationError:
+        event = None
+    if event is None or (isinstance(event, Errored) and event.kind not in EVENT_ERRORS):
+        raise FaradayError(
+            f"Unexpected trigger event: {payload!r}.\n"
+            "Check that the worker and the triggerer run the same version of airflow-provider-faraday."
+        )
+    checked: Event = event
+    return checked

@@ -1,0 +1,142 @@
+"""One poller, many subscribers: triggers in a process that poll the same source share each poll."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import Context
+from dataclasses import dataclass
+
+from airflow_provider_faraday.waiting.poller import Poll, Poller
+from airflow_provider_faraday.waiting.source import Source
+
+SETTLE_SECONDS = 1.0
+"""How long a subscriber gets no poll: Airflow 3.1 can fail a task whose trigger fires right after
+deferring."""
+
+MIN_INTERVAL_SECONDS = 0.02
+"""The shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
+
+SUBSCRIBERS_AT_A_TIME = 2
+"""How many subscribers are woken before the event loop gets to do other work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedKey:
+    """What to poll and how often. Subscribers with equal keys share a feed.
+
+    :param source: without ids, since a feed requests the ids of all its subscribers together.
+    :param interval: seconds between the end of a poll and the next one.
+    """
+
+    faraday_conn_id: str
+    source: Source
+    interval: float
+
+
+class Subscriber:
+    """A subscription to a feed. It receives the polls that begin at least :data:`SETTLE_SECONDS` later."""
+
+    def __init__(self, ids: tuple[str, ...], settled_at: float) -> None:
+        self.ids = ids
+        self._settled_at = settled_at
+        self._changed = asyncio.Event()
+        self._poll: Poll | None = None
+        self._bug: BaseException | None = None
+
+    async def next_poll(self) -> Poll:
+        """Wait for the next poll. If several are pending, return the latest.
+
+        :raises BaseException: whatever ended the feed unexpectedly.
+        """
+        while True:
+            await self._changed.wait()
+            if self._bug is not None:
+                raise self._bug
+            self._changed.clear()
+            if self._poll is not None:
+                poll, self._poll = self._poll, None
+                return poll
+
+    def deliver(self, poll: Poll) -> None:
+        """Pass on a poll."""
+        if poll.began_at >= self._settled_at:
+            self._poll = poll
+            self._changed.set()
+
+    def fail(self, bug: BaseException) -> None:
+        """End the wait with an unexpected exception, also if a poll has not been taken yet."""
+        self._bug = bug
+        self._changed.set()
+
+
+class Feed:
+    """Polls a source for as long as it has subscribers."""
+
+    def __init__(self, key: FeedKey, first_pause: float) -> None:
+        self.key = key
+        self.subscribers: dict[Subscriber, None] = {}
+        self._first_pause = max(first_pause, SETTLE_SECONDS)
+        # In a context of its own: what it logs belongs to no single task, but to the triggerer's log.
+        self.task = asyncio.get_running_loop().create_task(
+            self._run(), name=f"faraday feed {key}", context=Context()
+        )
+        self.task.add_done_callback(self._ended)
+
+    async def _run(self) -> None:
+        # Twice the interval: the TCP connection stays open between polls.
+        poller = Poller(self.key.faraday_conn_id, self.key.source, keep_alive=2 * self.key.interval + 60)
+        pause = self._first_pause
+        try:
+            while True:
+                await asyncio.sleep(pause)
+                pause = max(self.key.interval, MIN_INTERVAL_SECONDS)
+                ids = dict.fromkeys(id_ for subscriber in self.subscribers for id_ in subscriber.ids)
+                poll = await poller.poll(list(ids))
+                for number, subscriber in enumerate(list(self.subscribers)):
+                    subscriber.deliver(poll)
+                    if number % SUBSCRIBERS_AT_A_TIME == SUBSCRIBERS_AT_A_TIME - 1:
+                        await asyncio.sleep(0)
+        finally:
+            await poller.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        # A feed is cancelled after its last subscriber has left. Any other end is unexpected.
+        bug = None if task.cancelled() else task.exception()
+        for subscriber in self.subscribers:
+            subscriber.fail(bug or RuntimeError("The feed ended unexpectedly."))
+
+
+_feeds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[FeedKey, Feed]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@asynccontextmanager
+async def subscribe(
+    faraday_conn_id: str, source: Source, interval: float, *, poll_now: bool = False
+) -> AsyncIterator[Subscriber]:
+    """Subscribe to the feed of a source, which starts with its first subscriber and ends with its last.
+
+    :param interval: seconds between polls.
+    :param poll_now: whether a feed that starts with this subscriber polls now, not after an interval.
+    """
+    loop = asyncio.get_running_loop()
+    feeds = _feeds.setdefault(loop, {})
+    key = FeedKey(faraday_conn_id=faraday_conn_id, source=source.without_ids, interval=interval)
+    feed = feeds.get(key)
+    if feed is None or feed.task.done():
+        feed = feeds[key] = Feed(key, first_pause=0.0 if poll_now else interval)
+    subscriber = Subscriber(source.resource_ids or (), settled_at=loop.time() + SETTLE_SECONDS)
+    feed.subscribers[subscriber] = None
+    try:
+        yield subscriber
+    finally:
+        del feed.subscribers[subscriber]
+        if not feed.subscribers:
+            if feeds.get(key) is feed:
+                del feeds[key]
+            feed.task.cancel()
+            await asyncio.wait([feed.task])

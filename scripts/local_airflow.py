@@ -1,0 +1,314 @@
+"""A throw-away Airflow in its own directory: settings, metadata database, connections, processes, REST API.
+
+The scripts and the tests share this module.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import requests
+from cryptography.fernet import Fernet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+    from typing import IO
+
+STOP_SECONDS = 10.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# The user's own settings for Airflow, Python and HTTP clients must not leak in. And without bytecode files,
+# Airflow takes three times as long to start.
+_REMOVED_VARIABLES = (
+    "AIRFLOW",
+    "_AIRFLOW",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONWARNINGS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+)
+
+
+def environment(
+    home: Path, dags: Path, connections: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, str]:
+    """Return the environment variables of an Airflow that lives in ``home`` and shares nothing with others.
+
+    :param home: its ``AIRFLOW_HOME``
+    :param dags: its DAGs folder
+    :param connections: Airflow connections by id, in Airflow's JSON format
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(_REMOVED_VARIABLES)
+    }
+    return {
+        **kept,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        **{
+            f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(connection)
+            for conn_id, connection in (connections or {}).items()
+        },
+    }
+
+
+def server_environment(home: Path, dags: Path, port: int | None = None) -> dict[str, str]:
+    """Return the environment variables of an Airflow whose UI and API need no login, on this machine only.
+
+    :param home: its ``AIRFLOW_HOME``
+    :param dags: its DAGs folder; these DAGs start unpaused
+    :param port: the API server's port; a free one by default
+    """
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "API__BASE_URL": url,
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(port),
+        "API__SECRET_KEY": secrets.token_hex(16),
+        "API__WORKERS": "1",
+        "API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__FERNET_KEY": Fernet.generate_key().decode(),
+        "CORE__PARALLELISM": "4",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "CORE__TEST_CONNECTION": "Enabled",
+        "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+        # The default ports would clash if two of these run on one machine. Nothing calls these servers, since
+        # all logs are on one disk.
+        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        # The default of 5 seconds is too short while the machine is busy starting Airflow.
+        "WORKERS__EXECUTION_API_TIMEOUT": "30",
+    }
+    env = environment(home, dags)
+    # `airflow standalone` runs `airflow` from the PATH.
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    return env | {f"AIRFLOW__{name}": value for name, value in settings.items()}
+
+
+def free_port(preferred: int = 0) -> int:
+    """Return a port that nothing listens on: the preferred one if possible."""
+    try:
+        with socket.create_server(("127.0.0.1", preferred)) as server:
+            return int(server.getsockname()[1])
+    except OSError:
+        if not preferred:
+            raise
+        return free_port()
+
+
+def airflow(*arguments: str) -> list[str]:
+    """Return the command line that runs ``airflow`` with this Python."""
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+def run(env: Mapping[str, str], *arguments: str) -> None:
+    """Run an Airflow command and wait for it.
+
+    :raises subprocess.CalledProcessError: if it fails; its output is in ``stdout``
+    """
+    subprocess.run(
+        airflow(*arguments),
+        env=dict(env),
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def migrate(env: Mapping[str, str]) -> None:
+    """Create the metadata database.
+
+    :raises subprocess.CalledProcessError: if that fails; Airflow's output is in ``stdout``
+    """
+    run(env, "db", "migrate")
+
+
+def store_connections(env: Mapping[str, str], connections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Store Airflow connections in the metadata database, encrypted, and overwrite existing ones.
+
+    :param connections: Airflow connections by id, in Airflow's JSON format
+    :raises subprocess.CalledProcessError: if that fails; Airflow's output is in ``stdout``
+    """
+    # Airflow imports connections from files only. Nobody else can read this one.
+    with tempfile.NamedTemporaryFile("w", prefix="connections-", suffix=".json") as file:
+        json.dump(connections, file)
+        file.flush()
+        run(env, "connections", "import", "--overwrite", file.name)
+
+
+def start(env: Mapping[str, str], *arguments: str, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start an Airflow command in the background, in a new session, so that Ctrl-C does not reach it.
+
+    :param output: where its output goes
+    """
+    return subprocess.Popen(
+        airflow(*arguments),
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
+    """Send a signal to a process from :func:`start` and its descendants; kill those that do not exit."""
+    for number in (how, signal.SIGKILL):
+        for member in _session_members(process):
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _session_members(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    process.wait()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process is running; a zombie is not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def throw_away_home(prefix: str) -> Iterator[Path]:
+    """Create a temporary directory; on exit, end all child processes and remove it.
+
+    SIGTERM and SIGHUP raise ``KeyboardInterrupt``, as Ctrl-C does.
+    """
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupt)
+    home = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield home
+    finally:
+        _end_children()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def keep_log(log: Path, prefix: str) -> None:
+    """Move a log, if it exists, out of a directory that is about to be removed, and print the new path."""
+    if log.exists():
+        kept = Path(tempfile.mkdtemp(prefix=prefix)) / log.name
+        shutil.move(log, kept)
+        print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+
+
+class Api:
+    """A client for the REST API of an Airflow with a :func:`server_environment`.
+
+    :ivar url: the URL of its UI
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.url = env["AIRFLOW__API__BASE_URL"]
+        self._session = requests.Session()
+        # Ignore the user's proxies and .netrc.
+        self._session.trust_env = False
+
+    def get(self, path: str, **query: Any) -> requests.Response:
+        """Send a GET request.
+
+        :raises requests.RequestException: if it fails
+        """
+        response = self._request("GET", path, params=query)
+        response.raise_for_status()
+        return response
+
+    def post(self, path: str, body: Mapping[str, Any]) -> requests.Response:
+        """Send a POST request with a JSON body.
+
+        :raises requests.RequestException: if it fails
+        """
+        response = self._request("POST", path, json=body)
+        response.raise_for_status()
+        return response
+
+    def text(self, path: str) -> str:
+        """Return status, headers and body of a GET request as text, whatever the status."""
+        response = self._request("GET", path)
+        return f"{response.status_code} {response.headers} {response.text}"
+
+    def is_up(self) -> bool:
+        """Return whether the API server responds."""
+        return self._health() is not None
+
+    def is_healthy(self) -> bool:
+        """Return whether API server, scheduler, DAG processor and triggerer are all healthy."""
+        health = self._health()
+        return health is not None and {part["status"] for part in health.values()} == {"healthy"}
+
+    def _health(self) -> dict[str, dict[str, Any]] | None:
+        try:
+            return self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
+        except requests.RequestException:
+            return None
+
+    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        if "Authorization" not in self._session.headers:
+            token = self._session.get(f"{self.url}/auth/token", timeout=30)
+            token.raise_for_status()
+            self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        return self._session.request(method, f"{self.url}{path}", timeout=60, **arguments)
+
+
+def _session_members(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    # Tasks have their own process groups and survive a killed parent, but they stay in the session.
+    process.poll()
+    return [each for each in psutil.process_iter() if _session_id(each) == process.pid and is_alive(each)]
+
+
+def _session_id(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
+
+
+def _end_children() -> None:
+    # Ask the system: Ctrl-C may come before Popen has returned.
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
+    for child in psutil.wait_procs(children, STOP_SECONDS)[1]:
+        child.kill()
+    psutil.wait_procs(children, STOP_SECONDS)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A second Ctrl-C must not interrupt the cleanup.
+    for each in _INTERRUPTS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt

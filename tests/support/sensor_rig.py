@@ -1,0 +1,187 @@
+"""Run a sensor through a wait on an Airflow that behaves as if its processes were separate."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from airflow.models.taskreschedule import TaskReschedule
+from airflow.providers.common.compat.sdk import DAG
+from airflow.triggers.base import TriggerEvent
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from support.run_dag import AIRFLOW_3, run_dag
+from support.waits import missing, playing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.run_dag import TaskRun
+    from support.waits import Scene, Wait
+
+MODES: dict[str, dict[str, Any]] = {
+    "poke": {"mode": "poke", "deferrable": False},
+    "reschedule": {"mode": "reschedule", "deferrable": False},
+    "deferrable": {"deferrable": True},
+}
+
+
+@dataclass(frozen=True)
+class SensorRun:
+    """What a sensor did.
+
+    :param task: the state, return value, exceptions and log of its task
+    :param executions: how many times a worker executed it
+    :param rescheduled: the seconds of each reschedule
+    :param triggers: the arguments of its triggers, as JSON
+    :param events: the events of its triggers, as JSON
+    :param script_errors: what went wrong with the changes of the scene
+    :param requests: the requests that the sandbox received
+    """
+
+    task: TaskRun
+    executions: int
+    rescheduled: list[float]
+    triggers: list[str]
+    events: list[str]
+    script_errors: list[Exception]
+    requests: list[dict[str, Any]]
+
+    @property
+    def everything_shown(self) -> str:
+        """What Airflow stores in clear text or shows to users."""
+        errors = map(repr, self.task.errors)
+        return "".join([*self.triggers, *self.events, repr(self.task.xcom), *errors, self.task.log])
+
+    @property
+    def pauses(self) -> list[float]:
+        """The seconds between two polls."""
+        times = [datetime.fromisoformat(request["time"]) for request in self.requests]
+        # ``dag.test()`` checks only once a second for tasks to run again, so use the pauses they requested.
+        return self.rescheduled or [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
+
+    def logs_line(self, words: tuple[str, ...]) -> bool:
+        """Return whether a log line has all of these words."""
+        return any(not missing(words, line) for line in self.task.log.splitlines())
+
+
+def run_sensor(name: str, wait: Wait, scene: Scene, *, mode: str) -> SensorRun:
+    """Run a sensor through a wait.
+
+    :param name: distinguishes its DAG from others
+    """
+
+    def build() -> Any:
+        arguments = {"poke_interval": 0.1, "timeout": 60, "retry_delay": timedelta(0)}
+        # With a pause, ``dag.test()`` would sleep for a second before it runs the task again.
+        arguments |= {"poke_interval": 0} if mode == "reschedule" else {}
+        with DAG(dag_id, schedule=None) as dag:
+            DatasetsReadySensor(task_id="wait", **{**arguments, **MODES[mode], **wait.sensor})
+        return dag
+
+    dag_id = re.sub(r"[^\w.-]", "_", f"{name}-{mode}")
+    scene.sandbox.clear_requests()
+    wait.start(scene)
+    before = max(_reschedules(), default=0)
+    with playing(wait.changes, scene) as script_errors, _separate_processes(build) as seen:
+        task = run_dag(build())["wait"]
+    return SensorRun(
+        task=task,
+        executions=seen.executions,
+        rescheduled=[*_reschedules(after=before).values()],
+        triggers=seen.triggers,
+        events=seen.events,
+        script_errors=script_errors,
+        requests=scene.sandbox.requests(),
+    )
+
+
+@dataclass
+class _Seen:
+    executions: int = 0
+    triggers: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def _separate_processes(build: Callable[[], Any]) -> Iterator[_Seen]:
+    """Run each execution with a new task, and pass triggers and events on as JSON.
+
+    ``dag.test()`` uses one task object throughout, and on Airflow 2 one trigger object. Between the processes
+    of a real Airflow, their attributes would be lost.
+    """
+    seen = _Seen()
+
+    def new_task(task_id: str) -> Any:
+        seen.executions += 1
+        return build().get_task(task_id)
+
+    def run_trigger(trigger: Any, *args: Any) -> Any:
+        classpath, kwargs = trigger.serialize()
+        seen.triggers.append(json.dumps(kwargs))
+        event = run_inline_trigger(resolve_name(classpath)(**json.loads(seen.triggers[-1])), *args)
+        seen.events.append(json.dumps(event.payload))
+        return TriggerEvent(json.loads(seen.events[-1]))
+
+    with _new_task_per_execution(new_task) as dag_module:
+        run_inline_trigger = dag_module._run_inline_trigger
+        with mock.patch.object(dag_module, "_run_inline_trigger", run_trigger):
+            yield seen
+
+
+@contextmanager
+def _new_task_per_execution(new_task: Callable[[str], Any]) -> Iterator[Any]:
+    if not AIRFLOW_3:
+        from airflow.models import dag as dag_module
+        from airflow.models.taskinstance import TaskInstance
+
+        run_raw_task = TaskInstance._run_raw_task
+
+        def run_new_raw_task(self: Any, *args: Any, **kwargs: Any) -> Any:
+            self.task = new_task(self.task_id)
+            return run_raw_task(self, *args, **kwargs)
+
+        with mock.patch.object(TaskInstance, "_run_raw_task", run_new_raw_task):
+            yield dag_module
+        return
+
+    from airflow.sdk.definitions import dag as dag_module
+    from airflow.sdk.execution_time import supervisor
+
+    run_task, make_api = supervisor.run_task_in_process, supervisor.in_process_api_server
+
+    def run_new_task(ti: Any, task: Any, **rest: Any) -> Any:
+        return run_task(ti=ti, task=new_task(task.task_id), **rest)
+
+    def api_server() -> Any:
+        return _created_once(make_api)
+
+    with (
+        mock.patch.object(supervisor, "run_task_in_process", run_new_task),
+        # Before 3.3, each execution creates its own API application, which takes seconds.
+        mock.patch.object(supervisor, "in_process_api_server", api_server),
+    ):
+        yield dag_module
+
+
+@cache
+def _created_once(create: Callable[[], Any]) -> Any:
+    return create()
+
+
+def _reschedules(after: int = 0) -> dict[int, float]:
+    """Return the seconds of each reschedule in the metadata database by its id."""
+    newer = select(TaskReschedule).where(TaskReschedule.id > after).order_by(TaskReschedule.id)
+    with create_session() as session:
+        rows = session.scalars(newer).all()
+        return {row.id: (row.reschedule_date - row.end_date).total_seconds() for row in rows}

@@ -1,0 +1,69 @@
+"""Endpoints: paths, and ids that are checked before they reach a URL."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.endpoints import origin
+from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
+
+ID = "5e0dfa56-2d52-4c06-a870-bc79c71e86a3"
+DATASETS = RESOURCE_TYPES["datasets"]
+PERSONA_SETS = ResourceType(name="persona_sets", label="persona set")
+
+
+def test_paths_follow_from_the_resource_type() -> None:
+    assert endpoints.list_resources(PERSONA_SETS).path == "/persona_sets"
+    assert endpoints.get_resource(PERSONA_SETS, ID).path == f"/persona_sets/{ID}"
+    assert endpoints.resources_of_connection(PERSONA_SETS, ID).path == f"/connections/{ID}/persona_sets"
+    assert endpoints.resources_of_scope(PERSONA_SETS, ID).path == f"/scopes/{ID}/persona_sets"
+    update = endpoints.force_update(PERSONA_SETS, ID)
+    assert (update.method, update.path) == ("POST", f"/persona_sets/{ID}/force_update")
+
+
+def test_accepts_ids_as_strings_or_uuids_in_any_case() -> None:
+    assert endpoints.get_resource(DATASETS, ID.upper()).path == f"/datasets/{ID}"
+    assert endpoints.get_resource(DATASETS, uuid.UUID(ID)).path == f"/datasets/{ID}"
+
+
+@pytest.mark.parametrize(
+    "value", ["../accounts/current", "", None, 7, f"{ID}\n", f"{ID}?x=1", [ID], "{{ x }}"]
+)
+@pytest.mark.parametrize(
+    ("endpoint", "argument"),
+    [
+        (endpoints.resources_of_connection, "connection_id"),
+        (endpoints.resources_of_scope, "scope_id"),
+        (endpoints.get_resource, "persona_set_id"),
+        (endpoints.force_update, "persona_set_id"),
+    ],
+)
+def test_rejects_anything_but_a_uuid(endpoint: Any, argument: str, value: Any) -> None:
+    with pytest.raises(FaradayInputError, match=f"{argument} must be the UUID of a Faraday resource"):
+        endpoint(PERSONA_SETS, value)
+
+
+def test_requests_each_id_once_and_100_at_a_time() -> None:
+    ids = [str(uuid.UUID(int=n)) for n in range(250)]
+    batches = endpoints.resources_by_id(DATASETS, [*ids, ids[0].upper()])
+    assert [len(batch.query) for batch in batches] == [100, 100, 50]
+    assert [value for batch in batches for _, value in batch.query] == ids
+    assert batches[2].url("https://x/v1").startswith("https://x/v1/datasets?ids=00000000-")
+
+
+def test_no_ids_need_no_request() -> None:
+    assert endpoints.resources_by_id(DATASETS, []) == []
+
+
+def test_the_account_is_private() -> None:
+    assert endpoints.current_account().private
+
+
+def test_an_origin_has_the_default_port() -> None:
+    assert origin("HTTPS://API.faraday.ai/v1") == origin("https://api.faraday.ai:443/x?y#z")
+    assert origin("https://api.faraday.ai") != origin("http://api.faraday.ai:443")

@@ -1,0 +1,245 @@
+"""Responses: what they decode to, where they continue, and the errors they make."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from airflow_provider_faraday.api import endpoints, responses
+from airflow_provider_faraday.api.endpoints import Endpoint
+from airflow_provider_faraday.api.errors import (
+    FaradayApiError,
+    FaradayAuthenticationError,
+    FaradayNotFoundError,
+    FaradayResponseError,
+)
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.responses import Page, Request, Response, read_page
+from airflow_provider_faraday.client.environment import MAX_LINK_LENGTH, next_link
+
+BASE_URL = "https://api.faraday.ai/v1"
+GET = Endpoint("GET", "/datasets")
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def read(
+    body: Any = b"[]",
+    status: int = 200,
+    *,
+    decode: Any = responses.decode_resources,
+    endpoint: Endpoint = GET,
+    **headers: str,
+) -> Page[Any]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    response = Response(status, fields, content, next_link=lambda: next_link(fields.get("Link", "")))
+    return read_page(Request(endpoint, endpoint.url(BASE_URL)), response, decode, NOW)
+
+
+def failure(*arguments: Any, **named: Any) -> FaradayApiError:
+    with pytest.raises(FaradayApiError) as caught:
+        read(*arguments, **named)
+    return caught.value
+
+
+def test_decodes_resources_with_all_fields() -> None:
+    resources = [{"id": "a", "unknown": [1.5, None]}]
+    assert read(resources).items == resources
+
+
+def test_decodes_a_byte_order_mark() -> None:
+    assert read(b'\xef\xbb\xbf[{"id": "a"}]').items == [{"id": "a"}]
+
+
+def test_decodes_states_with_the_count_of_their_type() -> None:
+    decode = responses.decode_states(RESOURCE_TYPES["datasets"])
+    (state,) = read([{"id": "a", "status": "ready", "row_count": 5, "sample": {}}], decode=decode).items
+    assert (state.id, state.status, state.count) == ("a", "ready", 5)
+
+
+def test_decodes_a_single_resource() -> None:
+    assert read({"id": "a"}, decode=responses.decode_resource).items == [{"id": "a"}]
+
+
+def test_returns_nothing_of_an_account() -> None:
+    account = {"id": "a", "api_key": "secret"}
+    assert read(account, decode=responses.decode_account).items == []
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)),
+        ("Sun, 06 Nov 1994 08:49:37 -0100", datetime(1994, 11, 6, 9, 49, 37, tzinfo=UTC)),
+        ("soon", None),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", None),
+    ],
+)
+def test_returns_the_date_of_the_response(date: str, expected: datetime | None) -> None:
+    assert read(b"any", decode=responses.response_time, Date=date).items == [expected]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[", b"[] []", b'[{"id": "\xff"}]'])
+def test_a_body_that_is_not_json_is_transient(body: bytes) -> None:
+    error = failure(body)
+    assert isinstance(error, FaradayResponseError)
+    assert error.broken
+    assert "not valid JSON" in str(error)
+
+
+@pytest.mark.parametrize("body", [{}, None, 5, ["a"], [{"id": ""}], [{"id": 7}], [{"name": "x"}]])
+def test_json_in_an_unexpected_format_is_permanent(body: Any) -> None:
+    error = failure(body)
+    assert isinstance(error, FaradayResponseError)
+    assert not error.broken
+    assert "unexpected format" in str(error)
+
+
+def test_an_error_has_the_fields_of_faradays_body() -> None:
+    invalid = [{"path": "ids", "message": "too many", "suggestion": "request fewer"}]
+    body = {"error": "BAD_REQUEST", "id": "e1", "note": "Bad.", "validationErrors": [*invalid, 5]}
+    error = failure(body, 400)
+    assert str(error) == (
+        "Faraday returned 400 BAD_REQUEST: Bad. ids too many request fewer.\n"
+        "(GET /datasets, Faraday error id e1)"
+    )
+    assert (error.status_code, error.error_code, error.error_id) == (400, "BAD_REQUEST", "e1")
+    assert (error.note, error.validation_errors) == ("Bad.", invalid)
+    assert (error.method, error.path) == ("GET", "/datasets")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, FaradayAuthenticationError), (404, FaradayNotFoundError), (403, FaradayApiError)],
+)
+def test_the_status_decides_the_class(status: int, kind: type[FaradayApiError]) -> None:
+    assert type(failure({"error": "X"}, status)) is kind
+
+
+def test_an_error_quotes_a_body_without_faradays_fields() -> None:
+    error = failure(b"<h1>Down</h1>", 502, Content_Type="text/html; charset=utf-8")
+    assert "502 Bad Gateway: 13 bytes of text/html, '<h1>Down</h1>'." in str(error)
+
+
+def test_an_error_does_not_quote_a_private_body() -> None:
+    assert "secret" not in str(failure(b"secret", 500, endpoint=endpoints.current_account()))
+
+
+def test_an_error_is_redacted_before_it_is_cut() -> None:
+    response = Response(500, {}, b" " * 65_530 + b"secret", redact=lambda text: text.replace("secret", "***"))
+    with pytest.raises(FaradayApiError) as caught:
+        read_page(Request(GET, GET.url(BASE_URL)), response, responses.decode_resources, NOW)
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("20", 20),
+        ((NOW + timedelta(seconds=30)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 30),
+        ((NOW - timedelta(days=1)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 0),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+    ],
+)
+def test_reads_retry_after(value: str, seconds: float | None) -> None:
+    assert failure(status=429, Retry_After=value).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        ('</v1/datasets?offset=1>; rel="next"', f"{BASE_URL}/datasets?offset=1"),
+        ("<?offset=1>; rel=next", f"{BASE_URL}/datasets?offset=1"),
+        ('<https://docs.example/>; rel="help", <?a=b,c>; rel="last Next"', f"{BASE_URL}/datasets?a=b,c"),
+        ('<?a>; title="x"; REL=next', f"{BASE_URL}/datasets?a"),
+        ('<https://elsewhere.example/>; rel="prev"', None),
+        ("next; <; rel=prev, ,>;;", None),
+        ("", None),
+    ],
+)
+def test_continues_at_the_next_link(link: str, url: str | None) -> None:
+    assert read(Link=link).next_url == url
+
+
+@pytest.mark.parametrize(
+    "link", ["next; <; rel=next, ,>;;", '<?page=2>; title="a=b"; rel="next"', '<?page=a;b>; rel="next"']
+)
+def test_a_next_link_that_cannot_be_parsed_is_an_error(link: str) -> None:
+    with pytest.raises(FaradayResponseError, match="cannot be parsed"):
+        read(Link=link)
+
+
+def test_ignores_the_next_link_of_other_methods() -> None:
+    post = Endpoint("POST", "/datasets")
+    link = f"<?a>; rel=next; pad={'x' * MAX_LINK_LENGTH}"
+    assert read(endpoint=post, Link=link) == Page([])
+
+
+def test_rejects_a_link_header_that_is_too_long() -> None:
+    error = failure(Link=f"<?a>; rel=next; pad={'x' * MAX_LINK_LENGTH}")
+    assert isinstance(error, FaradayResponseError)
+    assert error.path == "/datasets"
+
+
+def test_follows_a_link_to_a_hundred_ids() -> None:
+    ids = "&".join(f"ids={n:036}" for n in range(100))
+    link = ", ".join(
+        f'</v1/datasets?{ids}&page={rel}>; rel="{rel}"' for rel in ("first", "prev", "next", "last")
+    )
+    assert str(read(Link=link).next_url).endswith("page=next")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/v1",
+        "//evil.example/v1",
+        "http://api.faraday.ai/v1",
+        "https://api.faraday.ai:8443/v1",
+        "https://user@api.faraday.ai/v1",
+        "http://[bad/",
+        "ftp:x",
+        "/\ud800",
+    ],
+)
+def test_rejects_another_origin(target: str) -> None:
+    for error in (failure(status=302, Location=target), failure(Link=f"<{target}>; rel=next")):
+        assert isinstance(error, FaradayResponseError)
+        assert "It was not followed" in str(error)
+
+
+def test_redirects_a_get_only() -> None:
+    assert read(status=308, Location="/v2/x#y").next_url == "https://api.faraday.ai/v2/x"
+    assert failure(status=302, endpoint=Endpoint("POST", "/x"), Location="/v2").status_code == 302
+    assert failure(status=302).status_code == 302
+
+
+def test_collects_all_pages() -> None:
+    steps = responses.pages(Request(GET, "https://x/1"))
+    assert next(steps).url == "https://x/1"
+    assert steps.send(Page(["a"], "https://x/2")).url == "https://x/2"
+    with pytest.raises(StopIteration) as finished:
+        steps.send(Page(["b"]))
+    assert finished.value.value == ["a", "b"]
+
+
+def test_pages_must_not_return_to_an_earlier_one() -> None:
+    steps = responses.pages(Request(GET, "https://x/1"))
+    next(steps)
+    with pytest.raises(FaradayResponseError, match="return to an earlier page after 1 requests"):
+        steps.send(Page(["a"], "https://x/1"))
+
+
+def test_pages_must_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "MAX_REQUESTS", 2)
+    steps = responses.pages(Request(GET, "https://x/1"))
+    next(steps)
+    steps.send(Page([], "https://x/2"))
+    with pytest.raises(FaradayResponseError, match="do not end after 2 requests"):
+        steps.send(Page([], "https://x/3"))

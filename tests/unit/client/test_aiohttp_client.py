@@ -1,0 +1,194 @@
+"""AiohttpClient: one TCP connection, certificates, proxies. Its faults are in test_faults.py."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import traceback
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from tenacity import wait_none
+
+from airflow_provider_faraday.api import endpoints, retries
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.responses import decode_resources, decode_states
+from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
+from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.exceptions import (
+    FaradayApiError,
+    FaradayConfigurationError,
+    FaradayTransportError,
+)
+from faults import DATASETS, ID, KEY, PATH
+from raw_server import RawServer, answer, reset
+from support.certificates import certified
+
+ENDPOINT = endpoints.resources_of_connection(RESOURCE_TYPES["datasets"], ID)
+
+
+def fetch(url: str, *, times: int = 1, decode: Callable[..., Any] = decode_resources, **fields: Any) -> Any:
+    """List a connection's datasets with one client, and return the last result."""
+    config = ClientConfig(conn_id="faraday_default", api_key=KEY, base_url=url, **fields)
+
+    async def run() -> Any:
+        client = AiohttpClient(config, keep_alive=60)
+        try:
+            for _ in range(times):
+                items = await client.fetch(ENDPOINT, decode)
+            return items
+        finally:
+            await client.close()
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "BACKOFF", wait_none())
+
+
+def test_sends_the_key_and_reuses_the_tcp_connection() -> None:
+    with RawServer([answer(body=DATASETS)]) as server:
+        assert fetch(server.url, times=3) == DATASETS
+        assert server.connections == 1
+        assert {r.headers["authorization"] for r in server.received} == {f"Bearer {KEY}"}
+        assert server.received[0].headers["user-agent"].startswith("airflow-provider-faraday/")
+
+
+def test_decodes_states() -> None:
+    with RawServer([answer(body=DATASETS)]) as server:
+        (state,) = fetch(server.url, decode=decode_states(RESOURCE_TYPES["datasets"]))
+        assert (state.id, state.name, state.status) == (ID, "orders", "ready")
+
+
+def test_follows_a_next_link_in_a_second_or_a_long_header() -> None:
+    two = f'</v1{PATH}>; rel="first"\r\nLink: </v1{PATH}?offset=1>; rel="next"'
+    wide = f'</v1{PATH}?pad={"x" * 9000}>; rel="last", </v1{PATH}?offset=1>; rel="next"'
+    for link in (two, wide):
+        with RawServer(
+            [answer(body=[{"id": "a"}], headers={"Link": link}), answer(body=[{"id": "b"}])]
+        ) as server:
+            assert fetch(server.url) == [{"id": "a"}, {"id": "b"}]
+
+
+def test_follows_a_redirect_on_the_same_origin_with_the_key() -> None:
+    with RawServer([answer(307, headers={"Location": f"/v2{PATH}"}), answer(body=DATASETS)]) as server:
+        assert fetch(server.url) == DATASETS
+        assert [r.headers["authorization"] for r in server.received] == [f"Bearer {KEY}"] * 2
+
+
+def test_verifies_certificates_unless_disabled(self_signed: ssl.SSLContext, tmp_path: Path) -> None:
+    with RawServer([answer(body=DATASETS)], tls=self_signed) as server:
+        with pytest.raises(FaradayTransportError, match=r"(?s)certificate verify failed.*'verify'") as caught:
+            fetch(server.url, max_attempts=1)
+        assert caught.value.request_sent is False
+        assert fetch(server.url, verify=False) == DATASETS
+        assert fetch(server.url, verify=str(tmp_path / "server.pem")) == DATASETS
+
+
+@pytest.mark.parametrize("how", ["extra", "environment"])
+def test_uses_a_proxy(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer([answer(body=DATASETS)]) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        if how == "environment":
+            monkeypatch.setenv("http_proxy", url)
+        assert fetch("http://faraday.test/v1", proxy=url if how == "extra" else None) == DATASETS
+        assert proxy.targets == [f"http://faraday.test/v1{PATH}"]
+    if how == "environment":
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with RawServer([answer(body=DATASETS)]) as server:
+            assert fetch(server.url) == DATASETS
+
+
+def test_a_proxy_of_the_environment_needs_no_scheme_and_its_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with RawServer([answer(407, b"no", headers={"Proxy-Authenticate": "Basic"})]) as proxy:
+        monkeypatch.setenv("https_proxy", f"user:hidden-pw@127.0.0.1:{proxy.port}")
+        with pytest.raises(FaradayApiError) as caught:
+            fetch("https://faraday.test/v1", max_attempts=1)
+        assert len(proxy.received) == 1
+        assert "hidden-pw" not in str(caught.value)
+
+
+def test_a_netrc_file_does_not_replace_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with RawServer([answer(body=DATASETS)]) as server:
+        fetch(server.url)
+        assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_host_name_that_is_too_long_is_one_of_our_errors() -> None:
+    with pytest.raises((FaradayConfigurationError, FaradayTransportError)):
+        fetch(f"http://{'a' * 70}.test/v1", max_attempts=1)
+
+
+def test_reads_a_ca_bundle_again_after_it_has_changed(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    first, second = tmp_path / "first", tmp_path / "second"
+    contexts = []
+    for folder in (first, second):
+        folder.mkdir()
+        contexts.append(certified(folder, x509.IPAddress(ip_address("127.0.0.1"))))
+
+    async def run(old: RawServer) -> None:
+        bundle.write_bytes((first / "server.pem").read_bytes())
+        config = ClientConfig(
+            conn_id="faraday_default", api_key=KEY, base_url=old.url, verify=str(bundle), max_attempts=2
+        )
+        client = AiohttpClient(config, keep_alive=60)
+        try:
+            assert await client.fetch(ENDPOINT, decode_resources) == DATASETS
+            # The server gets a certificate of another authority, and the bundle follows.
+            old.__exit__(None, None, None)
+            with RawServer([answer(body=DATASETS)], tls=contexts[1], port=old.port):
+                with pytest.raises(FaradayTransportError, match="certificate verify failed"):
+                    await client.fetch(ENDPOINT, decode_resources)
+                bundle.write_bytes((second / "server.pem").read_bytes())
+                assert await client.fetch(ENDPOINT, decode_resources) == DATASETS
+        finally:
+            await client.close()
+
+    once = answer(body=DATASETS, headers={"Connection": "close"})
+    with RawServer([once], tls=contexts[0]) as old:
+        asyncio.run(asyncio.wait_for(run(old), 20))
+
+
+def test_names_a_ca_bundle_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    with pytest.raises(FaradayTransportError, match=r"/no/such/bundle\.pem: No such file"):
+        fetch("https://127.0.0.1:9/v1", max_attempts=1)
+
+
+def test_a_refused_connection_names_the_server_and_the_reason() -> None:
+    with pytest.raises(FaradayTransportError) as caught:
+        fetch("http://127.0.0.1:9/v1", max_attempts=1)
+    assert "127.0.0.1:9: Connection refused." in str(caught.value)
+    assert "ssl" not in str(caught.value)
+
+
+def test_a_huge_link_header_costs_little_time_on_the_event_loop() -> None:
+    header = "<a>; rel=next" + ", <" * 20_000
+    with RawServer([answer(body=DATASETS, headers={"Link": header})]) as server:
+        began = time.process_time()
+        with pytest.raises(FaradayApiError, match=r"Link header that cannot be followed: it has 60,\d+ char"):
+            fetch(server.url, max_attempts=1)
+        assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("step", [reset, answer(503), answer(body=b"<html>")])
+def test_a_traceback_shows_no_frames_of_libraries(step: Any) -> None:
+    with RawServer([step]) as server, pytest.raises(FaradayApiError) as caught:
+        fetch(server.url, max_attempts=2)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "aiohttp_client.py" in shown
+    assert "site-packages" not in shown
+    assert "During handling" not in shown

@@ -1,0 +1,215 @@
+"""The configuration from an Airflow connection: which forms are accepted, and what the errors say."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from airflow.models import Connection
+
+from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.client.config import ClientConfig, client_config
+
+KEY = "k3y-of-the-account"
+
+
+def config(extra: Any = None, **fields: Any) -> ClientConfig:
+    text = extra if isinstance(extra, str) or extra is None else json.dumps(extra)
+    fields = {"conn_id": "faraday_default", "conn_type": "faraday", "password": KEY} | fields
+    return client_config(Connection(**fields, extra=text))
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({}, "https://api.faraday.ai/v1"),
+        ({"host": ""}, "https://api.faraday.ai/v1"),
+        ({"host": "https://api.faraday.ai/v1"}, "https://api.faraday.ai/v1"),
+        ({"host": "https://api.faraday.ai/v1/"}, "https://api.faraday.ai/v1"),
+        ({"host": "https://api.faraday.ai"}, "https://api.faraday.ai/v1"),
+        ({"host": "https://api.faraday.ai/"}, "https://api.faraday.ai/v1"),
+        ({"host": " api.faraday.ai "}, "https://api.faraday.ai/v1"),
+        ({"host": "gateway.example/faraday/v2"}, "https://gateway.example/faraday/v2"),
+        ({"host": "api.faraday.ai", "schema": "https", "port": 8443}, "https://api.faraday.ai:8443/v1"),
+        ({"host": "https://api.faraday.ai", "port": 8443}, "https://api.faraday.ai:8443/v1"),
+        ({"host": "https://api.faraday.ai:8443", "port": 8443}, "https://api.faraday.ai:8443/v1"),
+        ({"host": "api.faraday.ai", "port": 0}, "https://api.faraday.ai/v1"),
+        ({"host": "127.0.0.1", "schema": "http", "port": 8123}, "http://127.0.0.1:8123/v1"),
+        ({"host": "http://localhost:8123/v1"}, "http://localhost:8123/v1"),
+        ({"host": "http://[::1]:8123"}, "http://[::1]:8123/v1"),
+        ({"host": "http://[::1]", "port": 8123}, "http://[::1]:8123/v1"),
+        ({"host": "gateway.example:", "port": 8123}, "https://gateway.example:8123/v1"),
+        ({"host": "localhost:8123", "schema": "HTTP"}, "http://localhost:8123/v1"),
+    ],
+)
+def test_accepts_a_host(fields: dict[str, Any], base_url: str) -> None:
+    assert config(**fields).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("uri", "base_url"),
+    [
+        ("faraday://:{key}@/", "https://api.faraday.ai/v1"),
+        ("faraday://:{key}@127.0.0.1:8123/http", "http://127.0.0.1:8123/v1"),
+        ("faraday://:{key}@https%3A%2F%2Fgateway.example%2Fv1", "https://gateway.example/v1"),
+    ],
+)
+def test_accepts_an_airflow_connection_as_a_uri(uri: str, base_url: str) -> None:
+    connection = Connection(conn_id="c", uri=uri.format(key=KEY))
+    assert client_config(connection).base_url == base_url
+    assert client_config(connection).api_key == KEY
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"host": "http://api.faraday.ai"},
+        {"host": "api.faraday.ai", "schema": "http"},
+        {"host": "http://127.0.0.1.example.com"},
+        {"host": "http://localhost.example.com"},
+    ],
+)
+def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, Any]) -> None:
+    with pytest.raises(FaradayConfigurationError, match=r"(?s)plain http.*allow_http"):
+        config(**fields)
+    assert config({"allow_http": True}, **fields).base_url.startswith("http://")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"host": "ftp://api.faraday.ai"}, "has the scheme ftp"),
+        ({"host": "https://"}, "not a host name or URL"),
+        ({"host": "https://a b/"}, "not a host name or URL"),
+        ({"host": "https://h:99999"}, "not a host name or URL"),
+        ({"host": "https://h:port"}, "not a host name or URL"),
+        ({"host": "https://[::1"}, "not a host name or URL"),
+        ({"host": f"https://user:{KEY}@h/"}, "with a user, query or fragment"),
+        ({"host": "https://h/?x=1"}, "with a user, query or fragment"),
+        ({"host": "h", "schema": "v1"}, "its schema is 'v1'"),
+        ({"host": "http://localhost", "schema": "https"}, "its schema is https"),
+        ({"host": "https://h:1", "port": 2}, "its port field is 2"),
+        ({"host": "https://fäk.example"}, "not a host name or URL"),
+        ({"host": "h", "port": 99999}, "valid port"),
+        ({"schema": "http"}, "no host"),
+        ({"port": 80}, "no host"),
+        ({"password": None}, "no API key"),
+        ({"password": " \n"}, "no API key"),
+        ({"password": "two words"}, "spaces, control characters"),
+        ({"password": "new\nline"}, "spaces, control characters"),
+        ({"password": "bell\x07"}, "spaces, control characters"),
+        ({"password": "clé"}, "spaces, control characters"),
+        (
+            {"extra": {"timeout": "soon"}},
+            "'timeout' is not valid: 'soon'.\nUse a number of seconds greater than 0",
+        ),
+        ({"extra": {"timeout": 1e10}}, "'timeout' is not valid"),
+        ({"extra": {"timeout": 0}}, "'timeout' is not valid"),
+        ({"extra": {"timeout": True}}, "'timeout' is not valid"),
+        ({"extra": '{"timeout": NaN}'}, "'timeout' is not valid"),
+        ({"extra": {"max_attempts": 0}}, "'max_attempts' is not valid"),
+        ({"extra": {"max_attempts": 1.5}}, "'max_attempts' is not valid"),
+        ({"extra": {"max_attempts": [1]}}, "'max_attempts' is not valid"),
+        ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
+        ({"extra": {"verify": "/no/such/file.pem"}}, "'verify' is not valid"),
+        ({"extra": {"allow_http": "maybe"}}, "'allow_http' is not valid: 'maybe'.\nUse true or false"),
+    ],
+)
+def test_names_the_field_that_is_not_valid_but_not_the_key(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(FaradayConfigurationError) as caught:
+        config(**fields)
+    assert str(caught.value).startswith("The Airflow connection 'faraday_default' is not valid: ")
+    assert says in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("extra", ["[", "[1]", "5", '"text"'])
+def test_rejects_an_extra_that_is_not_an_object(extra: str) -> None:
+    # Airflow's own model refuses these, but a secrets backend can return them.
+    connection = SimpleNamespace(conn_id="c", password=KEY, host=None, schema=None, port=None, extra=extra)
+    with pytest.raises(FaradayConfigurationError, match="its extra is not a JSON object"):
+        client_config(connection)
+
+
+def test_strips_whitespace_around_the_key() -> None:
+    assert config(password=f" {KEY}\n").api_key == KEY
+
+
+def test_reads_extras_as_the_strings_of_forms_and_uris(tmp_path: Any) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    read = config(
+        {
+            "timeout": "2.5",
+            "max_attempts": "3",
+            "proxy": "http://proxy:3128",
+            "verify": str(bundle),
+            "allow_http": "false",
+        }
+    )
+    assert (read.connect_seconds, read.read_seconds, read.max_attempts) == (2.5, 2.5, 3)
+    assert (read.proxy, read.verify) == ("http://proxy:3128", str(bundle))
+    assert config({"verify": "False"}).verify is False
+
+
+def test_ignores_null_and_empty_extras() -> None:
+    names = ["timeout", "max_attempts", "proxy", "verify", "allow_http"]
+    for unset in (None, ""):
+        read = config(dict.fromkeys(names, unset))
+        assert (read.connect_seconds, read.read_seconds, read.max_attempts) == (10, 60, 5)
+        assert (read.proxy, read.verify) == (None, None)
+
+
+def test_warns_of_unknown_extras_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        config({"time_out": 5, "headers": {"X-Secret": "s3cret"}})
+    assert "headers, time_out" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_the_repr_shows_no_secrets() -> None:
+    read = config({"proxy": "http://user:hidden@proxy:3128"})
+    assert KEY not in repr(read)
+    assert "hidden" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda secret: secret,
+        lambda secret: quote(secret),
+        lambda secret: quote(secret, safe=""),
+        lambda secret: quote(secret, safe="").lower(),
+        lambda secret: json.dumps(secret),
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+    ],
+)
+def test_redacts_the_key_and_the_proxy_password(form: Any) -> None:
+    key, password = 'a"b\\c/d+e=f&g-0123456789', "p w/d%"
+    read = ClientConfig(conn_id="c", api_key=key, proxy=f"http://user:{quote(password, safe='')}@proxy:3128")
+    for secret in (key, password):
+        redacted = read.redact(f"before {form(secret)} after")
+        assert secret[:4] not in redacted
+        assert "***" in redacted
+        assert redacted.startswith("before ")
+        assert redacted.endswith(" after")
+
+
+def test_redacts_a_partly_quoted_proxy_password_as_it_was_given() -> None:
+    read = ClientConfig(conn_id="c", api_key=KEY, proxy="http://user:p%40ss!w0rd@proxy:99999")
+    assert "w0rd" not in read.redact("Failed to parse: http://user:p%40ss!w0rd@proxy:99999")
+
+
+def test_redacts_what_a_proxy_was_sent() -> None:
+    read = ClientConfig(conn_id="c", api_key=KEY, proxy="http://user:p4ssw0rd@proxy:3128")
+    sent = base64.b64encode(b"user:p4ssw0rd").decode()
+    assert sent not in read.redact(f"Proxy-Authorization: Basic {sent}")
+
+
+def test_redacts_to_a_single_line() -> None:
+    assert config().redact("a\nb\x1b[31m") == "a b [31m"

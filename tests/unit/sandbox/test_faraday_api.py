@@ -1,0 +1,327 @@
+"""The sandbox as a Faraday API: endpoints, pagination, errors and authentication, over a real socket."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+import requests
+
+from airflow_provider_faraday.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from tests.unit.sandbox.conftest import Client
+
+WAREHOUSE = "c0000000-0000-4000-8000-000000000001"
+EMPTY = "c0000000-0000-4000-8000-000000000003"
+BUYERS = "50000000-0000-4000-8000-000000000001"
+CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
+ORDERS = "d0000000-0000-4000-8000-000000000002"
+RETURNS = "d0000000-0000-4000-8000-000000000006"
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+
+def names(response: requests.Response) -> list[str]:
+    assert response.status_code == 200, response.text
+    return [resource["name"] for resource in response.json()]
+
+
+def assert_faraday_error(response: requests.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/json"
+    body: dict[str, Any] = response.json()
+    assert body["error"] == code
+    assert UUID(body["id"])
+    assert body["note"].endswith(".")
+    assert set(body) <= {"error", "id", "note", "validationErrors"}
+    return body
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/connections", ["Warehouse", "Uploads", "Empty"]),
+        (
+            f"/connections/{WAREHOUSE}/datasets",
+            ["customers", "orders", "email_subscribers", "store_visits", "legacy_orders"],
+        ),
+        (f"/connections/{EMPTY}/datasets", []),
+        ("/scopes", ["Likely buyers"]),
+        (f"/scopes/{BUYERS}/datasets", ["customers", "orders"]),
+        (f"/datasets?ids={ORDERS}&ids={RETURNS}&ids={NOWHERE}", ["orders", "returns"]),
+        (f"/connections/{WAREHOUSE}/datasets?ids={ORDERS}&ids={RETURNS}", ["orders"]),
+        (f"/connections?ids={EMPTY}", ["Empty"]),
+        (f"/scopes?ids={NOWHERE}", []),
+    ],
+)
+def test_lists_resources(client: Client, path: str, expected: list[str]) -> None:
+    assert names(client.get(path)) == expected
+
+
+def test_returns_one_resource(client: Client) -> None:
+    assert client.get(f"/connections/{WAREHOUSE}").json()["name"] == "Warehouse"
+    assert client.get(f"/scopes/{BUYERS}").json()["name"] == "Likely buyers"
+    assert client.get(f"/datasets/{ORDERS.upper()}").json()["name"] == "orders"
+
+
+def test_the_account_includes_the_key(client: Client, sandbox: Sandbox) -> None:
+    account = client.get("/accounts/current").json()
+
+    assert account["api_key"] == sandbox.api_key
+    assert account["name"] == "Acme Outfitters (sandbox)"
+
+
+def test_a_ready_dataset_has_all_documented_fields(client: Client, sandbox: Sandbox) -> None:
+    documented = (
+        "archived_at connection_id created_at detected_columns enrichment id identified_count "
+        "identity_providers identity_sets incremental_column last_read_input_at last_updated_config_at "
+        "last_updated_output_at managed matched_count merge_datasets name options "
+        "output_all_columns_as_traits output_to_streams output_to_streams_array output_to_traits preview "
+        "privacy reference_key_column reference_key_columns resource_type row_count sample status "
+        "status_changed_at status_error updated_at updates upsert_columns"
+    )
+    sandbox.advance(60)
+
+    dataset = client.get(f"/datasets/{CUSTOMERS}").json()
+
+    assert set(dataset) == set(documented.split())
+    assert dataset["status"] == "ready"
+    assert dataset["options"] == {"type": "snowflake", "table_name": "customers"}
+    assert "ada.lovelace@example.com" in json.dumps(dataset["sample"])
+
+
+def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Client, sandbox: Sandbox) -> None:
+    assert {each["status"] for each in client.get("/datasets").json()} == {"new", "ready"}
+
+    sandbox.advance(6)
+
+    datasets = client.get("/datasets").json()
+    assert {each["name"]: each["status"] for each in datasets} == {
+        "customers": "ready",
+        "orders": "ready",
+        "email_subscribers": "ready",
+        "store_visits": "ready",
+        "legacy_orders": "ready",
+        "returns": "error",
+    }
+    assert len({each["last_updated_output_at"] for each in datasets}) == 6
+    assert "return_date" in datasets[-1]["status_error"]
+    assert datasets[-2]["archived_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        (f"/datasets/{ORDERS}", "datasets"),
+        (f"/scopes/{BUYERS}", "scopes"),
+        (f"/connections/{EMPTY}", "connections"),
+    ],
+)
+def test_force_update_responds_before_the_build_starts(
+    client: Client, sandbox: Sandbox, path: str, label: str
+) -> None:
+    sandbox.advance(6)
+    before = client.get(path).json()
+
+    response = client.post(f"{path}/force_update")
+
+    assert (response.status_code, response.content) == (204, b"")
+    requested_at = parsedate_to_datetime(response.headers["Date"])
+    assert client.get(path).json() == before
+    sandbox.advance(1.1)
+    assert client.get(path).json()["status"] == "starting"
+    sandbox.advance(10)
+    rebuilt = client.get(path).json()
+    assert (rebuilt["status"], rebuilt["resource_type"]) == ("ready", label)
+    assert before["last_updated_output_at"] < rebuilt["last_updated_output_at"]
+    assert requested_at < datetime.fromisoformat(rebuilt["last_updated_output_at"])
+
+
+def test_a_forced_build_adds_rows(client: Client, sandbox: Sandbox) -> None:
+    sandbox.advance(6)
+    before = client.get(f"/datasets/{ORDERS}").json()
+
+    client.post(f"/datasets/{ORDERS}/force_update")
+    sandbox.advance(10)
+
+    rebuilt = client.get(f"/datasets/{ORDERS}").json()
+    assert rebuilt["row_count"] == before["row_count"] + 310
+    assert len(rebuilt["updates"]) == len(before["updates"]) + 1
+
+
+def test_force_update_of_an_archived_dataset_is_a_conflict(client: Client) -> None:
+    response = client.post("/datasets/d0000000-0000-4000-8000-000000000005/force_update")
+
+    assert_faraday_error(response, 409, "CONFLICT")
+
+
+def test_ingress_logs_are_paginated(client: Client, sandbox: Sandbox) -> None:
+    for _ in range(2):
+        sandbox.advance(20)
+        client.post(f"/datasets/{ORDERS}/force_update")
+    sandbox.advance(20)
+
+    response = client.get(f"/datasets/{ORDERS}/logs/ingress?limit=1&offset=1")
+
+    (log,) = response.json()
+    assert log["metrics"] == {"row_count": 5400 + 310}
+    assert set(log) == {"id", "started_at", "finished_at", "status", "status_error", "metrics"}
+    assert response.headers["X-Total-Count"] == "3"
+
+
+def test_the_graph_leads_from_connections_to_scopes(client: Client) -> None:
+    edges = client.get("/graph").json()
+
+    labels = [
+        (edge["upstream_literate"], edge["downstream_literate"], edge["downstream_type"]) for edge in edges
+    ]
+    assert ("Warehouse", "customers", "datasets") in labels
+    assert ("customers", "Likely buyers", "scopes") in labels
+    fields = (
+        "id type literate status status_error status_changed_at archived_at last_read_input_at "
+        "last_updated_config_at last_updated_output_at"
+    )
+    assert set(edges[0]) == {
+        f"{side}_{name}" for side in ("upstream", "downstream") for name in fields.split()
+    }
+
+
+def test_lists_are_paginated_on_request(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set(page_size=2)
+    pages = []
+    url: str | None = f"{sandbox.url}/connections/{WAREHOUSE}/datasets"
+    while url:
+        response = client.session.get(url, timeout=10)
+        pages.append(names(response))
+        assert response.headers["X-Total-Count"] == "5"
+        url = response.links.get("next", {}).get("url")
+        assert url is None or url.startswith(sandbox.url)
+
+    assert pages == [["customers", "orders"], ["email_subscribers", "store_visits"], ["legacy_orders"]]
+
+
+def test_the_next_page_keeps_the_ids(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set(page_size=1)
+
+    first = client.get(f"/datasets?ids={CUSTOMERS}&ids={ORDERS}")
+    second = client.session.get(first.links["next"]["url"], timeout=10)
+
+    assert (names(first), names(second)) == (["customers"], ["orders"])
+    assert "next" not in second.links
+
+
+def test_lists_are_not_paginated_by_default(client: Client) -> None:
+    response = client.get("/datasets?limit=1")
+
+    assert len(response.json()) == 6
+    assert "Link" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "code"),
+    [
+        (None, 401, "MISSING_API_KEY"),
+        ("Bearer ", 401, "MISSING_API_KEY"),
+        ("Bearer not-the-key", 401, "MALFORMED_API_KEY"),
+        ("Basic dXNlcjpwYXNz", 400, "INVALID_AUTHORIZATION"),
+        ("faraday-sandbox-key", 400, "INVALID_AUTHORIZATION"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/datasets", "/nowhere"])
+def test_rejects_a_request_without_the_key(
+    sandbox: Sandbox, header: str | None, status: int, code: str, path: str
+) -> None:
+    headers = {} if header is None else {"Authorization": header}
+
+    assert_faraday_error(requests.get(sandbox.url + path, headers=headers, timeout=10), status, code)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nowhere",
+        "/datasets/",
+        f"/datasets/{NOWHERE}",
+        f"/connections/{NOWHERE}/datasets",
+        f"/scopes/{NOWHERE}",
+        f"/scopes/{NOWHERE}/datasets",
+        f"/datasets/{NOWHERE}/logs/ingress",
+    ],
+)
+def test_an_unknown_path_or_id_is_a_404(client: Client, path: str) -> None:
+    assert_faraday_error(client.get(path), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("path", "invalid"),
+    [
+        ("/datasets/orders", "resource_id"),
+        ("/connections/1/datasets", "connection_id"),
+        (f"/scopes/{BUYERS.replace('-', '')}", "resource_id"),
+        (f"/datasets?ids={ORDERS}&ids=orders", "ids[1]"),
+        (f"/datasets/{ORDERS}/logs/ingress?limit=many", "limit"),
+        (f"/datasets/{ORDERS}/logs/ingress?offset=-1", "offset"),
+        ("/datasets?" + "&".join(f"ids={uuid4()}" for _ in range(101)), "ids"),
+    ],
+)
+def test_a_validation_error_names_the_invalid_parameter(client: Client, path: str, invalid: str) -> None:
+    body = assert_faraday_error(client.get(path), 400, "VALIDATION_FAILED")
+
+    (problem,) = body["validationErrors"]
+    assert problem["path"] == invalid
+    assert set(problem) == {"path", "message", "context"}
+
+
+def test_accepts_a_hundred_ids(client: Client) -> None:
+    ids = [CUSTOMERS, *(str(uuid4()) for _ in range(99))]
+
+    assert names(client.get("/datasets", params={"ids": ids})) == ["customers"]
+
+
+def test_an_unsupported_method_is_a_faraday_error(client: Client) -> None:
+    response = client.post("/datasets")
+
+    assert_faraday_error(response, 405, "BAD_REQUEST")
+    assert response.headers["Allow"] == "GET"
+
+
+def test_an_unhandled_exception_is_a_faraday_error(
+    client: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "resources", lambda resource_type: 1 / 0)
+
+    assert_faraday_error(client.get("/datasets"), 500, "INTERNAL_SERVER_ERROR")
+
+
+def test_the_date_header_follows_the_clock_of_the_sandbox(client: Client, sandbox: Sandbox) -> None:
+    before = parsedate_to_datetime(client.get("/scopes").headers["Date"])
+    sandbox.set(clock_offset=86400)
+
+    response = client.get("/scopes")
+
+    ahead = parsedate_to_datetime(response.headers["Date"]) - before
+    assert 86400 <= ahead.total_seconds() < 86410
+
+
+def test_the_root_page_lists_the_control_api(sandbox: Sandbox) -> None:
+    response = requests.get(sandbox.origin + "/", timeout=10)
+
+    assert "/sandbox/datasets" in response.text
+    assert sandbox.api_key not in response.text
+
+
+def test_serves_a_custom_account(tmp_path: Path) -> None:
+    path = tmp_path / "account.json"
+    path.write_text(json.dumps({"datasets": [{"id": ORDERS, "name": "mine", "status": "pending"}]}))
+
+    with Sandbox(account=path, page_size=1, api_key="mine") as sandbox:
+        headers = {"Authorization": "Bearer mine"}
+        response = requests.get(f"{sandbox.url}/datasets", headers=headers, timeout=10)
+
+    assert [(each["name"], each["status"]) for each in response.json()] == [("mine", "pending")]
+    assert response.headers["X-Total-Count"] == "1"

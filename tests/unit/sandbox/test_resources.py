@@ -1,0 +1,219 @@
+"""How resources build over time, without HTTP and without waiting."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_faraday.sandbox.account_file import DatasetSpec, ResourceSpec
+from airflow_provider_faraday.sandbox.resources import Change, Resource, rfc3339
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def after(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def create(speed: float = 1, **spec: Any) -> Resource:
+    return Resource.create("datasets", DatasetSpec.model_validate({"name": "orders", **spec}), START, speed)
+
+
+def change(resource: Resource, seconds: float, **changes: Any) -> Resource:
+    return resource.change(Change.model_validate(changes), after(seconds))
+
+
+def statuses(resource: Resource, *seconds: float) -> list[Any]:
+    return [resource.document(after(each))["status"] for each in seconds]
+
+
+def test_a_build_passes_through_each_status() -> None:
+    dataset = create(sandbox={"new": 1, "starting": 2, "running": 3})
+
+    assert statuses(dataset, 0, 1, 2.9, 3, 5.9, 6, 1000) == [
+        "new", "starting", "starting", "running", "running", "ready", "ready",
+    ]  # fmt: skip
+
+
+def test_speed_shortens_each_status() -> None:
+    dataset = create(speed=10, sandbox={"new": 1, "starting": 2, "running": 3})
+
+    assert statuses(dataset, 0, 0.15, 0.35, 0.6) == ["new", "starting", "running", "ready"]
+
+
+def test_the_timestamps_of_a_build_are_consistent() -> None:
+    document = create(sandbox={"new": 1, "starting": 2, "running": 3, "rows": 50}).document(after(10))
+
+    assert document["created_at"] == document["last_updated_config_at"] == rfc3339(START)
+    assert document["last_read_input_at"] == rfc3339(after(3))
+    for name in ("status_changed_at", "last_updated_output_at", "updated_at"):
+        assert document[name] == rfc3339(after(6))
+    assert document["updates"] == [{"datetime": rfc3339(after(6)), "rows_added": 50}]
+
+
+def test_counts_appear_with_the_first_build() -> None:
+    dataset = create(sandbox={"new": 1, "starting": 0, "running": 0, "rows": 100})
+
+    assert not {"row_count", "identified_count", "matched_count"} & set(dataset.document(after(0)))
+    ready = dataset.document(after(2))
+    assert ready["row_count"] == 100
+    assert 0 < ready["matched_count"] <= ready["identified_count"] <= 100
+
+
+def test_a_preview_ingests_no_rows() -> None:
+    document = create(preview=True).document(after(10))
+
+    assert (document["status"], document["preview"], document["updates"]) == ("ready", True, [])
+    assert "row_count" not in document
+
+
+def test_a_failed_build_has_an_error_and_no_output() -> None:
+    document = create(sandbox={"outcome": "error", "status_error": "No such table"}).document(after(10))
+
+    assert (document["status"], document["status_error"]) == ("error", "No such table")
+    assert document["last_updated_output_at"] is None
+    assert "row_count" not in document
+
+
+def test_a_force_update_starts_a_build_after_the_lag() -> None:
+    dataset = create(sandbox={"starting": 1, "running": 1, "lag": 1, "rows": 100, "rows_per_update": 7})
+    before = dataset.document(after(10))
+
+    dataset = dataset.force_update(after(10))
+
+    assert statuses(dataset, 10, 10.9, 11, 12, 13) == ["ready", "ready", "starting", "running", "ready"]
+    assert dataset.document(after(10.9)) == before
+    rebuilt = dataset.document(after(13))
+    assert rebuilt["last_updated_output_at"] == rfc3339(after(13))
+    assert rebuilt["row_count"] == 107
+    assert [update["rows_added"] for update in rebuilt["updates"]] == [100, 7]
+
+
+def test_speed_shortens_the_lag() -> None:
+    dataset = create(speed=10, status="ready", sandbox={"lag": 1}).force_update(after(0))
+
+    assert statuses(dataset, 0.09, 0.11) == ["ready", "starting"]
+
+
+def test_a_rebuild_keeps_the_previous_counts_until_it_ends() -> None:
+    running = create(sandbox={"rows": 100}).force_update(after(10)).document(after(12))
+
+    assert (running["status"], running["row_count"]) == ("running", 100)
+
+
+def test_a_force_update_during_a_build_schedules_a_second_build() -> None:
+    dataset = create(sandbox={"new": 0, "starting": 1, "running": 2, "lag": 1})
+
+    dataset = dataset.force_update(after(2))
+
+    assert statuses(dataset, 2, 3, 4, 5, 7) == ["running", "ready", "starting", "running", "ready"]
+
+
+def test_force_updates_before_the_build_starts_are_merged() -> None:
+    dataset = create().force_update(after(10))
+
+    assert dataset.force_update(after(10.5)) == dataset
+
+
+def test_a_dataset_with_a_given_status_keeps_it() -> None:
+    assert statuses(create(status="pending"), 0, 1000) == ["pending", "pending"]
+
+
+def test_given_times_and_counts_are_kept() -> None:
+    dataset = create(status="ready", last_updated_output_at="2024-01-01T12:00:00Z", row_count=5)
+
+    document = dataset.document(after(1))
+    assert document["last_updated_output_at"] == "2024-01-01T12:00:00Z"
+    assert document["row_count"] == 5
+    assert document["updates"] == []
+
+
+@pytest.mark.parametrize("status", ["new", "running", "error", "pending", None])
+def test_setting_a_status_cancels_the_build(status: str | None) -> None:
+    dataset = change(create(), 1, status=status)
+
+    assert statuses(dataset, 1, 1000) == [status, status]
+
+
+def test_setting_the_status_to_ready_produces_an_output() -> None:
+    dataset = change(create(), 1, status="ready")
+    dataset = change(dataset, 20, status="ready")
+
+    document = dataset.document(after(20))
+    assert document["last_updated_output_at"] == rfc3339(after(20))
+    assert document["row_count"] == 1100
+
+
+def test_explicit_fields_override_those_implied_by_the_status() -> None:
+    dataset = change(create(), 1, status="ready", row_count=3, last_updated_output_at="2020-01-01T00:00:00Z")
+
+    document = dataset.document(after(1))
+    assert document["row_count"] == 3
+    assert document["last_updated_output_at"] == "2020-01-01T00:00:00Z"
+
+
+def test_a_change_applies_from_now_on() -> None:
+    dataset = change(create(), 10, name="renamed")
+
+    assert [dataset.document(after(each))["name"] for each in (9, 10)] == ["orders", "renamed"]
+
+
+def test_a_successful_rebuild_clears_the_error() -> None:
+    dataset = create(sandbox={"outcome": "error"})
+    dataset = change(dataset, 10, sandbox={"outcome": "ready"}, rebuild=True)
+
+    document = dataset.document(after(20))
+    assert (document["status"], document["status_error"]) == ("ready", None)
+
+
+def test_new_settings_leave_the_others_alone() -> None:
+    dataset = change(create(sandbox={"starting": 5, "running": 5}), 20, sandbox={"running": 1}, rebuild=True)
+
+    assert statuses(dataset, 24, 25.5, 26) == ["starting", "running", "ready"]
+
+
+def test_a_config_change_is_later_than_the_output() -> None:
+    document = change(create(), 10, config_changed=True).document(after(10))
+
+    assert document["status"] == "ready"
+    assert document["last_updated_config_at"] > document["last_updated_output_at"]
+
+
+def test_fields_can_be_removed() -> None:
+    document = change(create(), 10, unset=["status", "updates"]).document(after(10))
+
+    assert not {"status", "updates"} & set(document)
+
+
+def test_archiving_cancels_the_build() -> None:
+    dataset = change(create(), 1.5, archived=True)
+
+    document = dataset.document(after(1000))
+    assert (document["status"], document["archived_at"]) == ("running", rfc3339(after(1.5)))
+
+
+def test_each_build_has_an_ingress_log() -> None:
+    dataset = create(sandbox={"new": 0, "starting": 1, "running": 2}).force_update(after(10))
+
+    running, finished = dataset.ingress_logs(after(12.5))
+
+    assert (running["status"], running["finished_at"], running["metrics"]) == ("running", None, {})
+    assert (finished["status"], finished["status_error"]) == ("ready", None)
+    assert (finished["started_at"], finished["finished_at"]) == (rfc3339(after(1)), rfc3339(after(3)))
+    assert finished["metrics"] == {"row_count": 1000}
+    assert running["id"] != finished["id"]
+
+
+@pytest.mark.parametrize("resource_type", ["connections", "scopes"])
+def test_other_types_are_ready_from_the_start_and_can_be_rebuilt(resource_type: str) -> None:
+    resource = Resource.create(resource_type, ResourceSpec(name="any"), START)
+    assert resource.document(START)["last_updated_output_at"] == rfc3339(START)
+
+    resource = resource.force_update(after(10))
+
+    assert statuses(resource, 0, 11, 12, 13.5) == ["ready", "starting", "running", "ready"]
+    rebuilt = resource.document(after(14))
+    assert rebuilt["last_updated_output_at"] == rfc3339(after(13.5))
+    assert "row_count" not in rebuilt

@@ -1,0 +1,488 @@
+"""Feed and poller: one poll for all who wait, each judged by its own part, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_provider_faraday.api.readiness import Criteria
+from airflow_provider_faraday.exceptions import (
+    FaradayApiError,
+    FaradayAuthenticationError,
+    FaradayConfigurationError,
+    FaradayTransportError,
+)
+from airflow_provider_faraday.waiting import feed, poller
+from airflow_provider_faraday.waiting.feed import Subscriber
+from airflow_provider_faraday.waiting.poller import Poll
+from airflow_provider_faraday.waiting.source import Source
+from raw_server import RawServer, answer
+from support.ids import WAREHOUSE
+
+A, B, C = (f"d0000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
+Connect = Callable[..., None]
+
+
+def subscribe(
+    *ids: str, interval: float = 0.05, poll_now: bool = False, **source: Any
+) -> AbstractAsyncContextManager[Subscriber]:
+    """Subscribe to datasets by id, or to those of a Faraday connection."""
+    source = source or ({"resource_ids": ids} if ids else {"connection_id": WAREHOUSE})
+    return feed.subscribe(
+        "faraday_default", Source(resource_type="datasets", **source), interval, poll_now=poll_now
+    )
+
+
+def datasets(*ids: str, status: str = "ready") -> Any:
+    return answer(body=[{"id": id_, "status": status} for id_ in ids])
+
+
+@pytest.fixture(autouse=True)
+def settle_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Return a function that sets the Airflow connection."""
+
+    def set_connection(url: str, *, password: str = "the-key", **extra: Any) -> None:
+        fields = {"conn_type": "faraday", "password": password, "host": url, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_FARADAY_DEFAULT", json.dumps(fields))
+
+    return set_connection
+
+
+@asynccontextmanager
+async def nothing_left_behind() -> AsyncIterator[None]:
+    """Check that a block ends with the tasks, feeds and sockets that it started with."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert not feed._feeds.get(asyncio.get_running_loop())
+    gc.collect()  # an unclosed session warns when it is collected, which pytest turns into a failure
+
+
+def run(test: Callable[[], Any]) -> None:
+    async def checked() -> None:
+        async with nothing_left_behind():
+            await test()
+
+    asyncio.run(asyncio.wait_for(checked(), 20))
+
+
+def test_many_subscribers_share_each_poll_and_one_tcp_connection(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with AsyncExitStack() as stack:
+                subscribers = [await stack.enter_async_context(subscribe()) for _ in range(500)]
+                for _ in range(3):
+                    polls = await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+                    assert len({id(poll) for poll in polls}) == 1
+                    assert [state.id for state in polls[0].states] == [A]
+
+        run(test)
+        assert len(server.received) == 3
+        assert server.connections == 1
+
+
+def test_different_sources_and_intervals_are_polled_separately(connect: Connect) -> None:
+    others: list[dict[str, Any]] = [{"connection_id": A}, {"scope_id": A}, {"interval": 0.06}]
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with AsyncExitStack() as stack:
+                subscribers = [
+                    await stack.enter_async_context(subscribe(**fields)) for fields in [{}, *others]
+                ]
+                await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+
+        run(test)
+        assert len(server.received) == 4
+        assert len(set(server.targets)) == 3
+
+
+def test_ids_of_all_subscribers_are_requested_together_and_once(connect: Connect) -> None:
+    with RawServer([datasets(A, B, C)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe(A, B) as one, subscribe(B, C) as other:
+                await asyncio.gather(one.next_poll(), other.next_poll())
+            async with subscribe(C) as last:
+                await last.next_poll()
+
+        run(test)
+        assert server.targets == [f"/v1/datasets?ids={A}&ids={B}&ids={C}", f"/v1/datasets?ids={C}"]
+
+
+def test_ids_are_requested_in_batches_of_a_hundred(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with AsyncExitStack() as stack:
+                named = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(250)]
+                subscribers = [await stack.enter_async_context(subscribe(id_)) for id_ in named]
+                await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+
+        run(test)
+        assert [target.count("ids=") for target in server.targets] == [100, 100, 50]
+
+
+def test_a_new_subscriber_gets_no_poll_that_began_before_it_settled(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.3)
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as first:
+                await first.next_poll()
+                joined_at = asyncio.get_running_loop().time()
+                async with subscribe() as late:
+                    poll: Poll = await late.next_poll()
+                    assert poll.began_at >= joined_at + 0.3
+                await first.next_poll()
+
+        run(test)
+
+
+def test_the_first_poll_comes_after_an_interval(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            started = time.monotonic()
+            async with subscribe(interval=0.4) as subscriber:
+                await subscriber.next_poll()
+                assert server.received[0].at - started >= 0.4
+                await subscriber.next_poll()
+                assert server.received[1].at - server.received[0].at >= 0.4
+
+        run(test)
+
+
+def test_leaving_and_being_cancelled_does_not_disturb_other_subscribers(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def wait_forever() -> None:
+            async with subscribe() as subscriber:
+                while True:
+                    await subscriber.next_poll()
+
+        async def test() -> None:
+            cancelled = asyncio.create_task(wait_forever())
+            async with subscribe() as staying:
+                async with subscribe() as leaving:
+                    await leaving.next_poll()
+                cancelled.cancel()
+                await asyncio.wait([cancelled])
+                assert cancelled.cancelled()
+                await staying.next_poll()
+                await staying.next_poll()
+
+        run(test)
+
+
+@pytest.mark.parametrize("moment", ["before the first poll", "during a poll", "between polls"])
+def test_the_last_subscriber_leaves_nothing_behind(connect: Connect, moment: str) -> None:
+    held = asyncio.Event()
+
+    def step(request: Any) -> Any:
+        if moment == "during a poll":
+            time.sleep(0.2)
+        return datasets(A)
+
+    with RawServer(step) as server:
+        connect(server.url)
+
+        async def wait_forever() -> None:
+            async with subscribe() as subscriber:
+                while True:
+                    await subscriber.next_poll()
+                    held.set()
+
+        async def test() -> None:
+            task = asyncio.create_task(wait_forever())
+            if moment == "before the first poll":
+                await asyncio.sleep(0)
+            elif moment == "during a poll":
+                await asyncio.sleep(0.15)
+            else:
+                await held.wait()
+            task.cancel()
+            await asyncio.wait([task])
+
+        run(test)
+        requests = len(server.received)
+        time.sleep(0.2)
+        assert len(server.received) == requests
+
+
+def test_a_failed_poll_has_an_error_and_the_next_one_recovers(connect: Connect) -> None:
+    with RawServer([answer(500, {"error": "X", "note": "down"}), datasets(A)]) as server:
+        connect(server.url, max_attempts=1)
+
+        async def test() -> None:
+            async with subscribe() as subscriber:
+                poll = await subscriber.next_poll()
+                assert "down" in str(poll.error)
+                poll = await subscriber.next_poll()
+                assert poll.error is None
+                assert len(poll.states) == 1
+
+        run(test)
+
+
+def keyed(key: str) -> Callable[[Any], Any]:
+    expired = answer(401, {"error": "EXPIRED_API_KEY", "note": "Expired"})
+    return lambda request: datasets(A) if request.headers["authorization"] == f"Bearer {key}" else expired
+
+
+def test_a_rotated_key_is_used_within_the_same_poll(connect: Connect) -> None:
+    keys = ["the-key"]
+    with RawServer(lambda request: keyed(keys[0])(request)) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as subscriber:
+                assert (await subscriber.next_poll()).error is None
+                keys[0] = "new-key"
+                connect(server.url, password="new-key")
+                assert (await subscriber.next_poll()).error is None
+
+        run(test)
+        assert server.connections == 2
+
+
+def test_a_rejected_key_is_an_error_for_every_subscriber(connect: Connect) -> None:
+    with RawServer(keyed("another")) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as one, subscribe() as other:
+                polls = await asyncio.gather(one.next_poll(), other.next_poll())
+                assert all(isinstance(poll.error, FaradayAuthenticationError) for poll in polls)
+
+        run(test)
+        assert len(server.received) == 1
+
+
+def test_the_airflow_connection_is_looked_up_once_for_many_polls(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    look_up = poller.get_async_connection
+
+    async def counting(conn_id: str) -> Any:
+        looked_up.append(conn_id)
+        return await look_up(conn_id)
+
+    monkeypatch.setattr(poller, "get_async_connection", counting)
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as one, subscribe() as other:
+                for _ in range(3):
+                    await asyncio.gather(one.next_poll(), other.next_poll())
+
+        run(test)
+    assert looked_up == ["faraday_default"]
+
+
+@pytest.fixture
+def lookup_failures(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """Return a list of exceptions that the next lookups of the Airflow connection raise."""
+    failures: list[Exception] = []
+    look_up = poller.get_async_connection
+
+    async def flaky(conn_id: str) -> Any:
+        if failures:
+            raise failures.pop()
+        return await look_up(conn_id)
+
+    monkeypatch.setattr(poller, "get_async_connection", flaky)
+    return failures
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("the backend said: secret-token"), AirflowNotFoundException("not found")]
+)
+def test_a_failed_lookup_is_transient_and_does_not_quote_a_secrets_backend(
+    connect: Connect, lookup_failures: list[Exception], failure: Exception
+) -> None:
+    lookup_failures.append(failure)
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as subscriber:
+                error = (await subscriber.next_poll()).error
+                assert isinstance(error, FaradayTransportError)
+                assert type(failure).__name__ in str(error)
+                assert "secret-token" not in str(error)
+                assert (await subscriber.next_poll()).error is None
+
+        run(test)
+
+
+def test_a_failed_lookup_after_a_401_is_retried_with_the_next_poll(
+    connect: Connect, lookup_failures: list[Exception]
+) -> None:
+    keys = ["the-key"]
+    with RawServer(lambda request: keyed(keys[0])(request)) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as subscriber:
+                assert (await subscriber.next_poll()).error is None
+                lookup_failures.append(AirflowNotFoundException("a blip"))
+                keys[0] = "new-key"
+                connect(server.url, password="new-key")
+                assert isinstance((await subscriber.next_poll()).error, FaradayTransportError)
+                assert (await subscriber.next_poll()).error is None
+
+        run(test)
+
+
+def test_an_unusable_airflow_connection_is_a_configuration_error(connect: Connect) -> None:
+    connect("http://127.0.0.1:9", password="")
+
+    async def test() -> None:
+        async with subscribe() as subscriber:
+            error = (await subscriber.next_poll()).error
+            assert isinstance(error, FaradayConfigurationError)
+            assert "no API key" in str(error)
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [403, 504])
+def test_a_failed_batch_fails_only_those_who_wait_for_its_ids(connect: Connect, status: int) -> None:
+    ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(150)]
+
+    def respond(request: Any) -> Any:
+        if ids[0] in request.target:
+            return answer(status, {"error": "X", "note": "bad batch"})
+        return datasets(*ids[100:])
+
+    with RawServer(respond) as server:
+        connect(server.url, max_attempts=1)
+
+        async def test() -> None:
+            async with subscribe(*ids[:100]) as bad, subscribe(ids[120]) as good, subscribe(*ids) as both:
+                polls = await asyncio.gather(*(each.next_poll() for each in (bad, good, both)))
+                assert len({id(poll) for poll in polls}) == 1
+                for subscriber in (bad, both):
+                    error = polls[0].error_of(subscriber.ids)
+                    assert isinstance(error, FaradayApiError)
+                    assert error.status_code == status
+                assert polls[0].error_of(good.ids) is None
+                assert polls[0].verdict(Criteria(), good.ids).is_ready
+
+        run(test)
+
+
+@pytest.fixture
+def bugs(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """Return a list of exceptions that the next polls raise, as a bug in the poller would."""
+    bugs: list[Exception] = []
+    poll = poller.Poller.poll
+
+    async def buggy(self: poller.Poller, ids: Any) -> Poll:
+        if bugs:
+            raise bugs.pop()
+        return await poll(self, ids)
+
+    monkeypatch.setattr(poller.Poller, "poll", buggy)
+    return bugs
+
+
+def test_a_bug_ends_every_wait_and_a_new_subscriber_starts_over(
+    connect: Connect, bugs: list[Exception]
+) -> None:
+    bugs.append(ZeroDivisionError("a bug"))
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as one, subscribe() as other:
+                ended = await asyncio.gather(one.next_poll(), other.next_poll(), return_exceptions=True)
+                assert [type(error) for error in ended] == [ZeroDivisionError] * 2
+                async with subscribe() as later:
+                    assert (await later.next_poll()).error is None
+
+        run(test)
+
+
+def test_a_bug_reaches_a_subscriber_that_is_a_poll_behind(connect: Connect, bugs: list[Exception]) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as slow, subscribe() as quick:
+                await quick.next_poll()
+                bugs.append(ZeroDivisionError("a bug"))
+                with pytest.raises(ZeroDivisionError):
+                    await quick.next_poll()
+                with pytest.raises(ZeroDivisionError):
+                    await slow.next_poll()
+
+        run(test)
+
+
+def test_an_interval_of_zero_does_not_poll_without_a_pause(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe(interval=0.0) as subscriber:
+                await subscriber.next_poll()
+                before = len(server.received)
+                await asyncio.sleep(0.2)
+                assert len(server.received) - before <= 0.2 / feed.MIN_INTERVAL_SECONDS + 1
+
+        run(test)
+
+
+def test_a_cancelled_feed_fails_its_subscribers(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as subscriber:
+                await subscriber.next_poll()
+                next(iter(feed._feeds[asyncio.get_running_loop()].values())).task.cancel()
+                with pytest.raises(RuntimeError, match="ended unexpectedly"):
+                    await subscriber.next_poll()
+
+        run(test)
+
+
+def test_a_new_event_loop_has_feeds_of_its_own(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe() as subscriber:
+                await subscriber.next_poll()
+
+        run(test)
+        run(test)
+        assert len(server.received) == 2
