@@ -21,6 +21,7 @@ class ResourceType(NamedTuple):
     :param excluded_fields: fields that are returned only if they are requested by name.
     :param listed_by: what Faraday lists them by, other than their ids: ``connection_id``, ``scope_id``.
     :param preview: what ``preview: true`` means for the type; None where there are no previews.
+    :param has_builds: whether resources of the type have build times.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ResourceType(NamedTuple):
     excluded_fields: frozenset[str] = frozenset()
     listed_by: frozenset[str] = frozenset()
     preview: str | None = None
+    has_builds: bool = True
 
     @property
     def plural(self) -> str:
@@ -36,23 +38,39 @@ class ResourceType(NamedTuple):
         return self.name.replace("_", " ")
 
 
+_BY_CONTAINER = frozenset({"connection_id", "scope_id"})
+_NOT_BUILT = "a preview, which Faraday does not build"
+
 RESOURCE_TYPES: dict[str, ResourceType] = {
     row.name: row
     for row in (
+        ResourceType("atlases", "atlas"),
+        ResourceType("attributes", "attribute"),
+        ResourceType("cohorts", "cohort", count_field="population_count"),
+        # Options may hold credentials.
+        ResourceType("connections", "connection", excluded_fields=frozenset({"options"})),
         ResourceType(
-            name="datasets",
-            label="dataset",
+            "datasets",
+            "dataset",
             count_field="row_count",
             # Rows of customers' data.
             excluded_fields=frozenset({"sample"}),
-            listed_by=frozenset({"connection_id", "scope_id"}),
+            listed_by=_BY_CONTAINER,
             preview="a preview, whose rows Faraday does not ingest",
         ),
-        # May hold credentials.
-        ResourceType(name="connections", label="connection", excluded_fields=frozenset({"options"})),
-        ResourceType(name="scopes", label="scope", count_field="population_count"),
+        ResourceType("feature_stores", "feature store"),
+        ResourceType("market_opportunity_analyses", "market opportunity analysis"),
+        ResourceType("outcomes", "outcome", preview=_NOT_BUILT),
+        ResourceType("persona_sets", "persona set", preview=_NOT_BUILT),
+        ResourceType("places", "place"),
+        ResourceType("recommenders", "recommender", preview=_NOT_BUILT),
+        ResourceType("scopes", "scope", count_field="population_count"),
+        ResourceType("streams", "stream", count_field="event_count"),
+        ResourceType("targets", "target", count_field="count", listed_by=_BY_CONTAINER),
+        ResourceType("traits", "trait", has_builds=False),
     )
 }
+"""Every type but ``accounts``, which is not a resource to wait for."""
 
 
 def resource_type_named(name: object) -> ResourceType:

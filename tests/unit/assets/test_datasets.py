@@ -59,7 +59,7 @@ def test_airflow_normalizes_the_uri_with_our_handler() -> None:
     "uri",
     [
         "faraday://datasets/customers",
-        f"faraday://targets/{CUSTOMERS}",
+        f"faraday://accounts/{CUSTOMERS}",
         f"faraday://datasets/{CUSTOMERS}/{CUSTOMERS}",
         f"faraday://datasets/{CUSTOMERS}?a=b",
         "faraday://",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -259,8 +258,14 @@ def test_a_timeout_names_the_failure_of_the_last_poll(
 ) -> None:
     faraday_default(extra={"max_attempts": 1})
     all_ready.set_dataset(ORDERS, status="running")
-    gate = sensor(scope_id=SCOPE, poke_interval=0.3, timeout=0.5)
-    threading.Timer(0.1, lambda: all_ready.fail_next(times=1000, status=503)).start()
+
+    class Gate(DatasetsReadySensor):
+        def poke(self, context: Any) -> Any:
+            result = super().poke(context)
+            all_ready.fail_next(times=1000, status=503)
+            return result
+
+    gate = Gate(task_id="gate", scope_id=SCOPE, poke_interval=0.1, timeout=2)
     with pytest.raises(AirflowSensorTimeout, match=r"'orders'.*503"):
         gate.execute(FIRST)
 
