@@ -63,6 +63,11 @@ def force_update(resource_type: ResourceType, id_: object) -> Endpoint:
     return Endpoint("POST", f"{_path(resource_type, id_)}/force_update")
 
 
+def graph() -> Endpoint:
+    """List the edges of the account's dependency graph (``getgraph``)."""
+    return Endpoint("GET", "/graph")
+
+
 def current_account() -> Endpoint:
     """Get the account of the API key (``getcurrentaccount``)."""
     return Endpoint("GET", "/accounts/current", private=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import chain
+from math import inf
+from typing import Any
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 
@@ -70,3 +73,15 @@ def excerpt(value: object, length: int = 80) -> str:
     """Return the ``repr`` of a value, cut to a length that fits into an error."""
     text = repr(value)
     return text if len(text) <= length else f"{text[:length]}…"
+
+
+def seconds(value: Any, argument: str) -> float:
+    """Return a duration in seconds.
+
+    :param value: a timedelta, or a number of seconds.
+    :raises FaradayInputError: if it is anything else, negative or infinite.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < inf:
+        raise FaradayInputError(f"{argument} must be a timedelta or a number of seconds, but is {value!r}.")
+    return float(number)

@@ -7,13 +7,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 
 from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
 from airflow_provider_faraday.api.resources import ResourceType
 from airflow_provider_faraday.api.text import one_line
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.api.graph import Graph, Upstream
 
 KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
 LISTED = 10
@@ -43,6 +46,11 @@ class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def label(self) -> str:
         """Name and id, for messages."""
         return one_line(f"'{self.name}' ({self.id})" if self.name else self.id)
+
+    @property
+    def title(self) -> str:
+        """Type and name, for messages about resources of several types."""
+        return one_line(f"{self.resource_type.label} " + (f"'{self.name}'" if self.name else self.id))
 
     @property
     def build(self) -> dict[str, Any]:
@@ -102,28 +110,37 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         resource id and time. Times are aware.
     :param fail_on_error: whether a resource in ``error`` ends the wait, or is waited for like any other.
     :param allow_empty: whether nothing to wait for counts as ready.
+    :param unchanged_after: with upstream resources, after how many seconds without any change upstream a
+        resource counts as ready although it has not been rebuilt; None for never.
     """
 
     updated_after: datetime | frozenset[tuple[str, datetime]] | None = None
     fail_on_error: bool = True
     allow_empty: bool = False
+    unchanged_after: float | None = None
 
     @cached_property
     def times(self) -> dict[str, datetime]:
         """The time by resource id; empty if there is one time for all."""
         return dict(self.updated_after) if isinstance(self.updated_after, frozenset) else {}
 
-    def threshold(self, state: ResourceState) -> datetime | None:
+    def threshold(self, state: ResourceState, upstream: Upstream | None = None) -> datetime | None:
         """Return the earliest build time that counts for a resource.
 
+        :param upstream: what the resource is built from. If the resource has no time, the latest of its
+            upstream resources counts.
         :raises FaradayInputError: if there is a time per id, but none for this one.
         """
         if not isinstance(self.updated_after, frozenset):
             return self.updated_after
         time = self.times.get(state.id.lower())
+        if time is None and upstream:
+            time = max((time for id_, time in self.times.items() if id_ in upstream), default=None)
         if time is None:
+            upstream_of_it = " or for a resource upstream of it" if upstream else ""
             raise FaradayInputError(
-                f"updated_after has times for {len(self.times)} ids, but not for {state.label}.\n"
+                f"updated_after has times for {len(self.times)} ids, but not for {state.label}"
+                f"{upstream_of_it}.\n"
                 "Wait only for resources that updated_after lists, or pass a single time for all of them."
             )
         return time
@@ -140,6 +157,23 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamVerdict:
+    """What one poll says about the resources upstream of a waited one.
+
+    :param failed: which resource upstream failed, why, and the path from it.
+    :param waiting: what is not settled upstream, nearest first.
+    :param left_out: the archived resources and previews upstream, each with the reason.
+    :param unchanged: why the resource counts as ready although it was not rebuilt.
+    """
+
+    state: ResourceState
+    failed: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    unchanged: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The result of one poll: each resource in one group, with the reason if there is one."""
@@ -151,12 +185,23 @@ class Verdict:
     left_out: tuple[tuple[ResourceState, str], ...]
     missing: tuple[str, ...]
     allow_empty: bool
+    upstream: tuple[UpstreamVerdict, ...] = ()
 
     # Cached: hundreds of subscribers can share a verdict.
     @cached_property
     def is_ready(self) -> bool:
         """Whether the wait succeeds."""
-        return not (self.waiting or self.problem)
+        return not (self.waiting or self.blocked or self.problem)
+
+    @cached_property
+    def blocked(self) -> tuple[UpstreamVerdict, ...]:
+        """The resources that are not ready because of what is upstream."""
+        return tuple(each for each in self.upstream if each.failed or each.waiting)
+
+    @cached_property
+    def unchanged(self) -> frozenset[str]:
+        """The ids of resources that count as ready although they were not rebuilt."""
+        return frozenset(each.state.id for each in self.upstream if each.unchanged)
 
     @cached_property
     def problem(self) -> Problem | None:
@@ -165,7 +210,10 @@ class Verdict:
             return Problem("missing", f"Faraday did not return {self._the(self.missing)}.")
         if self.failed:
             return Problem("failed", f"Faraday could not build {self._the(_reasons(self.failed))}.")
-        if not (self.ready or self.waiting or self.allow_empty):
+        if failed := [each for each in self.blocked if each.failed]:
+            reasons = (f"{each.state.title} cannot be built: {'; '.join(each.failed)}" for each in failed)
+            return Problem("failed", f"{'. '.join(reasons)}.")
+        if not (self.ready or self.waiting or self.blocked or self.allow_empty):
             found = (
                 f"all are left out: {first_of(_reasons(self.left_out))}" if self.left_out else "none found"
             )
@@ -180,12 +228,13 @@ class Verdict:
     @cached_property
     def pending(self) -> str:
         """What is still waited for and why, such as ``'orders' (…): status running``."""
-        return first_of(_reasons(self.waiting))
+        return first_of(_reasons(self.waiting) + self._upstream_reasons)
 
     @cached_property
     def description(self) -> str:
         """The whole verdict in one line, for the log."""
-        count = len(self.ready) + len(self.waiting) + len(self.failed) + len(self.missing)
+        groups_counted = (self.ready, self.waiting, self.blocked, self.failed, self.missing)
+        count = sum(map(len, groups_counted))
         groups = {
             "failed": _reasons(self.failed),
             "missing": self.missing,
@@ -194,7 +243,18 @@ class Verdict:
         }
         parts = [f"{len(self.ready)} of {count} {self.resource_type.plural} ready"]
         parts += [f"{group}: {first_of(members)}" for group, members in groups.items() if members]
+        if self._upstream_reasons:
+            parts.append(f"waiting for {first_of(self._upstream_reasons)}")
+        parts += [
+            f"{each.state.title} is unchanged: {each.unchanged}" for each in self.upstream if each.unchanged
+        ]
+        if left_out := list(dict.fromkeys(text for each in self.upstream for text in each.left_out)):
+            parts.append(f"left out upstream: {first_of(left_out)}")
         return one_line("; ".join(parts))
+
+    @cached_property
+    def _upstream_reasons(self) -> list[str]:
+        return [f"{each.state.title}: {first_of(each.waiting)}" for each in self.blocked if each.waiting]
 
     def _the(self, members: Sequence[str]) -> str:
         noun = (
@@ -208,15 +268,17 @@ def assess(
     states: Iterable[ResourceState],
     criteria: Criteria,
     ids: Collection[str] | None = None,
+    graph: Graph | None = None,
 ) -> Verdict:
     """Judge the states of one poll.
 
     :param ids: the resources to wait for, each of which must be there; None for all.
+    :param graph: to wait for everything upstream as well.
     :raises FaradayInputError: if ``updated_after`` has a time per id, but none for a resource waited for.
     """
     wanted = None if ids is None else set(ids)
     missing = dict.fromkeys(ids or ())
-    ready, waiting, failed, left_out = [], [], [], []
+    ready, waiting, failed, left_out, upstream = [], [], [], [], []
     for state in states:
         id_ = state.id.lower()
         if wanted is not None and id_ not in wanted:
@@ -225,15 +287,27 @@ def assess(
         if why := state.why_left_out:
             left_out.append((state, why))
             continue
-        after = criteria.threshold(state)
+        inputs = graph.upstream_of(id_) if graph else None
+        after = criteria.threshold(state, inputs)
+        reason = _why_not_ready(state, after)
         if state.status == "error" and criteria.fail_on_error and not _is_past(state, after):
             failed.append((state, _reason(state.status_error) or "Faraday gave no reason"))
-        elif reason := _why_not_ready(state, after):
+            continue
+        if graph and inputs:
+            above = _assess_upstream(state, reason, inputs, graph, criteria)
+            upstream.append(above)
+            if above.failed or above.waiting:
+                continue
+            reason = None if above.unchanged else reason
+        if reason:
             waiting.append((state, reason))
         else:
             ready.append(state)
     # A list may hold a resource twice, one of them archived: the live one decides.
-    live = {state.id for state in ready} | {state.id for state, _ in waiting + failed} if left_out else set()
+    live: set[str] = set()
+    if left_out:
+        live = {state.id for state in ready} | {state.id for state, _ in waiting + failed}
+        live |= {above.state.id for above in upstream}
     return Verdict(
         resource_type=resource_type,
         ready=tuple(ready),
@@ -242,7 +316,79 @@ def assess(
         left_out=tuple((state, why) for state, why in left_out if state.id not in live),
         missing=tuple(missing),
         allow_empty=criteria.allow_empty,
+        upstream=tuple(upstream),
     )
+
+
+def _assess_upstream(
+    waited: ResourceState, reason: str | None, inputs: Upstream, graph: Graph, criteria: Criteria
+) -> UpstreamVerdict:
+    """Judge what a resource is built from.
+
+    :param reason: why the resource itself is not ready; None if it is.
+    """
+    after = criteria.threshold(waited, inputs)
+    failed: list[str] = []
+    waiting: list[tuple[int, str]] = []
+    for state in inputs.unsettled:
+        since = criteria.times.get(state.id.lower(), after)
+        # What was built since does not block, whatever it does next. A busy account would never settle.
+        if since and _is_built_since(state, since):
+            continue
+        path = inputs.path_from(state.id.lower())
+        if state.status == "error" and criteria.fail_on_error and not _is_past(state, since):
+            steps = [
+                state.resource_type.label,
+                *(step.title for step in path[1:]),
+                waited.resource_type.label,
+            ]
+            error = _reason(state.status_error) or "Faraday gave no reason"
+            failed.append(f"{state.title} failed: {error} ({' → '.join(steps)})")
+        else:
+            waiting.append((len(path), f"{state.title} {_activity(state)}"))
+    for id_, time in criteria.times.items():
+        # An update was requested, but the status still is that of the previous build.
+        if id_ in inputs and id_ not in graph.unsettled and not _is_built_since(graph.nodes[id_], time):
+            distance = len(inputs.path_from(id_))
+            waiting.append(
+                (distance, f"{graph.nodes[id_].title} has not been rebuilt since {time.isoformat()}")
+            )
+    reasons = [
+        f"{text} ({distance} step{'s' if distance > 1 else ''} upstream)"
+        for distance, text in sorted(waiting, key=lambda each: each[0])
+    ]
+    if reasons and reason and waited.status != "ready":
+        reasons.insert(0, reason)
+    unchanged = ""
+    if reason and after and not (failed or reasons or inputs.unsettled or _why_not_ready(waited, None)):
+        # Only the time of its last build is missing.
+        since = max(filter(None, (after, inputs.changed_at, changed_at(waited))))
+        settled = f"nothing upstream has changed since {since:%F %TZ}"
+        if criteria.unchanged_after is None:
+            hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
+            reasons.append(f"{reason}, and {settled} ({hint})")
+        elif graph.sent_at and (graph.sent_at - since).total_seconds() >= criteria.unchanged_after:
+            unchanged = settled
+        else:
+            reasons.append(f"{reason}, and {settled}")
+    return UpstreamVerdict(
+        state=waited,
+        failed=tuple(failed),
+        waiting=tuple(reasons),
+        left_out=tuple(f"{state.title} ({graph.why_left_out(state)})" for state in inputs.left_out),
+        unchanged=unchanged,
+    )
+
+
+def is_settled(state: ResourceState) -> bool:
+    """Return whether a resource is ready and not about to be rebuilt."""
+    return _why_not_ready(state, None) is None
+
+
+def changed_at(state: ResourceState) -> datetime | None:
+    """Return when a resource last changed its status, its configuration or its output."""
+    texts = (state.status_changed_at, state.last_updated_config_at, state.last_updated_output_at)
+    return max(filter(None, (timestamp(text) for text in texts if text)), default=None)
 
 
 def last_change(state: ResourceState) -> datetime | None:
@@ -286,6 +432,20 @@ def _is_past(state: ResourceState, after: datetime | None) -> bool:
     """Whether an error is an earlier build's, and says nothing about the one that is waited for."""
     since = timestamp(state.status_changed_at) if after and state.status_changed_at else None
     return bool(after and since and since < after)
+
+
+def _is_built_since(state: ResourceState, since: datetime) -> bool:
+    built_at = timestamp(state.last_updated_output_at) if state.last_updated_output_at else None
+    return bool(built_at and built_at >= since)
+
+
+def _activity(state: ResourceState) -> str:
+    """Return what an upstream resource is doing that is not settled."""
+    if state.status == "error":
+        return f"is in error, {_reason(state.status_error) or 'without a reason'}"
+    if state.status == "ready":
+        return f"is {_why_not_ready(state, None)}"
+    return f"is {state.status}" if state.status else "has no status"
 
 
 def _why_not_ready(state: ResourceState, after: datetime | None) -> str | None:

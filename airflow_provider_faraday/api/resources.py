@@ -22,6 +22,7 @@ class ResourceType(NamedTuple):
     :param listed_by: what Faraday lists them by, other than their ids: ``connection_id``, ``scope_id``.
     :param preview: what ``preview: true`` means for the type; None where there are no previews.
     :param has_builds: whether resources of the type have build times.
+    :param has_upstream: whether resources of the type are built from others.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ResourceType(NamedTuple):
     listed_by: frozenset[str] = frozenset()
     preview: str | None = None
     has_builds: bool = True
+    has_upstream: bool = True
 
     @property
     def plural(self) -> str:
@@ -48,7 +50,7 @@ RESOURCE_TYPES: dict[str, ResourceType] = {
         ResourceType("attributes", "attribute"),
         ResourceType("cohorts", "cohort", count_field="population_count"),
         # Options may hold credentials.
-        ResourceType("connections", "connection", excluded_fields=frozenset({"options"})),
+        ResourceType("connections", "connection", excluded_fields=frozenset({"options"}), has_upstream=False),
         ResourceType(
             "datasets",
             "dataset",

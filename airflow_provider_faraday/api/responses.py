@@ -20,6 +20,7 @@ from airflow_provider_faraday.api.errors import (
     FaradayNotFoundError,
     FaradayResponseError,
 )
+from airflow_provider_faraday.api.graph import Edge, GraphPage
 from airflow_provider_faraday.api.text import one_line, shortened
 
 if TYPE_CHECKING:
@@ -141,6 +142,11 @@ def decode_states(resource_type: ResourceType) -> Decode[ResourceState]:
     return lambda response: decoder.decode(_json(response))
 
 
+def decode_graph(response: Response) -> list[GraphPage]:
+    """Decode a page of the graph, as a list of one."""
+    return [GraphPage(_EDGES.decode(_json(response)), _http_date(response.headers.get("Date", "")))]
+
+
 def decode_resource(response: Response) -> list[dict[str, Any]]:
     """Decode a resource, as a list of one."""
     item = _DICT.decode(_json(response))
@@ -160,6 +166,7 @@ def response_time(response: Response) -> list[datetime | None]:
 
 
 _DICTS: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(list[dict[str, Any]])
+_EDGES: msgspec.json.Decoder[list[Edge]] = msgspec.json.Decoder(list[Edge])
 _DICT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 

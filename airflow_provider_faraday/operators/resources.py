@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from copy import copy
 from datetime import UTC, datetime, timedelta
-from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
@@ -15,7 +14,7 @@ from airflow_provider_faraday.api.errors import (
     FaradayAuthenticationError,
     FaradayInputError,
 )
-from airflow_provider_faraday.api.inputs import field_names
+from airflow_provider_faraday.api.inputs import field_names, seconds
 from airflow_provider_faraday.api.inputs import resource_ids as valid_ids
 from airflow_provider_faraday.api.resources import count_by_status, resource_type_named, select_fields
 from airflow_provider_faraday.assets.resources import attach_builds
@@ -153,10 +152,10 @@ class ForceUpdateResourcesOperator(BaseOperator):
         setattr(self, self.ids_argument, ids)
         self.wait_for_completion = wait_for_completion
         self.fail_on_error = fail_on_error
-        self.poke_interval = _seconds(poke_interval, "poke_interval")
+        self.poke_interval = seconds(poke_interval, "poke_interval")
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
-        self.timeout = _seconds(timeout, "timeout")
+        self.timeout = seconds(timeout, "timeout")
         self.faraday_conn_id = faraday_conn_id
         self.deferrable = deferrable
         resource_type_named(resource_type)
@@ -312,10 +311,3 @@ def _rejection(
         f"({', '.join(labels[id_] for id_ in requested) or 'none'}). The others failed: {reasons}",
     )
     return error
-
-
-def _seconds(value: Any, argument: str) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < inf:
-        raise FaradayInputError(f"{argument} must be a timedelta or a number of seconds, but is {value!r}.")
-    return float(seconds)

@@ -21,11 +21,17 @@ from airflow_provider_faraday.api.resources import resource_type_named, select_f
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.resources import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
-from airflow_provider_faraday.waiting.source import Source, check_literals, check_source, parse_updated_after
+from airflow_provider_faraday.waiting.source import (
+    Source,
+    check_literals,
+    check_source,
+    check_upstream,
+    parse_updated_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -61,6 +67,12 @@ class ResourcesReadySensor(BaseSensorOperator):
         times, such as the ``requested_at`` of a force update (templated).
     :param fail_on_error: fail as soon as a resource is in status ``error``; False waits until it is fixed.
     :param allow_empty: succeed if there is nothing to wait for, instead of failing.
+    :param include_upstream: also wait until everything that the resources are built from is settled: not
+        building, about to be rebuilt or in ``error``. With ``updated_after``, older errors upstream are
+        waited out, and what was built since does not block.
+    :param unchanged_after: Faraday rebuilds a resource only if it detects changes upstream. After this many
+        seconds without any change upstream since ``updated_after``, take a resource for ready although it
+        was not rebuilt. Each returned dict then has a flag ``unchanged``. By default, it is waited for.
     :param fields: the fields to return (templated); None for all but ``ResourceType.excluded_fields``.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :param deferrable: wait in the triggerer, where tasks that wait for the same list share one poll. The
@@ -98,6 +110,8 @@ class ResourcesReadySensor(BaseSensorOperator):
         updated_after: datetime | str | Mapping[str, datetime | str] | None = None,
         fail_on_error: bool = True,
         allow_empty: bool = False,
+        include_upstream: bool = False,
+        unchanged_after: float | timedelta | None = None,
         fields: Sequence[str] | None = None,
         faraday_conn_id: str = "faraday_default",
         deferrable: bool | None = None,
@@ -111,6 +125,8 @@ class ResourcesReadySensor(BaseSensorOperator):
         self.updated_after = updated_after
         self.fail_on_error = fail_on_error
         self.allow_empty = allow_empty
+        self.include_upstream = include_upstream
+        self.unchanged_after = unchanged_after
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
         self._wait: Wait | None = None
@@ -125,6 +141,7 @@ class ResourcesReadySensor(BaseSensorOperator):
                 "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
             )
         check_source(self._label, resource_type, self._source_arguments)
+        self._check_upstream()
         check_literals(self, self.ids_argument)
 
     def execute(self, context: Context) -> Any:
@@ -189,6 +206,11 @@ class ResourcesReadySensor(BaseSensorOperator):
         ids = getattr(self, self.ids_argument)
         return {"connection_id": self.connection_id, "scope_id": self.scope_id, self.ids_argument: ids}
 
+    def _check_upstream(self) -> float | None:
+        return check_upstream(
+            self._label, self.resource_type, self.include_upstream, self.unchanged_after, self.updated_after
+        )
+
     def _new_wait(self, context: Context) -> Wait:
         from airflow_provider_faraday.api.readiness import Criteria
         from airflow_provider_faraday.waiting.wait import Wait
@@ -198,12 +220,17 @@ class ResourcesReadySensor(BaseSensorOperator):
         return Wait(
             faraday_conn_id=self.faraday_conn_id,
             source=Source.of(
-                self._label, self.resource_type, ids_argument=self.ids_argument, **self._source_arguments
+                self._label,
+                self.resource_type,
+                ids_argument=self.ids_argument,
+                include_upstream=self.include_upstream,
+                **self._source_arguments,
             ),
             criteria=Criteria(
                 updated_after=frozenset(after.items()) if isinstance(after, dict) else after,
                 fail_on_error=self.fail_on_error,
                 allow_empty=self.allow_empty,
+                unchanged_after=self._check_upstream(),
             ),
             poke_interval=self.poke_interval,
             deadline=time.time() + self.timeout,
@@ -221,7 +248,12 @@ class ResourcesReadySensor(BaseSensorOperator):
         if not ready or self._wait is None:
             return []
         attach_builds(context, self.outlets or (), self._wait.ready)
-        return select_fields(resource_type_named(self.resource_type), ready, self.fields, self.log)
+        returned = select_fields(resource_type_named(self.resource_type), ready, self.fields, self.log)
+        if self._wait.criteria.unchanged_after is None:
+            return returned
+        unchanged = self._wait.unchanged
+        pairs = zip(returned, ready, strict=True)
+        return [{**shown, "unchanged": resource["id"] in unchanged} for shown, resource in pairs]
 
     @contextmanager
     def _skips(self) -> Iterator[None]:

@@ -219,13 +219,14 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
             raise FaradayInputError(
                 f"poke_interval must be a positive number of seconds, but is {seconds!r}."
             )
+        ids: dict[str, Any] = {self.ids_argument: resource_ids}
         source = Source.of(
             name,
             resource_type,
             ids_argument=self.ids_argument,
             connection_id=connection_id,
             scope_id=scope_id,
-            **{self.ids_argument: resource_ids},
+            **ids,
         )
         if source.resource_ids == ():
             raise FaradayInputError(f"{name} requires at least one id in {self.ids_argument}.")
@@ -253,7 +254,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
 
         ids = self.source.resource_ids
         # The interval and the Airflow connection may change without losing what was announced.
-        watched = {**self.source._asdict(), "resource_ids": ids and sorted(ids)}
+        watched = {**self.source.as_json, "resource_ids": ids and sorted(ids)}
         events = {"on_error": self.on_error, "emit_initial": self.emit_initial}
         store = MarkStore(asset_states(self), {**watched, **events}, self.log)
         self._warned_of: set[str] = set()

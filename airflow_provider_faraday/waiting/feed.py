@@ -27,20 +27,22 @@ SUBSCRIBERS_AT_A_TIME = 2
 class FeedKey:
     """What to poll and how often. Subscribers with equal keys share a feed.
 
-    :param source: without ids, since a feed requests the ids of all its subscribers together.
+    :param source: without ids, since a feed requests the ids of all its subscribers together. None for all
+        sources that include what is upstream: one graph serves them all.
     :param interval: seconds between the end of a poll and the next one.
     """
 
     faraday_conn_id: str
-    source: Source
+    source: Source | None
     interval: float
 
 
 class Subscriber:
     """A subscription to a feed. It receives the polls that begin at least :data:`SETTLE_SECONDS` later."""
 
-    def __init__(self, ids: tuple[str, ...], settled_at: float) -> None:
-        self.ids = ids
+    def __init__(self, source: Source, settled_at: float) -> None:
+        self.source = source.without_ids
+        self.ids = source.resource_ids or ()
         self._settled_at = settled_at
         self._changed = asyncio.Event()
         self._poll: Poll | None = None
@@ -73,7 +75,7 @@ class Subscriber:
 
 
 class Feed:
-    """Polls a source for as long as it has subscribers."""
+    """Polls the sources of its subscribers, for as long as it has any."""
 
     def __init__(self, key: FeedKey, first_pause: float) -> None:
         self.key = key
@@ -87,16 +89,19 @@ class Feed:
 
     async def _run(self) -> None:
         # Twice the interval: the TCP connection stays open between polls.
-        poller = Poller(self.key.faraday_conn_id, self.key.source, keep_alive=2 * self.key.interval + 60)
+        poller = Poller(self.key.faraday_conn_id, keep_alive=2 * self.key.interval + 60)
         pause = self._first_pause
         try:
             while True:
                 await asyncio.sleep(pause)
                 pause = max(self.key.interval, MIN_INTERVAL_SECONDS)
-                ids = dict.fromkeys(id_ for subscriber in self.subscribers for id_ in subscriber.ids)
-                poll = await poller.poll(list(ids))
+                wanted: dict[Source, dict[str, None]] = {}
+                for subscriber in self.subscribers:
+                    wanted.setdefault(subscriber.source, {}).update(dict.fromkeys(subscriber.ids))
+                polls = await poller.poll({source: list(ids) for source, ids in wanted.items()})
                 for number, subscriber in enumerate(list(self.subscribers)):
-                    subscriber.deliver(poll)
+                    if poll := polls.get(subscriber.source):
+                        subscriber.deliver(poll)
                     if number % SUBSCRIBERS_AT_A_TIME == SUBSCRIBERS_AT_A_TIME - 1:
                         await asyncio.sleep(0)
         finally:
@@ -125,11 +130,12 @@ async def subscribe(
     """
     loop = asyncio.get_running_loop()
     feeds = _feeds.setdefault(loop, {})
-    key = FeedKey(faraday_conn_id=faraday_conn_id, source=source.without_ids, interval=interval)
+    polled = None if source.include_upstream else source.without_ids
+    key = FeedKey(faraday_conn_id=faraday_conn_id, source=polled, interval=interval)
     feed = feeds.get(key)
     if feed is None or feed.task.done():
         feed = feeds[key] = Feed(key, first_pause=0.0 if poll_now else interval)
-    subscriber = Subscriber(source.resource_ids or (), settled_at=loop.time() + SETTLE_SECONDS)
+    subscriber = Subscriber(source, settled_at=loop.time() + SETTLE_SECONDS)
     feed.subscribers[subscriber] = None
     try:
         yield subscriber

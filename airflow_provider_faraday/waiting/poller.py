@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.connection import get_async_connection
 
@@ -20,14 +20,25 @@ from airflow_provider_faraday.api.readiness import Criteria, ResourceState, Verd
 from airflow_provider_faraday.api.responses import decode_states
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import client_config
+from airflow_provider_faraday.waiting.upstream import graph_requests
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.api.endpoints import Endpoint
+    from airflow_provider_faraday.api.graph import Graph, PreviewKey
     from airflow_provider_faraday.api.resources import ResourceType
+    from airflow_provider_faraday.api.responses import Decode
     from airflow_provider_faraday.client.config import ClientConfig
     from airflow_provider_faraday.waiting.source import Source
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LISTS_AT_A_TIME = 8
+"""How many sources of an account are requested concurrently."""
+
+PATIENCE_SECONDS = 5.0
+"""How long the fast lists of an account wait for the slow ones."""
 
 
 @dataclass(slots=True)
@@ -38,6 +49,8 @@ class Poll:
     :param states: what Faraday returned.
     :param error: what failed the whole poll.
     :param error_by_id: what failed the batch in which a resource was requested by id.
+    :param graph: for a source that includes what is upstream.
+    :param unclear: what failed the requests that would say whether resources upstream are previews.
     """
 
     resource_type: ResourceType
@@ -45,6 +58,8 @@ class Poll:
     states: list[ResourceState] = field(default_factory=list)
     error: FaradayError | None = None
     error_by_id: dict[str, FaradayError] = field(default_factory=dict)
+    graph: Graph | None = None
+    unclear: dict[str, FaradayError] = field(default_factory=dict)
     _verdicts: dict[tuple[Criteria, tuple[str, ...] | None], Verdict] = field(default_factory=dict)
     _by_id: dict[str, list[ResourceState]] = field(default_factory=dict)
 
@@ -68,15 +83,25 @@ class Poll:
         """Judge the states. Subscribers with equal criteria share the verdict.
 
         :raises FaradayInputError: see :func:`~airflow_provider_faraday.api.readiness.assess`.
+        :raises FaradayApiError: if it is unclear whether a resource upstream is a preview.
         """
         key = (criteria, ids)
         if key not in self._verdicts:
-            self._verdicts[key] = assess(self.resource_type, self.states_of(ids), criteria, ids)
+            states = self.states_of(ids)
+            if self.graph and self.unclear:
+                self._check_clear(self.graph, states)
+            self._verdicts[key] = assess(self.resource_type, states, criteria, ids, self.graph)
         return self._verdicts[key]
+
+    def _check_clear(self, graph: Graph, states: Iterable[ResourceState]) -> None:
+        for state in states:
+            for upstream in graph.upstream_of(state.id.lower()).unsettled:
+                if error := self.unclear.get(upstream.id.lower()):
+                    raise error
 
 
 class Poller:
-    """Polls a source with the Airflow connection as it is stored now.
+    """Polls sources with the Airflow connection as it is stored now.
 
     A failed lookup of the Airflow connection is a transient error: on Airflow 3 "not found" is also what a
     secrets backend's failure looks like. The client that works is kept until its key is rejected.
@@ -84,49 +109,107 @@ class Poller:
     :param keep_alive: seconds to keep an idle TCP connection open.
     """
 
-    def __init__(self, faraday_conn_id: str, source: Source, *, keep_alive: float) -> None:
+    def __init__(self, faraday_conn_id: str, *, keep_alive: float) -> None:
         self._conn_id = faraday_conn_id
-        self._source = source
         self._keep_alive = keep_alive
         self._client: AiohttpClient | None = None
+        self._replaced: list[AiohttpClient] = []
+        self._running: dict[Source, asyncio.Task[Poll]] = {}
+        self._slots = asyncio.Semaphore(LISTS_AT_A_TIME)
+        self._previews: dict[PreviewKey, bool] = {}
 
     async def close(self) -> None:
-        """Close the TCP connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        """Cancel what is running, and close the TCP connections."""
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running.values())
+        for client in filter(None, (self._client, *self._replaced)):
+            await client.close()
+        self._client, self._replaced = None, []
 
-    async def poll(self, ids: Sequence[str]) -> Poll:
-        """Poll once; what fails is part of the result.
+    async def poll(self, wanted: Mapping[Source, Sequence[str]]) -> dict[Source, Poll]:
+        """Poll sources once; what fails is part of the result.
 
-        :param ids: the resources to request, for a source by id.
+        If a list takes longer than :data:`PATIENCE_SECONDS`, the others do not wait for it. Its poll is in
+        the result of a later call.
+
+        :param wanted: the sources, each with the resources to request if it is by id.
         """
-        poll = Poll(self._source.type, asyncio.get_running_loop().time())
-        for endpoint in self._source.endpoints(ids):
-            try:
-                poll.states += await self._fetch(endpoint)
-            except FaradayError as error:
-                batch = [value for name, value in endpoint.query if name == "ids"]
-                if not batch or self._client is None or isinstance(error, FaradayAuthenticationError):
-                    # Not about these resources: other requests would fail the same way.
-                    poll.error = error
-                    break
-                poll.error_by_id |= dict.fromkeys(batch, error)
+        for source, ids in wanted.items():
+            if source not in self._running:
+                self._running[source] = asyncio.create_task(self._poll_list(source, ids))
+        alone = len(self._running) == 1
+        await asyncio.wait(self._running.values(), timeout=None if alone else PATIENCE_SECONDS)
+        ended = [source for source, task in self._running.items() if task.done()]
+        polls = {source: self._running.pop(source).result() for source in ended}
+        # After the lists: a graph from before could show as settled what a list shows as built too early.
+        upstream = [poll for source, poll in polls.items() if source.include_upstream and not poll.error]
+        if upstream:
+            await self._add_graph(upstream)
+        if not self._running:
+            for client in self._replaced:
+                await client.close()
+            self._replaced = []
+        return polls
+
+    async def _poll_list(self, source: Source, ids: Sequence[str]) -> Poll:
+        poll = Poll(source.type, asyncio.get_running_loop().time())
+        decode = decode_states(source.type)
+        async with self._slots:
+            for endpoint in source.endpoints(ids):
+                try:
+                    poll.states += await self._fetch(endpoint, decode)
+                except FaradayError as error:
+                    batch = [value for name, value in endpoint.query if name == "ids"]
+                    if not batch or self._client is None or isinstance(error, FaradayAuthenticationError):
+                        # Not about these resources: other requests would fail the same way.
+                        poll.error = error
+                        break
+                    poll.error_by_id |= dict.fromkeys(batch, error)
         return poll
 
-    async def _fetch(self, endpoint: Endpoint) -> list[ResourceState]:
-        decode = decode_states(self._source.type)
+    async def _add_graph(self, polls: Sequence[Poll]) -> None:
+        waited = {state.id.lower(): None for poll in polls for state in poll.states}
+        steps = graph_requests(waited, self._previews)
+        endpoint, decode = next(steps)
+        unclear: dict[str, FaradayError] = {}
+        try:
+            items: list[Any] | None = await self._fetch(endpoint, decode)
+            while True:
+                # Other coroutines get their turn between decoding the graph and searching it.
+                await asyncio.sleep(0)
+                endpoint, decode = steps.send(items)
+                try:
+                    items = await self._fetch(endpoint, decode)
+                except FaradayError as error:
+                    unclear |= {id_: error for _, id_ in endpoint.query}
+                    items = None
+        except StopIteration as finished:
+            for poll in polls:
+                poll.graph, poll.unclear = finished.value, unclear
+        except FaradayError as error:
+            for poll in polls:
+                poll.error = error
+
+    async def _fetch(self, endpoint: Endpoint, decode: Decode[T]) -> list[T]:
         if self._client is None:
             self._client = self._new_client(await self._look_up())
+        client = self._client
         try:
-            return await self._client.fetch(endpoint, decode)
+            return await client.fetch(endpoint, decode)
         except FaradayAuthenticationError:
-            config = await self._look_up()
-            if config.api_key == self._client.config.api_key:
-                raise
-        log.info("The API key of the Airflow connection '%s' was replaced. Using the new one.", self._conn_id)
-        await self._client.close()
-        self._client = self._new_client(config)
+            if client is self._client:
+                config = await self._look_up()
+                if config.api_key == client.config.api_key:
+                    raise
+                log.info(
+                    "The API key of the Airflow connection '%s' was replaced. Using the new one.",
+                    self._conn_id,
+                )
+                # Other requests may still be using the old client.
+                self._replaced.append(client)
+                self._client = self._new_client(config)
         return await self._client.fetch(endpoint, decode)
 
     def _new_client(self, config: ClientConfig) -> AiohttpClient:

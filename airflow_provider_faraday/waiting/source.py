@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.inputs import excerpt, field_names, resource_id, resource_ids
+from airflow_provider_faraday.api.inputs import excerpt, field_names, resource_id, resource_ids, seconds
 from airflow_provider_faraday.api.resources import ResourceType, resource_type_named
 from airflow_provider_faraday.compat import to_utc
 
@@ -17,21 +17,30 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """Resources of one type: those of a Faraday connection, those of a scope, or those listed by id."""
+    """Resources of one type: those of a Faraday connection, those of a scope, or those listed by id; and,
+    with ``include_upstream``, everything that they are built from."""
 
     resource_type: str
     connection_id: str | None = None
     scope_id: str | None = None
     resource_ids: tuple[str, ...] | None = None
+    include_upstream: bool = False
 
     @classmethod
     def of(
-        cls, owner: str, resource_type: str, *, ids_argument: str = "resource_ids", **given: object
+        cls,
+        owner: str,
+        resource_type: str,
+        *,
+        ids_argument: str = "resource_ids",
+        include_upstream: bool = False,
+        **given: object,
     ) -> Source:
         """Return the source that arguments describe.
 
         :param owner: who has these arguments, for the error.
         :param ids_argument: the argument that names the resources themselves.
+        :param include_upstream: whether everything upstream of the resources belongs to it.
         :param given: ``connection_id``, ``scope_id`` and the ids; all but one None.
         :raises FaradayInputError: if they do not describe exactly one source.
         """
@@ -45,6 +54,7 @@ class Source(NamedTuple):
         return cls(
             resource_type=resource_type,
             resource_ids=None if ids is None else tuple(resource_ids(ids, ids_argument)),
+            include_upstream=include_upstream,
             **container,
         )
 
@@ -58,7 +68,9 @@ class Source(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
         ids = self.resource_ids
-        return {**self._asdict(), "resource_ids": None if ids is None else list(ids)}
+        saved = {**self._asdict(), "resource_ids": None if ids is None else list(ids)}
+        # A watcher never has it, and its marks are kept under a hash of these fields.
+        return saved if self.include_upstream else {k: v for k, v in saved.items() if k != "include_upstream"}
 
     @property
     def type(self) -> ResourceType:
@@ -107,6 +119,28 @@ def check_source(owner: str, resource_type: str, given: Mapping[str, object]) ->
         if len(supported) < len(given):
             which += f" for {resource_type}"
         raise FaradayInputError(f"{owner} takes {which}, but got {' and '.join(names) or 'none of them'}.")
+
+
+def check_upstream(
+    owner: str, resource_type: str, include_upstream: bool, unchanged_after: object, updated_after: object
+) -> float | None:
+    """Check the arguments about upstream resources. Return ``unchanged_after`` in seconds.
+
+    :raises FaradayInputError: if they do not fit together, or the type has nothing upstream.
+    """
+    kind = resource_type_named(resource_type)
+    if include_upstream and not kind.has_upstream:
+        raise FaradayInputError(
+            f"{owner} cannot use include_upstream: nothing is upstream of {kind.plural}.\nRemove it."
+        )
+    if unchanged_after is None:
+        return None
+    if not include_upstream or updated_after is None:
+        raise FaradayInputError(
+            f"{owner} can use unchanged_after only with include_upstream=True and updated_after: otherwise, "
+            "a resource that was not rebuilt is ready anyway.\nAdd them, or remove unchanged_after."
+        )
+    return seconds(unchanged_after, "unchanged_after")
 
 
 def check_literals(operator: Any, ids_argument: str) -> None:

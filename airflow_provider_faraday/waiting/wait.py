@@ -27,9 +27,12 @@ from airflow_provider_faraday.exceptions import EVENT_ERRORS, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
 from airflow_provider_faraday.waiting.source import Source
+from airflow_provider_faraday.waiting.upstream import graph_requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from airflow_provider_faraday.api.graph import Graph, PreviewKey
 
 _REMEDIES = {
     "missing": "Check the ids, and that the Airflow connection is for the account that owns them.",
@@ -60,10 +63,12 @@ class Wait:
     log: Any
     has_polled: Callable[[], bool] = bool
     ready: tuple[ResourceState, ...] = field(default=(), init=False)
+    unchanged: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.log)
         self._hook = FaradayHook(self.faraday_conn_id)
+        self._previews: dict[PreviewKey, bool] = {}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any], log: Any) -> Wait:
@@ -105,24 +110,35 @@ class Wait:
                 for endpoint in self.source.endpoints(ids or ())
                 for resource in self._hook.fetch(endpoint, decode_resources)
             ]
+            states = states_of(self.source.type, found)
+            graph = self._graph(states) if self.source.include_upstream else None
         except FaradayApiError as error:
             if not (is_transient(error) and self.has_polled()):
                 raise
             self.progress.poll_failed(error)
             return None
         self.has_polled = lambda: True
-        states = states_of(self.source.type, found)
-        verdict = assess(self.source.type, states, self.criteria, ids)
+        verdict = assess(self.source.type, states, self.criteria, ids, graph)
         self.progress.polled(verdict)
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)
             raise problem_error(verdict.problem.kind, self.source.resource_type, message)
         if not verdict.is_ready:
             return None
-        self.ready = verdict.ready
+        self.ready, self.unchanged = verdict.ready, verdict.unchanged
         is_ready = {id(state) for state in verdict.ready}
         by_id = {s.id: item for s, item in zip(states, found, strict=True) if id(s) in is_ready}
         return list(by_id.values())
+
+    def _graph(self, states: list[ResourceState]) -> Graph:
+        steps = graph_requests((state.id.lower() for state in states), self._previews)
+        request = next(steps)
+        try:
+            while True:
+                request = steps.send(self._hook.fetch(*request))
+        except StopIteration as finished:
+            graph: Graph = finished.value
+            return graph
 
     def run(self) -> list[dict[str, Any]]:
         """Poll until everything is ready, in this process.

@@ -1,0 +1,34 @@
+"""Small dependency graphs, as Faraday sends them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+BUILT = "2026-01-02T00:00:00Z"
+
+
+def node(id_: str, resource_type: str, name: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return a resource: ready and settled, unless fields say otherwise."""
+    settled = {
+        "status": "ready",
+        "status_error": None,
+        "status_changed_at": BUILT,
+        "archived_at": None,
+        "last_read_input_at": BUILT,
+        "last_updated_config_at": "2026-01-01T00:00:00Z",
+        "last_updated_output_at": BUILT,
+    }
+    return {"id": id_, "resource_type": resource_type, "name": name or id_, **settled, **fields}
+
+
+def edge(upstream: dict[str, Any], downstream: dict[str, Any]) -> dict[str, Any]:
+    """Return an edge of ``GET /graph``."""
+    names = {"resource_type": "type", "name": "literate"}
+    sides = {"upstream": upstream, "downstream": downstream}
+    return {f"{side}_{names.get(k, k)}": v for side, fields in sides.items() for k, v in fields.items()}
+
+
+def chain(*nodes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the edges of nodes that are built one from another."""
+    return [edge(upstream, downstream) for upstream, downstream in pairwise(nodes)]

@@ -1,0 +1,319 @@
+"""Upstream: what a resource is built from, and when that blocks it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.graph import Graph, preview_key
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, state_type
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.responses import Response, decode_graph
+from support.graphs import BUILT, chain, edge, node
+
+REASON = "Not enough rows"
+BEFORE, AFTER, LATER = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 3, 4))
+
+
+def dataset(**fields: Any) -> dict[str, Any]:
+    return node("d", "datasets", "Orders", **fields)
+
+
+def cohort(**fields: Any) -> dict[str, Any]:
+    return node("c", "cohorts", "Customers", **fields)
+
+
+def outcome(**fields: Any) -> dict[str, Any]:
+    return node("o", "outcomes", "Will buy", **fields)
+
+
+def scope(**fields: Any) -> dict[str, Any]:
+    return node("s", "scopes", "Likely buyers", **fields)
+
+
+def target(**fields: Any) -> dict[str, Any]:
+    return node("t", "targets", "Buyers table", **fields)
+
+
+def pipeline(**changed: dict[str, Any]) -> list[dict[str, Any]]:
+    nodes = {"d": dataset(), "c": cohort(), "o": outcome(), "s": scope(), "t": target()} | changed
+    return chain(*nodes.values())
+
+
+def graph_of(edges: list[dict[str, Any]], date: str = "Sun, 04 Jan 2026 00:10:00 GMT") -> Graph:
+    return Graph(decode_graph(Response(200, {"Date": date}, json.dumps(edges).encode())))
+
+
+def verdict(
+    graph: Graph, waited: dict[str, Any] | None = None, type_name: str = "targets", **criteria: Any
+) -> Verdict:
+    kind = RESOURCE_TYPES[type_name]
+    state = msgspec.convert(waited or target(), state_type(kind))
+    return assess(kind, [state], Criteria(**criteria), None, graph)
+
+
+def test_ready_if_everything_upstream_is_settled() -> None:
+    assert verdict(graph_of(pipeline())).is_ready
+
+
+@pytest.mark.parametrize("type_name", [*RESOURCE_TYPES, "accounts", "moons", None])
+def test_any_type_of_resource_upstream_blocks(type_name: str) -> None:
+    edges = [edge(node("x", type_name, "Something", status="running"), target())]
+    result = verdict(graph_of(edges))
+    assert not result.is_ready
+    assert result.problem is None
+    assert "'Something' is running (1 step upstream)" in result.pending
+
+
+def test_the_nearest_is_named_first_with_its_distance() -> None:
+    edges = pipeline(d=dataset(status="starting"), c=cohort(status="running"), o=outcome(status="new"))
+    result = verdict(graph_of(edges))
+    assert result.description == (
+        "0 of 1 targets ready; waiting for target 'Buyers table': outcome 'Will buy' is new (2 steps "
+        "upstream), cohort 'Customers' is running (3 steps upstream), dataset 'Orders' is starting (4 steps "
+        "upstream)"
+    )
+
+
+def test_about_to_be_rebuilt_blocks() -> None:
+    result = verdict(graph_of(pipeline(c=cohort(last_updated_config_at="2026-01-05T00:00:00Z"))))
+    assert "cohort 'Customers' is ready, but its configuration changed" in result.pending
+
+
+def test_an_error_upstream_is_reported_with_reason_and_path() -> None:
+    result = verdict(graph_of(pipeline(o=outcome(status="error", status_error=f"{REASON}."))))
+    assert result.problem is not None
+    assert result.problem.kind == "failed"
+    assert result.problem.message == (
+        f"target 'Buyers table' cannot be built: outcome 'Will buy' failed: {REASON} "
+        "(outcome → scope 'Likely buyers' → target)."
+    )
+
+
+def test_an_error_directly_upstream_has_a_short_path() -> None:
+    edges = [edge(scope(status="error"), target())]
+    problem = verdict(graph_of(edges)).problem
+    assert problem is not None
+    assert problem.message.endswith("scope 'Likely buyers' failed: Faraday gave no reason (scope → target).")
+
+
+def test_errors_upstream_are_waited_for_without_fail_on_error() -> None:
+    graph = graph_of(pipeline(o=outcome(status="error", status_error=REASON)))
+    result = verdict(graph, fail_on_error=False)
+    assert result.problem is None
+    assert f"outcome 'Will buy' is in error, {REASON} (2 steps upstream)" in result.pending
+
+
+def test_an_error_from_before_updated_after_is_waited_out() -> None:
+    graph = graph_of(pipeline(o=outcome(status="error", status_error=REASON)))
+    rebuilt = target(last_updated_output_at="2026-01-03T01:00:00Z")
+    result = verdict(graph, rebuilt, updated_after=AFTER)
+    assert result.problem is None
+    assert f"outcome 'Will buy' is in error, {REASON} (2 steps upstream)" in result.pending
+
+
+def test_an_error_since_updated_after_fails() -> None:
+    failed = outcome(status="error", status_changed_at="2026-01-03T01:00:00Z")
+    problem = verdict(graph_of(pipeline(o=failed)), updated_after=AFTER).problem
+    assert problem is not None
+    assert problem.kind == "failed"
+
+
+@pytest.mark.parametrize("status", ["running", "error"])
+def test_what_was_built_since_updated_after_does_not_block(status: str) -> None:
+    busy = dataset(
+        status=status,
+        status_changed_at="2026-01-03T02:00:00Z",
+        last_updated_output_at="2026-01-03T01:00:00Z",
+    )
+    rebuilt = target(last_updated_output_at="2026-01-03T01:30:00Z")
+    assert verdict(graph_of(pipeline(d=busy)), rebuilt, updated_after=AFTER).is_ready
+    assert not verdict(graph_of(pipeline(d=busy)), rebuilt).is_ready
+
+
+def test_a_refresh_that_has_not_propagated_is_waited_for() -> None:
+    result = verdict(graph_of(pipeline()), updated_after=AFTER)
+    assert not result.is_ready
+    assert result.problem is None
+
+
+def test_a_resource_without_edges_is_judged_alone() -> None:
+    assert verdict(graph_of([])).is_ready
+    assert not verdict(graph_of([]), target(status="running")).is_ready
+
+
+def test_its_own_status_is_named_before_what_is_upstream() -> None:
+    waited = target(status="running")
+    result = verdict(graph_of(pipeline(c=cohort(status="running"), t=waited)), waited)
+    assert "target 'Buyers table': status running, cohort 'Customers' is running" in result.pending
+
+
+class TestLeftOut:
+    def test_archived_resources_are_named_and_hide_what_is_behind_them(self) -> None:
+        archived = outcome(status="running", archived_at=BUILT)
+        result = verdict(graph_of(pipeline(d=dataset(status="error"), o=archived)))
+        assert result.is_ready
+        assert "left out upstream: outcome 'Will buy' (archived)" in result.description
+
+    def test_what_is_reached_by_another_path_blocks(self) -> None:
+        edges = [*pipeline(o=outcome(archived_at=BUILT)), edge(cohort(status="running"), scope())]
+        assert not verdict(graph_of([*edges[::-1]])).is_ready
+
+    def test_previews_are_named_and_hide_what_is_behind_them(self) -> None:
+        preview = outcome(status="new")
+        graph = graph_of(pipeline(c=cohort(status="running"), o=preview))
+        assert graph.unclear(["t"], {}) == {"outcomes": ["o"]}
+        known = {preview_key(graph.nodes["o"]): True}
+        assert graph.unclear(["t"], known) == {}
+        assert not verdict(graph).is_ready
+        graph.leave_out_previews(known)
+        result = verdict(graph)
+        assert result.is_ready
+        assert "outcome 'Will buy' (a preview" in result.description
+
+    def test_a_preview_is_looked_up_again_after_its_configuration_changed(self) -> None:
+        known = {preview_key(graph_of(pipeline(o=outcome(status="new"))).nodes["o"]): True}
+        changed = outcome(status="new", last_updated_config_at="2026-01-06T00:00:00Z")
+        assert graph_of(pipeline(o=changed)).unclear(["t"], known) == {"outcomes": ["o"]}
+
+    def test_only_unsettled_resources_of_types_with_previews_are_looked_up(self) -> None:
+        edges = pipeline(d=dataset(status="running"), c=cohort(status="running"))
+        assert graph_of(edges).unclear(["t"], {}) == {"datasets": ["d"]}
+
+
+class TestShapes:
+    def test_a_cycle_ends(self) -> None:
+        edges = [*pipeline(), edge(target(), dataset()), edge(scope(), scope())]
+        assert verdict(graph_of(edges)).is_ready
+        busy = [*pipeline(c=cohort(status="running")), edge(target(), dataset())]
+        assert "(3 steps upstream)" in verdict(graph_of(busy)).pending
+
+    def test_a_diamond_is_named_once_by_its_shortest_path(self) -> None:
+        busy = dataset(status="error", status_error=REASON)
+        edges = [*pipeline(d=busy), edge(busy, scope())]
+        problem = verdict(graph_of(edges)).problem
+        assert problem is not None
+        assert problem.message.count(REASON) == 1
+        assert "(dataset → scope 'Likely buyers' → target)" in problem.message
+
+    def test_ids_are_compared_without_case(self) -> None:
+        edges = [edge(node("AB", "datasets", status="running"), scope()), edge(node("S", "scopes"), target())]
+        assert not verdict(graph_of(edges)).is_ready
+
+    def test_only_what_is_upstream_blocks(self) -> None:
+        other = [edge(dataset(), node("x", "targets", status="error")), edge(target(), node("y", "streams"))]
+        assert verdict(graph_of([*pipeline(), *other])).is_ready
+
+    def test_pages_are_joined(self) -> None:
+        pages = [json.dumps([each]).encode() for each in pipeline(d=dataset(status="running"))]
+        graph = Graph([page for body in pages for page in decode_graph(Response(200, {}, body))])
+        assert not verdict(graph).is_ready
+
+    def test_fields_may_be_missing_or_null(self) -> None:
+        graph = graph_of([{"upstream_id": "d", "downstream_id": "t", "upstream_status": None}])
+        assert "resource d has no status (1 step upstream)" in verdict(graph).pending
+
+    @pytest.mark.parametrize(
+        "edges", [[{"upstream_id": "d"}], [{"upstream_id": "", "downstream_id": "t"}], {}]
+    )
+    def test_an_edge_without_ids_is_an_error(self, edges: Any) -> None:
+        with pytest.raises(msgspec.ValidationError):
+            graph_of(edges)
+
+
+class TestTimesPerResource:
+    """``updated_after`` as a dict, such as the ``requested_at`` of a force update."""
+
+    def criteria(self, **times: datetime) -> dict[str, Any]:
+        return {"updated_after": frozenset(times.items())}
+
+    def test_the_latest_time_upstream_counts(self) -> None:
+        other = node("e", "datasets", last_updated_output_at="2026-01-05T00:00:00Z")
+        rebuilt = dataset(last_updated_output_at="2026-01-05T00:00:00Z")
+        edges = [*pipeline(d=rebuilt), edge(other, cohort())]
+        times = self.criteria(d=AFTER, e=LATER)
+        for built, ready in (("2026-01-03T12:00:00Z", False), ("2026-01-04T12:00:00Z", True)):
+            waited = target(last_updated_output_at=built)
+            assert verdict(graph_of(edges), waited, **times).is_ready == ready
+
+    def test_its_own_time_counts_first(self) -> None:
+        waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
+        rebuilt = dataset(last_updated_output_at="2026-01-05T00:00:00Z")
+        assert verdict(graph_of(pipeline(d=rebuilt)), waited, **self.criteria(t=AFTER, d=LATER)).is_ready
+
+    def test_a_requested_build_that_has_not_begun_blocks(self) -> None:
+        waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
+        result = verdict(graph_of(pipeline()), waited, **self.criteria(d=AFTER))
+        assert "dataset 'Orders' has not been rebuilt since 2026-01-03" in result.pending
+        assert "(4 steps upstream)" in result.pending
+
+    def test_none_upstream_is_an_input_error(self) -> None:
+        with pytest.raises(FaradayInputError, match="or for a resource upstream of it"):
+            verdict(graph_of(pipeline()), **self.criteria(x=AFTER))
+
+    def test_an_error_of_a_listed_resource_is_compared_with_its_own_time(self) -> None:
+        failed = dataset(status="error", status_changed_at="2026-01-03T12:00:00Z")
+        edges = [*pipeline(d=failed), edge(node("e", "datasets"), cohort())]
+        problem = verdict(graph_of(edges), **self.criteria(d=AFTER, e=LATER)).problem
+        assert problem is not None
+        assert problem.kind == "failed"
+
+
+class TestUnchanged:
+    """Faraday rebuilds what is downstream only if it detects changes."""
+
+    rebuilt = pipeline(d=dataset(last_updated_output_at="2026-01-04T00:00:00Z"))
+
+    def result(self, edges: list[dict[str, Any]] | None = None, seconds: float | None = 600) -> Verdict:
+        return verdict(graph_of(edges or self.rebuilt), updated_after=AFTER, unchanged_after=seconds)
+
+    def test_ready_when_nothing_changed_for_that_long(self) -> None:
+        result = self.result()
+        assert result.is_ready
+        assert result.unchanged == {"t"}
+        assert "target 'Buyers table' is unchanged: nothing upstream has changed since" in result.description
+
+    def test_waits_until_then(self) -> None:
+        result = self.result(seconds=601)
+        assert not result.is_ready
+        assert result.problem is None
+        assert result.unchanged == frozenset()
+
+    def test_counts_from_updated_after_at_the_earliest(self) -> None:
+        graph = graph_of(pipeline(), date="Sat, 03 Jan 2026 00:05:00 GMT")
+        criteria: dict[str, Any] = {"updated_after": AFTER}
+        assert not verdict(graph, unchanged_after=301, **criteria).is_ready
+        assert verdict(graph, unchanged_after=300, **criteria).is_ready
+
+    @pytest.mark.parametrize(
+        "busy",
+        [
+            {"c": cohort(status="starting")},
+            {"c": cohort(status="running", last_updated_output_at="2026-01-03T12:00:00Z")},
+            {"o": outcome(status="error")},
+            {"s": scope(last_updated_config_at="2026-01-05T00:00:00Z")},
+        ],
+    )
+    def test_not_while_anything_upstream_is_unsettled(self, busy: dict[str, Any]) -> None:
+        assert not self.result(pipeline(**busy)).is_ready
+
+    def test_not_if_the_requested_build_has_not_begun(self) -> None:
+        times = frozenset({"d": AFTER}.items())
+        assert not verdict(graph_of(pipeline()), updated_after=times, unchanged_after=1).is_ready
+        assert verdict(graph_of(self.rebuilt), updated_after=times, unchanged_after=1).unchanged == {"t"}
+
+    def test_a_rebuilt_resource_is_not_unchanged(self) -> None:
+        waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
+        result = verdict(graph_of(self.rebuilt), waited, updated_after=AFTER, unchanged_after=1)
+        assert result.is_ready
+        assert result.unchanged == frozenset()
+
+    def test_without_it_what_is_waited_for_names_the_case(self) -> None:
+        result = self.result(seconds=None)
+        assert not result.is_ready
+        assert "unchanged_after" in result.pending
