@@ -121,11 +121,11 @@ class AiohttpClient:
             )
 
     async def _ready_session(self) -> aiohttp.ClientSession:
+        tls = await _tls(self.config) if self._session is None else False
+        # Another request may have created it meanwhile.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    ssl=await _tls(self.config), keepalive_timeout=self._keep_alive
-                ),
+                connector=aiohttp.TCPConnector(ssl=tls, keepalive_timeout=self._keep_alive),
                 timeout=aiohttp.ClientTimeout(
                     total=None,
                     sock_connect=self.config.connect_seconds,

@@ -115,6 +115,7 @@ class Poller:
         self._client: AiohttpClient | None = None
         self._replaced: list[AiohttpClient] = []
         self._running: dict[Source, asyncio.Task[Poll]] = {}
+        self._lookup = asyncio.Lock()
         self._slots = asyncio.Semaphore(LISTS_AT_A_TIME)
         self._previews: dict[PreviewKey, bool] = {}
 
@@ -193,27 +194,31 @@ class Poller:
                 poll.error = error
 
     async def _fetch(self, endpoint: Endpoint, decode: Decode[T]) -> list[T]:
-        if self._client is None:
-            self._client = self._new_client(await self._look_up())
-        client = self._client
+        client = await self._ready_client()
         try:
             return await client.fetch(endpoint, decode)
         except FaradayAuthenticationError:
-            if client is self._client:
-                config = await self._look_up()
-                if config.api_key == client.config.api_key:
-                    raise
-                log.info(
-                    "The API key of the Airflow connection '%s' was replaced. Using the new one.",
-                    self._conn_id,
-                )
-                # Other requests may still be using the old client.
-                self._replaced.append(client)
-                self._client = self._new_client(config)
-        return await self._client.fetch(endpoint, decode)
+            newer = await self._ready_client(rejected=client)
+            if newer is client:
+                raise
+        return await newer.fetch(endpoint, decode)
 
-    def _new_client(self, config: ClientConfig) -> AiohttpClient:
-        return AiohttpClient(config, keep_alive=self._keep_alive)
+    async def _ready_client(self, rejected: AiohttpClient | None = None) -> AiohttpClient:
+        """Return the client. If Faraday has rejected its key, look the Airflow connection up again."""
+        async with self._lookup:
+            if self._client is None or self._client is rejected:
+                config = await self._look_up()
+                if rejected and config.api_key == rejected.config.api_key:
+                    return rejected
+                if rejected:
+                    log.info(
+                        "The API key of the Airflow connection '%s' was replaced. Using the new one.",
+                        self._conn_id,
+                    )
+                    # Other requests may still be using it.
+                    self._replaced.append(rejected)
+                self._client = AiohttpClient(config, keep_alive=self._keep_alive)
+            return self._client
 
     async def _look_up(self) -> ClientConfig:
         try:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from airflow_provider_faraday.waiting.feed import Subscriber
 from airflow_provider_faraday.waiting.poller import Poll
 from airflow_provider_faraday.waiting.source import Source
 from raw_server import RawServer, answer
+from support.feeds import run
 from support.ids import WAREHOUSE
 
 A, B, C = (f"d0000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
@@ -59,25 +59,6 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         monkeypatch.setenv("AIRFLOW_CONN_FARADAY_DEFAULT", json.dumps(fields))
 
     return set_connection
-
-
-@asynccontextmanager
-async def nothing_left_behind() -> AsyncIterator[None]:
-    """Check that a block ends with the tasks, feeds and sockets that it started with."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
-    assert not feed._feeds.get(asyncio.get_running_loop())
-    gc.collect()  # an unclosed session warns when it is collected, which pytest turns into a failure
-
-
-def run(test: Callable[[], Any]) -> None:
-    async def checked() -> None:
-        async with nothing_left_behind():
-            await test()
-
-    asyncio.run(asyncio.wait_for(checked(), 20))
 
 
 def test_many_subscribers_share_each_poll_and_one_tcp_connection(connect: Connect) -> None:

@@ -1,0 +1,270 @@
+"""Waits with ``include_upstream`` in the triggerer: one graph for an account, each judged by its own part."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_faraday.api.readiness import Criteria
+from airflow_provider_faraday.exceptions import FaradayApiError
+from airflow_provider_faraday.waiting import feed, poller
+from airflow_provider_faraday.waiting.feed import Subscriber
+from airflow_provider_faraday.waiting.source import Source
+from raw_server import RawServer, answer
+from support.feeds import run
+from support.graphs import chain, edge, node
+from support.ids import SCOPE, UPLOADS, WAREHOUSE
+
+Connect = Callable[..., None]
+
+
+def id_of(kind: int, number: int) -> str:
+    return f"{kind:08x}-0000-4000-8000-{number:012x}"
+
+
+TARGETS = [id_of(7, n) for n in range(20)]
+SCOPES = [id_of(5, n) for n in range(20)]
+PREVIEW = id_of(14, 1)
+
+
+def subscribe(source: dict[str, Any], interval: float = 0.05) -> AbstractAsyncContextManager[Subscriber]:
+    fields = {"resource_type": "targets", "include_upstream": True, **source}
+    return feed.subscribe("faraday_default", Source(**fields), interval)
+
+
+class Account:
+    """Twenty targets, each built from a scope, all from one dataset; 5,000 edges."""
+
+    def __init__(self) -> None:
+        self.dataset = node(id_of(13, 1), "datasets", "Orders")
+        self.preview: dict[str, Any] | None = None
+        self.failing: dict[str, Any] = {}
+        self.scopes = [node(id_, "scopes", f"Scope {n}") for n, id_ in enumerate(SCOPES)]
+        self.targets = [node(id_, "targets", f"Target {n}") for n, id_ in enumerate(TARGETS)]
+        traits = [node(id_of(82, n), "traits") for n in range(248)]
+        self.edges = [edge(trait, scope) for trait in traits for scope in self.scopes]
+
+    def graph(self) -> list[dict[str, Any]]:
+        pairs = zip(self.scopes, self.targets, strict=True)
+        edges = [each for scope, target in pairs for each in chain(self.dataset, scope, target)]
+        preview = [edge(self.preview, self.scopes[0])] if self.preview else []
+        return [*self.edges, *edges, *preview]
+
+    def respond(self, request: Any) -> Any:
+        path = request.target.partition("?")[0].removeprefix("/v1")
+        if path in self.failing:
+            return self.failing[path]
+        if path == "/graph":
+            return answer(body=self.graph())
+        if path == "/outcomes":
+            assert self.preview
+            return answer(body=[{**self.preview, "preview": True}])
+        ids = request.target
+        return answer(body=[each for each in self.targets if "ids=" not in ids or each["id"] in ids])
+
+
+@pytest.fixture(autouse=True)
+def settle_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def connect(faraday_default: Callable[..., None]) -> Connect:
+    return lambda url, **fields: faraday_default(host=url, **fields)
+
+
+def test_a_thousand_waiters_cost_two_requests_per_interval(connect: Connect) -> None:
+    account = Account()
+    assert len(account.graph()) == 5000
+    with RawServer(account.respond) as server:
+        connect(server.url)
+
+        async def wait(number: int) -> None:
+            after = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+            source = {"resource_ids": (TARGETS[number % 20],)}
+            async with subscribe(source) as subscriber:
+                for _ in range(2):
+                    poll = await subscriber.next_poll()
+                    assert poll.verdict(Criteria(updated_after=after), subscriber.ids).is_ready
+
+        async def test() -> None:
+            await asyncio.gather(*(wait(number) for number in range(1000)))
+
+        run(test)
+        paths = Counter(target.partition("?")[0] for target in server.targets)
+        assert paths["/v1/graph"] == paths["/v1/targets"]
+        assert set(paths) == {"/v1/graph", "/v1/targets"}
+        # All join within the first poll; some waiters may need a third one.
+        assert paths["/v1/graph"] <= 4
+        assert server.connections == 1
+
+
+def test_all_sources_of_an_account_share_the_graph(connect: Connect) -> None:
+    with RawServer(Account().respond) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            sources: list[dict[str, Any]] = [
+                {"scope_id": SCOPE},
+                {"connection_id": WAREHOUSE},
+                {"resource_ids": (TARGETS[0],)},
+                {"resource_type": "scopes", "resource_ids": (SCOPES[0],)},
+            ]
+            async with AsyncExitStack() as stack:
+                subscribers = [await stack.enter_async_context(subscribe(source)) for source in sources]
+                polls = await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+                assert len({id(poll.graph) for poll in polls}) == 1
+
+        run(test)
+        assert len(server.received) == 5
+        assert server.targets[-1] == "/v1/graph"
+
+
+def test_a_slow_list_does_not_hold_up_the_others(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poller, "PATIENCE_SECONDS", 0.1)
+    account = Account()
+    released = threading.Event()
+
+    def respond(request: Any) -> Any:
+        if UPLOADS in request.target:
+            released.wait(10)
+        return account.respond(request)
+
+    with RawServer(respond) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe({"connection_id": UPLOADS}) as slow, subscribe({"scope_id": SCOPE}) as fast:
+                for _ in range(2):
+                    assert (await fast.next_poll()).graph
+                released.set()
+                assert (await slow.next_poll()).graph
+
+        run(test)
+        assert sum(UPLOADS in target for target in server.targets) == 1
+
+
+def test_a_failed_graph_is_an_error_of_every_poll_and_the_next_one_recovers(connect: Connect) -> None:
+    account = Account()
+    account.failing["/graph"] = answer(503, {"error": "X", "note": "down"})
+    with RawServer(account.respond) as server:
+        connect(server.url, extra={"max_attempts": 1})
+
+        async def test() -> None:
+            async with (
+                subscribe({"scope_id": SCOPE}) as one,
+                subscribe({"resource_ids": (TARGETS[0],)}) as two,
+            ):
+                for subscriber in (one, two):
+                    error = (await subscriber.next_poll()).error_of(subscriber.ids or None)
+                    assert isinstance(error, FaradayApiError)
+                    assert error.status_code == 503
+                account.failing.clear()
+                while (await one.next_poll()).error:
+                    pass
+                await two.next_poll()
+                assert (await two.next_poll()).graph
+
+        run(test)
+
+
+def test_a_failed_list_is_an_error_of_its_own_subscribers(connect: Connect) -> None:
+    account = Account()
+    account.failing[f"/scopes/{SCOPE}/targets"] = answer(403, {"error": "FORBIDDEN", "note": "no"})
+    with RawServer(account.respond) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe({"scope_id": SCOPE}) as bad, subscribe({"connection_id": WAREHOUSE}) as good:
+                polls = await asyncio.gather(bad.next_poll(), good.next_poll())
+                assert isinstance(polls[0].error, FaradayApiError)
+                assert polls[1].error is None
+                assert polls[1].graph
+
+        run(test)
+
+
+def test_previews_are_looked_up_once(connect: Connect) -> None:
+    account = Account()
+    account.preview = node(PREVIEW, "outcomes", "Draft", status="new")
+    with RawServer(account.respond) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe({"resource_ids": (TARGETS[0],)}) as subscriber:
+                for _ in range(3):
+                    verdict = (await subscriber.next_poll()).verdict(Criteria(), subscriber.ids)
+                    assert verdict.is_ready
+                    assert "outcome 'Draft' (a preview" in verdict.description
+
+        run(test)
+        assert server.targets.count(f"/v1/outcomes?ids={PREVIEW}") == 1
+
+
+def test_a_failed_lookup_of_previews_concerns_only_those_downstream(connect: Connect) -> None:
+    account = Account()
+    account.preview = node(PREVIEW, "outcomes", "Draft", status="error")
+    account.failing["/outcomes"] = answer(503, {"error": "X", "note": "down"})
+    with RawServer(account.respond) as server:
+        connect(server.url, extra={"max_attempts": 1})
+
+        async def test() -> None:
+            async with (
+                subscribe({"resource_ids": (TARGETS[0],)}) as behind,
+                subscribe({"resource_ids": (TARGETS[1],)}) as beside,
+            ):
+                poll = await beside.next_poll()
+                assert poll.verdict(Criteria(), beside.ids).is_ready
+                with pytest.raises(FaradayApiError, match="down"):
+                    (await behind.next_poll()).verdict(Criteria(), behind.ids)
+                account.failing.clear()
+                while (poll := await behind.next_poll()).unclear:
+                    pass
+                assert poll.verdict(Criteria(), behind.ids).is_ready
+
+        run(test)
+
+
+def test_a_rotated_key_is_looked_up_once_by_concurrent_requests(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Account()
+    keys = ["the-key"]
+    looked_up: list[str] = []
+    look_up = poller.get_async_connection
+
+    async def counting(conn_id: str) -> Any:
+        looked_up.append(conn_id)
+        return await look_up(conn_id)
+
+    def respond(request: Any) -> Any:
+        if request.headers["authorization"] != f"Bearer {keys[0]}":
+            return answer(401, {"error": "EXPIRED_API_KEY", "note": "Expired"})
+        return account.respond(request)
+
+    monkeypatch.setattr(poller, "get_async_connection", counting)
+    with RawServer(respond) as server:
+        connect(server.url, password="the-key")
+
+        async def test() -> None:
+            sources = [{"connection_id": id_of(12, n)} for n in range(6)]
+            async with AsyncExitStack() as stack:
+                subscribers = [await stack.enter_async_context(subscribe(source)) for source in sources]
+                polls = await asyncio.gather(*(each.next_poll() for each in subscribers))
+                assert not any(poll.error for poll in polls)
+                assert len(looked_up) == 1
+                keys[0] = "new-key"
+                connect(server.url, password="new-key")
+                for each in subscribers:
+                    assert (await each.next_poll()).error is None
+                    assert (await each.next_poll()).error is None
+                assert len(looked_up) == 2
+
+        run(test)
