@@ -169,7 +169,7 @@ def _moves(sandbox: Sandbox, begin: datetime) -> list[Event]:
     return [
         Event(at, f"Faraday: {move['name']} is {move['status']}")
         for at, move in moves
-        if move["dataset_id"] in ours and at >= begin
+        if move["id"] in ours and at >= begin
     ]
 
 

@@ -62,7 +62,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--host", help="address to listen on (default: 127.0.0.1)")
     add("--port", type=int, default=8123, help="port to listen on, 0 to pick a free one (default: 8123)")
     add("--api-key", metavar="KEY", help="API key that requests must carry (default: a fixed one)")
-    add("--speed", type=float, help="how many times faster datasets build (default: 1)")
+    add("--speed", type=float, help="how many times faster resources build (default: 1)")
     add("--account", metavar="FILE", help="JSON file with the account to serve (default: a small retailer)")
     add(
         "--clock-offset", type=float, metavar="SECONDS", help="seconds ahead of the system clock (default: 0)"
@@ -78,7 +78,7 @@ def _greeting(sandbox: Sandbox) -> str:
         connection["extra"] = {"allow_http": True}
     resources = [
         f"  {resource_type.removesuffix('s'):<10} {resource['id']}  {resource['name']}"
-        for resource_type in ("connections", "scopes")
+        for resource_type in ("connections", "scopes", "targets")
         for resource in sandbox.resources(resource_type)
     ]
     return "\n".join(
@@ -88,11 +88,14 @@ def _greeting(sandbox: Sandbox) -> str:
             "",
             f"export AIRFLOW_CONN_FARADAY_DEFAULT={shlex.quote(json.dumps(connection))}",
             "",
-            "Faraday connections and scopes:",
+            "Faraday connections, scopes and targets:",
             *resources,
             "",
             f"To inspect and change it (no key required, see {sandbox.origin}/):",
-            *(f"  {sandbox.origin}/sandbox/{path}" for path in ("datasets", "history", "requests", "faults")),
+            *(
+                f"  {sandbox.origin}/sandbox/{path}"
+                for path in ("resources", "history", "requests", "faults")
+            ),
         ]
     )
 

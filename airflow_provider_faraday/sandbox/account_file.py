@@ -1,4 +1,4 @@
-"""Account files: JSON that describes Faraday connections, scopes, datasets, and how they build.
+"""Account files: JSON that describes the resources of an account, what each is built from, and how.
 
 ``docs/sandbox.md`` has an example. Only names are required. Resources may have any Faraday field, and the API
 returns it unchanged. A resource's ``sandbox`` object configures its builds and is never returned.
@@ -7,6 +7,8 @@ returns it unchanged. A resource's ``sandbox`` object configures its builds and 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,14 +43,15 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class BuildSettings(BaseModel):
     """How a resource builds. Durations are in seconds at speed 1.
 
-    :param new: time in status ``new`` (first build only)
+    :param new: time in status ``new`` (first build of a resource with nothing to wait for)
     :param starting: time in status ``starting``
     :param running: time in status ``running``
-    :param lag: delay between a force update and the build that it starts
+    :param lag: delay between the cause of a build, such as a force update, and the build
     :param outcome: final status of each build
     :param status_error: error message of failed builds
-    :param rows: rows in the first successful build of a dataset
-    :param rows_per_update: rows added by each later build
+    :param changes: whether a rebuild changes the output, so that what is downstream is rebuilt, too
+    :param rows: size of the first successful build: rows, people or events
+    :param rows_per_update: what each later build adds
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,12 +62,27 @@ class BuildSettings(BaseModel):
     lag: Seconds = 1.0
     outcome: Literal["ready", "error"] = "ready"
     status_error: str = "The sandbox is configured to fail builds of this resource."
+    changes: bool = True
     rows: int = Field(default=1000, ge=0)
     rows_per_update: int = Field(default=100, ge=0)
 
 
-class ScopeSettings(BuildSettings):
-    """How a scope builds, and the ids of the datasets behind its population."""
+class ResourceSettings(BuildSettings):
+    """How a resource builds, and the ids of the resources that it is built from."""
+
+    upstream_ids: list[Id] = []
+
+
+class DerivedSettings(ResourceSettings):
+    """How a resource builds that is made of others: quickly, because there are many steps to a target."""
+
+    starting: Seconds = 0.2
+    running: Seconds = 0.6
+    lag: Seconds = 0.1
+
+
+class ScopeSettings(DerivedSettings):
+    """How a scope builds, and which datasets are behind its population: these are upstream of it, too."""
 
     dataset_ids: list[Id] = []
 
@@ -76,23 +94,58 @@ class ResourceSpec(BaseModel):
 
     id: Id = Field(default_factory=lambda: str(uuid4()))
     name: str = Field(min_length=1)
-    sandbox: BuildSettings = BuildSettings()
+    sandbox: ResourceSettings = ResourceSettings()
 
     def faraday_fields(self) -> dict[str, Any]:
         """Return the fields that the API returns: everything except ``sandbox``."""
         return self.model_dump(exclude={"sandbox"})
 
+    def upstream(self) -> list[tuple[str, str, str | None]]:
+        """Return what the resource is built from: for each, where the file says so, its id and its type.
 
-class ScopeSpec(ResourceSpec):
-    """A scope."""
+        The type is None where any type is allowed.
+        """
+        return [("sandbox.upstream_ids", each, None) for each in self.sandbox.upstream_ids]
 
-    sandbox: ScopeSettings = ScopeSettings()
+
+class DerivedSpec(ResourceSpec):
+    """A resource that is made of others: any but connections and datasets."""
+
+    sandbox: DerivedSettings = DerivedSettings()
 
 
 class DatasetSpec(ResourceSpec):
     """A dataset."""
 
     connection_id: Id | None = None
+
+    def upstream(self) -> list[tuple[str, str, str | None]]:
+        """Return the connection and ``upstream_ids``."""
+        connection = [] if self.connection_id is None else [self.connection_id]
+        return [*(("connection_id", each, "connections") for each in connection), *super().upstream()]
+
+
+class ScopeSpec(DerivedSpec):
+    """A scope."""
+
+    sandbox: ScopeSettings = ScopeSettings()
+
+    def upstream(self) -> list[tuple[str, str, str | None]]:
+        """Return ``dataset_ids`` and ``upstream_ids``."""
+        datasets = self.sandbox.dataset_ids
+        return [*(("sandbox.dataset_ids", each, "datasets") for each in datasets), *super().upstream()]
+
+
+class TargetSpec(DerivedSpec):
+    """A target. It depends on its scope; its connection is only where it is delivered to."""
+
+    connection_id: Id | None = None
+    scope_id: Id | None = None
+
+    def upstream(self) -> list[tuple[str, str, str | None]]:
+        """Return the scope and ``upstream_ids``."""
+        scope = [] if self.scope_id is None else [self.scope_id]
+        return [*(("scope_id", each, "scopes") for each in scope), *super().upstream()]
 
 
 class AccountSpec(ResourceSpec):
@@ -102,7 +155,7 @@ class AccountSpec(ResourceSpec):
 
 
 class AccountFile(BaseModel):
-    """The content of an account file.
+    """The content of an account file: the account, and resources by type, in the order of the pipeline.
 
     :param page_size: page length of list endpoints; by default lists are not paginated
     """
@@ -112,31 +165,62 @@ class AccountFile(BaseModel):
     account: AccountSpec = Field(default_factory=AccountSpec)
     page_size: int | None = Field(default=None, ge=1)
     connections: list[ResourceSpec] = []
-    scopes: list[ScopeSpec] = []
     datasets: list[DatasetSpec] = []
+    streams: list[DerivedSpec] = []
+    traits: list[DerivedSpec] = []
+    places: list[DerivedSpec] = []
+    cohorts: list[DerivedSpec] = []
+    outcomes: list[DerivedSpec] = []
+    persona_sets: list[DerivedSpec] = []
+    recommenders: list[DerivedSpec] = []
+    attributes: list[DerivedSpec] = []
+    atlases: list[DerivedSpec] = []
+    feature_stores: list[DerivedSpec] = []
+    market_opportunity_analyses: list[DerivedSpec] = []
+    scopes: list[ScopeSpec] = []
+    targets: list[TargetSpec] = []
+
+    def specs(self) -> Iterator[tuple[str, int, ResourceSpec]]:
+        """Return each resource, with its type and its index in the list of its type."""
+        for resource_type in RESOURCE_TYPES:
+            for index, spec in enumerate(getattr(self, resource_type)):
+                yield resource_type, index, spec
 
     @model_validator(mode="after")
     def _check_ids(self) -> AccountFile:
-        connection_ids = _unique_ids("connections", self.connections)
-        _unique_ids("scopes", self.scopes)
-        dataset_ids = _unique_ids("datasets", self.datasets)
-        for index, dataset in enumerate(self.datasets):
-            if dataset.connection_id is not None and dataset.connection_id not in connection_ids:
-                raise ValueError(f"datasets.{index}.connection_id: no connection {dataset.connection_id}")
-        for index, scope in enumerate(self.scopes):
-            for dataset_id in scope.sandbox.dataset_ids:
-                if dataset_id not in dataset_ids:
-                    raise ValueError(f"scopes.{index}.sandbox.dataset_ids: no dataset {dataset_id}")
+        types: dict[str, str] = {}
+        for resource_type, index, spec in self.specs():
+            if spec.id in types:
+                raise ValueError(f"{resource_type}.{index}.id: duplicate id {spec.id}")
+            types[spec.id] = resource_type
+        for resource_type, index, spec in self.specs():
+            for place, id_, expected in spec.upstream():
+                if types.get(id_) not in ((expected,) if expected else RESOURCE_TYPES):
+                    noun = "resource" if expected is None else expected.removesuffix("s")
+                    raise ValueError(f"{resource_type}.{index}.{place}: no {noun} {id_}")
+        for index, target in enumerate(self.targets):
+            if target.connection_id is not None and types.get(target.connection_id) != "connections":
+                raise ValueError(f"targets.{index}.connection_id: no connection {target.connection_id}")
+        try:
+            graph = {spec.id: [id_ for _, id_, _ in spec.upstream()] for _, _, spec in self.specs()}
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            raise ValueError(
+                f"these resources are upstream of each other: {', '.join(error.args[1])}"
+            ) from None
         return self
 
 
-def _unique_ids(key: str, specs: list[Any]) -> set[str]:
-    ids: set[str] = set()
-    for index, spec in enumerate(specs):
-        if spec.id in ids:
-            raise ValueError(f"{key}.{index}.id: duplicate id {spec.id}")
-        ids.add(spec.id)
-    return ids
+RESOURCE_TYPES = tuple(name for name in AccountFile.model_fields if name not in ("account", "page_size"))
+"""All resource types, in the order of the pipeline."""
+SPECS: dict[str, type[ResourceSpec]] = {
+    **dict.fromkeys(RESOURCE_TYPES, DerivedSpec),
+    "connections": ResourceSpec,
+    "datasets": DatasetSpec,
+    "scopes": ScopeSpec,
+    "targets": TargetSpec,
+}
+"""What an account file says of a resource, by type."""
 
 
 def load(source: str | Path | dict[str, Any] | None = None) -> AccountFile:

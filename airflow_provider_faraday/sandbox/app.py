@@ -2,22 +2,23 @@
 
 # No `from __future__ import annotations`: FastAPI 0.117 cannot resolve it in a class that is a dependency.
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from airflow_provider_faraday.sandbox.account_file import DatasetSpec, Id
+from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, Id
 from airflow_provider_faraday.sandbox.control import Control, Settings
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.middleware import SandboxMiddleware
 from airflow_provider_faraday.sandbox.resources import Change, Document
 
-RESOURCE_TYPES = ("connections", "datasets", "scopes")
+PayloadType = Literal["cohorts", "outcomes", "persona_sets", "recommenders"]
 LOG_PAGE_SIZE = 100
 # FastAPI 0.115 takes the annotation `None` for a response body unless it is told that there is none.
 NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None}
@@ -28,10 +29,10 @@ The sandbox of airflow-provider-faraday: a local Faraday API with sample data.
 The Faraday API is under /v1 and requires the header 'Authorization: Bearer <API key>'.
 The control API is under /sandbox and requires no key. Bodies are JSON:
 
-  GET    /sandbox/datasets        list datasets, each with its upcoming statuses
+  GET    /sandbox/resources       list all resources, each with its upcoming statuses and what is upstream
+  GET    /sandbox/datasets        list datasets; the same for every other type, such as targets:
   POST   /sandbox/datasets        add a dataset, described as in an account file
   PATCH  /sandbox/datasets/{id}   set any field; also archived, config_changed, rebuild, unset, sandbox
-                                  (the same for /sandbox/connections/{id} and /sandbox/scopes/{id})
   DELETE /sandbox/datasets/{id}   remove a dataset
   GET    /sandbox/history         list all status changes
   GET    /sandbox/faults          list pending faults
@@ -87,6 +88,7 @@ def create_app(control: Control) -> ASGIApp:
     app.include_router(_control_api(control), prefix="/sandbox")
 
     @app.get("/")
+    @app.get("/sandbox")
     async def about() -> PlainTextResponse:
         return PlainTextResponse(ABOUT)
 
@@ -125,11 +127,27 @@ def _faraday_api(control: Control) -> APIRouter:
 
     @api.get("/connections/{connection_id}/datasets")
     async def list_connection_datasets(connection_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.connection_datasets(connection_id), control.page_size)
+        return query.respond(control.connection_resources(connection_id, "datasets"), control.page_size)
+
+    @api.get("/connections/{connection_id}/targets")
+    async def list_connection_targets(connection_id: Id, query: List) -> JSONResponse:
+        return query.respond(control.connection_resources(connection_id, "targets"), control.page_size)
 
     @api.get("/scopes/{scope_id}/datasets")
     async def list_scope_datasets(scope_id: Id, query: List) -> JSONResponse:
         return query.respond(control.scope_datasets(scope_id), control.page_size)
+
+    @api.get("/scopes/{scope_id}/targets")
+    async def list_scope_targets(scope_id: Id, query: List) -> JSONResponse:
+        return query.respond(control.scope_targets(scope_id), control.page_size)
+
+    @api.get("/scopes/{scope_id}/population/cohorts")
+    async def list_population(scope_id: Id, query: List) -> JSONResponse:
+        return query.respond(control.scope_members(scope_id, "population", "cohorts"), control.page_size)
+
+    @api.get("/scopes/{scope_id}/payload/{resource_type}")
+    async def list_payload(scope_id: Id, resource_type: PayloadType, query: List) -> JSONResponse:
+        return query.respond(control.scope_members(scope_id, "payload", resource_type), control.page_size)
 
     @api.get("/datasets/{dataset_id}/logs/ingress")
     async def list_ingress_logs(dataset_id: Id, query: List) -> JSONResponse:
@@ -161,7 +179,6 @@ def _resource_api(control: Control, resource_type: str) -> APIRouter:
 
 def _control_api(control: Control) -> APIRouter:
     api = APIRouter()
-    api.get("/datasets")(control.datasets)
     api.get("/history")(control.history)
     api.get("/faults")(control.pending_faults)
     api.delete("/faults", **NO_CONTENT)(control.clear_faults)
@@ -170,17 +187,13 @@ def _control_api(control: Control) -> APIRouter:
     api.get("/settings")(control.settings)
     api.post("/reset", **NO_CONTENT)(control.reset)
 
-    @api.post("/datasets", status_code=201)
-    async def add_dataset(spec: DatasetSpec) -> Document:
-        return control.add_dataset(**spec.model_dump())
-
     @api.patch("/{resource_type}/{resource_id}")
     async def change_resource(resource_type: str, resource_id: Id, change: Change) -> Document:
         return control.set_resource(resource_type, resource_id, **change.model_dump(exclude_unset=True))
 
-    @api.delete("/datasets/{dataset_id}", **NO_CONTENT)
-    async def remove_dataset(dataset_id: Id) -> None:
-        control.remove_dataset(dataset_id)
+    @api.delete("/{resource_type}/{resource_id}", **NO_CONTENT)
+    async def remove_resource(resource_type: str, resource_id: Id) -> None:
+        control.remove_resource(resource_type, resource_id)
 
     @api.post("/faults", status_code=201)
     async def add_fault(fault: Fault) -> list[Document]:
@@ -195,5 +208,23 @@ def _control_api(control: Control) -> APIRouter:
     async def change_settings(changes: Settings) -> Document:
         control.set(**changes.model_dump(exclude_unset=True))
         return control.settings()
+
+    # Last, since any other path would match, too.
+    @api.get("/resources")
+    async def list_all_resources() -> list[Document]:
+        return control.summaries()
+
+    @api.get("/{resource_type}")
+    async def list_resources(resource_type: str) -> list[Document]:
+        return control.summaries(resource_type)
+
+    @api.post("/{resource_type}", status_code=201)
+    async def add_resource(resource_type: str, spec: dict[str, Any]) -> Document:
+        try:
+            return control.add_resource(resource_type, **spec)
+        except ValidationError as error:
+            raise RequestValidationError(
+                [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+            ) from error
 
     return api

@@ -6,15 +6,17 @@ import hmac
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_faraday.sandbox.account_file import AccountFile, DatasetSpec
+from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, SPECS, AccountFile
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault
-from airflow_provider_faraday.sandbox.resources import Change, Document, Event, Resource, rfc3339
+from airflow_provider_faraday.sandbox.pipeline import Pipeline
+from airflow_provider_faraday.sandbox.resources import KINDS, Change, Document, Event, Resource, rfc3339
 
 # Bounds the memory of a sandbox that is left running.
 MAX_LOGGED_REQUESTS = 100_000
@@ -26,7 +28,8 @@ STATE_FIELDS = (
     "last_updated_config_at",
     "last_updated_output_at",
 )
-SUMMARY_FIELDS = ("name", "connection_id", "row_count", *STATE_FIELDS)
+SUMMARY_FIELDS = ("resource_type", "name", *STATE_FIELDS)
+OPTIONAL_SUMMARY_FIELDS = ("connection_id", "scope_id", "preview")
 EDGE_FIELDS = ("status_changed_at", "last_read_input_at", *STATE_FIELDS)
 
 
@@ -59,7 +62,7 @@ class Control:
         self._initial_key = api_key
         self._initial_offset = clock_offset
         self._speed = speed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._faults: list[Fault] = []
         self._requests: deque[Document] = deque(maxlen=MAX_LOGGED_REQUESTS)
         self.reset()
@@ -74,17 +77,10 @@ class Control:
         self.clear_faults()
         self.clear_requests()
         now = self.now()
-
-        def create(resource_type: str, specs: list[Any]) -> dict[str, Resource]:
-            return {spec.id: Resource.create(resource_type, spec, now, self._speed) for spec in specs}
-
-        self._resources: dict[str, dict[str, Resource]] = {
-            "connections": create("connections", content.connections),
-            "scopes": create("scopes", content.scopes),
-            "datasets": create("datasets", content.datasets),
-        }
-        self._scope_datasets = {scope.id: scope.sandbox.dataset_ids for scope in content.scopes}
-        self._account = Resource.create("accounts", content.account, now)
+        with self._lock:
+            self._pipeline = Pipeline(content, now, self._speed)
+            self._scope_datasets = {scope.id: scope.sandbox.dataset_ids for scope in content.scopes}
+            self._account = Resource.create("accounts", content.account, now)
 
     def now(self) -> datetime:
         """Return the time on the sandbox's clock."""
@@ -98,48 +94,68 @@ class Control:
 
     def resources(self, resource_type: str) -> list[Document]:
         """List all resources of a type."""
-        now = self.now()
-        return [resource.document(now) for resource in list(self._resources[resource_type].values())]
+        with self._lock:
+            now = self._settle()
+            return [resource.document(now) for resource in self._pipeline.all(resource_type)]
 
     def resource(self, resource_type: str, resource_id: str) -> Document:
         """Return one resource."""
-        return self._get(resource_type, resource_id).document(self.now())
+        with self._lock:
+            now = self._settle()
+            return self._pipeline.get(resource_type, resource_id).document(now)
 
-    def connection_datasets(self, connection_id: str) -> list[Document]:
-        """List the datasets of a Faraday connection."""
-        self._get("connections", connection_id)
-        return [each for each in self.resources("datasets") if each.get("connection_id") == connection_id]
+    def connection_resources(self, connection_id: str, resource_type: str) -> list[Document]:
+        """List the datasets or targets of a Faraday connection."""
+        self.resource("connections", connection_id)
+        return [each for each in self.resources(resource_type) if each.get("connection_id") == connection_id]
+
+    def scope_targets(self, scope_id: str) -> list[Document]:
+        """List the targets of a scope."""
+        self.resource("scopes", scope_id)
+        return [each for each in self.resources("targets") if each.get("scope_id") == scope_id]
 
     def scope_datasets(self, scope_id: str) -> list[Document]:
-        """List the datasets behind a scope."""
-        self._get("scopes", scope_id)
-        datasets = {document["id"]: document for document in self.resources("datasets")}
-        return [datasets[each] for each in self._scope_datasets[scope_id] if each in datasets]
+        """List the datasets behind the population of a scope."""
+        with self._lock:
+            cohorts = self.scope_members(scope_id, "population", "cohorts")
+            ids: Collection[str] = self._scope_datasets.get(scope_id, [])
+            if not ids:
+                found = [self._pipeline.get("cohorts", cohort["id"]) for cohort in cohorts]
+                ids = self._pipeline.all_upstream(found)
+            return [each for each in self.resources("datasets") if each["id"] in ids]
+
+    def scope_members(self, scope_id: str, part: str, resource_type: str) -> list[Document]:
+        """List what a scope is made of.
+
+        :param part: ``population`` or ``payload``
+        """
+        made_of = self.resource("scopes", scope_id).get(part) or {}
+        ids = made_of.get(f"{KINDS[resource_type].label.replace(' ', '_')}_ids") or []
+        return [each for each in self.resources(resource_type) if each["id"] in ids]
 
     def ingress_logs(self, dataset_id: str) -> list[Document]:
         """List the ingress logs of a dataset, newest first."""
-        return self._get("datasets", dataset_id).ingress_logs(self.now())
+        with self._lock:
+            now = self._settle()
+            return self._pipeline.get("datasets", dataset_id).ingress_logs(now)
 
     def graph(self) -> list[Document]:
-        """List the edges from Faraday connections to datasets and from datasets to scopes."""
-        connections = {document["id"]: document for document in self.resources("connections")}
-        edges = [
-            (connections[dataset["connection_id"]], dataset)
-            for dataset in self.resources("datasets")
-            if dataset.get("connection_id") in connections
-        ]
-        for scope in self.resources("scopes"):
-            edges += [(dataset, scope) for dataset in self.scope_datasets(scope["id"])]
-        return [{**_edge_end("upstream", up), **_edge_end("downstream", down)} for up, down in edges]
+        """List the edges of the pipeline, each with the state of both ends."""
+        with self._lock:
+            now = self._settle()
+            return [
+                {**_edge_end("upstream", up.document(now)), **_edge_end("downstream", down.document(now))}
+                for up, down in self._pipeline.edges()
+            ]
 
     def force_update(self, resource_id: str, resource_type: str = "datasets") -> None:
         """Force an update of a resource, as its ``force_update`` endpoint does."""
         with self._lock:
-            now = self.now()
-            resource = self._get(resource_type, resource_id)
+            now = self._settle()
+            resource = self._pipeline.get(resource_type, resource_id)
             if resource.document(now).get("archived_at") is not None:
-                raise FaradayError(409, f"The {_label(resource_type)} {resource_id} is archived.")
-            self._resources[resource_type][resource_id] = resource.force_update(now)
+                raise FaradayError(409, f"The {KINDS[resource_type].label} {resource_id} is archived.")
+            self._pipeline.force_update(resource, now)
 
     def check_key(self, authorization: str | None) -> None:
         """Raise unless the ``Authorization`` header has the current key."""
@@ -158,14 +174,18 @@ class Control:
     # What tests change
 
     def datasets(self) -> list[Document]:
-        """List a summary of each dataset: id, name, status, times, row count, and the statuses to come."""
-        now = self.now()
-        summaries = []
-        for dataset in list(self._resources["datasets"].values()):
-            document = dataset.document(now)
-            upcoming = [_status_change(event) for event in dataset.upcoming(now)]
-            summaries.append({**{name: document.get(name) for name in SUMMARY_FIELDS}, "upcoming": upcoming})
-        return summaries
+        """List a summary of each dataset; see :meth:`summaries`."""
+        return self.summaries("datasets")
+
+    def summaries(self, resource_type: str | None = None) -> list[Document]:
+        """List a summary of each resource: its state, count, upstream ids, and the statuses to come.
+
+        :param resource_type: only this type; by default all types, in the order of the pipeline
+        """
+        with self._lock:
+            now = self._settle()
+            types = RESOURCE_TYPES if resource_type is None else [resource_type]
+            return [self._summary(each, now) for name in types for each in self._pipeline.all(name)]
 
     def dataset(self, dataset_id: str) -> Document:
         """Return one dataset as the API returns it."""
@@ -173,15 +193,16 @@ class Control:
 
     def add_dataset(self, **spec: Any) -> Document:
         """Add a dataset, described as in an account file, and return it."""
-        dataset = DatasetSpec.model_validate(spec)
+        return self.add_resource("datasets", **spec)
+
+    def add_resource(self, resource_type: str, **spec: Any) -> Document:
+        """Add a resource, described as in an account file, and return it."""
         with self._lock:
-            if dataset.id in self._resources["datasets"]:
-                raise FaradayError(409, f"A dataset with the id {dataset.id} already exists.")
-            if dataset.connection_id is not None:
-                self._get("connections", dataset.connection_id)
-            now = self.now()
-            self._resources["datasets"][dataset.id] = Resource.create("datasets", dataset, now, self._speed)
-        return self.dataset(dataset.id)
+            now = self._settle()
+            self._pipeline.all(resource_type)
+            added = SPECS[resource_type].model_validate(spec)
+            self._pipeline.add(resource_type, added, now)
+        return self.resource(resource_type, added.id)
 
     def set_dataset(self, dataset_id: str, **changes: Any) -> Document:
         """Change a dataset; see :meth:`set_resource`."""
@@ -190,30 +211,39 @@ class Control:
     def set_resource(self, resource_type: str, resource_id: str, **changes: Any) -> Document:
         """Change a resource and return it.
 
-        :param resource_type: ``connections``, ``datasets`` or ``scopes``
+        :param resource_type: any type, such as ``targets``
         :param changes: any Faraday field, or what :class:`Change` names
         """
         change = Change.model_validate(changes)
         with self._lock:
-            now = self.now()
-            resource = self._get(resource_type, resource_id).change(change, now)
-            self._resources[resource_type][resource_id] = resource
-        return resource.document(now)
+            now = self._settle()
+            self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
+            return self._pipeline.get(resource_type, resource_id).document(now)
 
     def remove_dataset(self, dataset_id: str) -> None:
         """Remove a dataset."""
+        self.remove_resource("datasets", dataset_id)
+
+    def remove_resource(self, resource_type: str, resource_id: str) -> None:
+        """Remove a resource."""
         with self._lock:
-            self._get("datasets", dataset_id)
-            del self._resources["datasets"][dataset_id]
+            self._pipeline.remove(resource_type, resource_id, self._settle())
 
     def history(self) -> list[Document]:
-        """List all status changes of datasets so far, oldest first."""
-        now = self.now()
-        changes = [
-            {"dataset_id": dataset.base["id"], "name": dataset.base["name"], **_status_change(event)}
-            for dataset in list(self._resources["datasets"].values())
-            for event in dataset.status_changes(now)
-        ]
+        """List all status changes so far, oldest first."""
+        with self._lock:
+            now = self._settle()
+            changes = [
+                {
+                    "id": resource.id,
+                    "resource_type": resource.type,
+                    "name": resource.base["name"],
+                    **_status_change(event),
+                }
+                for resource_type in RESOURCE_TYPES
+                for resource in self._pipeline.all(resource_type)
+                for event in resource.status_changes(now)
+            ]
         return sorted(changes, key=lambda change: str(change["at"]))
 
     def fail_next(self, times: int = 1, **fault: Any) -> None:
@@ -281,11 +311,21 @@ class Control:
         """Advance the sandbox's clock, and all builds with it."""
         self.clock_offset += seconds
 
-    def _get(self, resource_type: str, resource_id: str) -> Resource:
-        try:
-            return self._resources[resource_type][resource_id]
-        except KeyError:
-            raise FaradayError(404, f"No {_label(resource_type)} with the id {resource_id}.") from None
+    def _settle(self) -> datetime:
+        """Let everything happen that is due, and return the time."""
+        now = self.now()
+        self._pipeline.settle(now)
+        return now
+
+    def _summary(self, resource: Resource, now: datetime) -> Document:
+        document = resource.document(now)
+        names = [*OPTIONAL_SUMMARY_FIELDS, KINDS[resource.type].count_field]
+        return {
+            **{name: document.get(name) for name in SUMMARY_FIELDS},
+            **{name: document[name] for name in names if name in document},
+            "upstream_ids": [upstream.id for upstream in self._pipeline.upstream(resource)],
+            "upcoming": [_status_change(event) for event in resource.upcoming(now)],
+        }
 
 
 def is_sendable_key(key: str) -> bool:
@@ -301,7 +341,3 @@ def _status_change(event: Event) -> Document:
 def _edge_end(side: str, document: Document) -> Document:
     end = {f"{side}_{name}": document.get(name) for name in EDGE_FIELDS}
     return {**end, f"{side}_type": document["resource_type"], f"{side}_literate": document["name"]}
-
-
-def _label(resource_type: str) -> str:
-    return resource_type.removesuffix("s")

@@ -32,7 +32,7 @@ class SandboxMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if scope["path"] == "/" or scope["path"].startswith("/sandbox/"):
+        if scope["path"] == "/" or f"{scope['path']}/".startswith("/sandbox/"):
             response = self._dated(await self._call_app(scope, receive))
             await response(scope, receive, send)
             return

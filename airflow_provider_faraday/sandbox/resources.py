@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import BaseModel, ConfigDict
@@ -20,40 +20,87 @@ from airflow_provider_faraday.sandbox.account_file import BuildSettings, Resourc
 
 Document = dict[str, Any]
 
-# Default fields of each resource type. A type without a default status builds when it is created.
-DEFAULTS: Mapping[str, Document] = {
-    "accounts": {"status": "ready"},
-    "connections": {
-        "status": "ready",
-        "directionality": "bidirectional",
-        "managed": False,
-        "options": {"type": "hosted_csv"},
-    },
-    "scopes": {"status": "ready", "payload": {}, "population": {"cohort_ids": []}, "preview": False},
+
+class Kind(NamedTuple):
+    """What is particular about a resource type.
+
+    :param label: one of them, in messages
+    :param defaults: default fields. A type with a default status does not build when it is created
+    :param count_field: the field that says how large a resource is
+    :param hidden: fields that every resource has, but not those of this type
+    """
+
+    label: str
+    defaults: Mapping[str, Any] = {}
+    count_field: str | None = None
+    hidden: tuple[str, ...] = ()
+
+
+KINDS: Mapping[str, Kind] = {
+    "accounts": Kind("account", {"status": "ready"}),
+    "connections": Kind(
+        "connection",
+        {
+            "status": "ready",
+            "directionality": "bidirectional",
+            "managed": False,
+            "options": {"type": "hosted_csv"},
+        },
+    ),
     # Counts are missing: they exist only after a build.
-    "datasets": {
-        "detected_columns": [],
-        "enrichment": {},
-        "identity_providers": [[{"provider": "fig"}]],
-        "identity_sets": {},
-        "incremental_column": None,
-        "managed": False,
-        "merge_datasets": [],
-        "output_all_columns_as_traits": None,
-        "output_to_streams": {},
-        "output_to_streams_array": [],
-        "output_to_traits": {},
-        "preview": False,
-        "privacy": None,
-        "reference_key_column": None,
-        "reference_key_columns": [],
-        "sample": {},
-        "updates": [],
-        "upsert_columns": [],
-    },
+    "datasets": Kind(
+        "dataset",
+        {
+            "detected_columns": [],
+            "enrichment": {},
+            "identity_providers": [[{"provider": "fig"}]],
+            "identity_sets": {},
+            "incremental_column": None,
+            "managed": False,
+            "merge_datasets": [],
+            "output_all_columns_as_traits": None,
+            "output_to_streams": {},
+            "output_to_streams_array": [],
+            "output_to_traits": {},
+            "preview": False,
+            "privacy": None,
+            "reference_key_column": None,
+            "reference_key_columns": [],
+            "sample": {},
+            "updates": [],
+            "upsert_columns": [],
+        },
+        count_field="row_count",
+    ),
+    "streams": Kind("stream", {"properties": {}}, count_field="event_count"),
+    "traits": Kind(
+        "trait", hidden=("last_read_input_at", "last_updated_config_at", "last_updated_output_at")
+    ),
+    "places": Kind("place"),
+    "cohorts": Kind("cohort", {"explore": False}, count_field="population_count"),
+    "outcomes": Kind("outcome", {"preview": False}),
+    "persona_sets": Kind("persona set", {"preview": False}),
+    "recommenders": Kind("recommender", {"preview": False}),
+    "attributes": Kind("attribute"),
+    "atlases": Kind("atlas"),
+    "feature_stores": Kind("feature store"),
+    "market_opportunity_analyses": Kind("market opportunity analysis"),
+    "scopes": Kind(
+        "scope",
+        {"payload": {}, "population": {"cohort_ids": []}, "preview": False},
+        count_field="population_count",
+    ),
+    "targets": Kind(
+        "target",
+        {
+            "human_readable": False,
+            "managed": False,
+            "options": {"type": "hosted_csv"},
+            "representation": {"mode": "hashed"},
+        },
+        count_field="count",
+    ),
 }
-FIRST_BUILD = ("new", "starting", "running")
-REBUILD = ("starting", "running")
 
 
 def rfc3339(moment: datetime) -> str:
@@ -86,12 +133,15 @@ class Change(BaseModel):
 class Event:
     """A dated change to a document.
 
-    :param build: settings of the build that succeeds with this event, if any
+    :param cause: if a build succeeds with this event, when what caused the build happened, such as a force
+        update. Builds that follow downstream have the same cause
+    :param build: settings of the build that succeeds with this event, if its counts are to be computed
     """
 
     at: datetime
     fields: Mapping[str, Any]
     unset: Iterable[str] = ()
+    cause: datetime | None = None
     build: BuildSettings | None = None
 
 
@@ -109,9 +159,9 @@ class Resource:
 
     @classmethod
     def create(cls, resource_type: str, spec: ResourceSpec, now: datetime, speed: float = 1.0) -> Resource:
-        """Return a resource that keeps the status of its spec, or else starts its first build."""
+        """Return a resource with the status of its spec or type, or else ``new``."""
         stamp = rfc3339(now)
-        fields = {**DEFAULTS[resource_type], **spec.faraday_fields()}
+        fields = {**KINDS[resource_type].defaults, **spec.faraday_fields()}
         if resource_type == "datasets":
             table = re.sub(r"\W", "_", spec.name)
             fields.setdefault("options", {"type": "snowflake", "table_name": table})
@@ -126,23 +176,50 @@ class Resource:
             "last_updated_output_at": None,
             **fields,
         }
-        resource = cls(base, spec.sandbox, speed)
-        if "status" in fields:
-            return resource._with_status(fields, now)
-        return resource._with_build(FIRST_BUILD, now)
+        # What is there from the start is not a change: it rebuilds nothing downstream.
+        return cls(base, spec.sandbox, speed)._with_status({"status": "new", **fields}, now, cause=None)
+
+    @property
+    def id(self) -> str:
+        return str(self.base["id"])
+
+    @property
+    def type(self) -> str:
+        return str(self.base["resource_type"])
+
+    def state(self, now: datetime, before: Event | None = None) -> Document:
+        """Return all fields at that time.
+
+        :param before: stop before this event
+        """
+        state = dict(self.base)
+        for event in self.events:
+            if event.at > now or event is before:
+                break
+            state |= event.fields
+            for name in event.unset:
+                state.pop(name, None)
+            if event.build is not None:
+                state |= _counts(state, event.build, event.at)
+        return state
 
     def document(self, now: datetime) -> Document:
         """Return the resource as the API shows it at that time."""
-        document = dict(self.base)
-        for event in self.events:
-            if event.at > now:
-                break
-            document |= event.fields
-            for name in event.unset:
-                document.pop(name, None)
-            if event.build is not None:
-                document |= _counts(document, event.build, event.at)
-        return document
+        state = self.state(now)
+        return {name: value for name, value in state.items() if name not in KINDS[self.type].hidden}
+
+    def builds(self, now: datetime) -> bool:
+        """Return whether the resource builds at all: it is not archived, and not a preview.
+
+        Of a preview of a dataset, Faraday detects the columns, which also looks like a build.
+        """
+        state = self.state(now)
+        preview = state.get("preview") and self.type != "datasets"
+        return not preview and state.get("archived_at") is None
+
+    def is_settled(self, now: datetime) -> bool:
+        """Return whether the resource is ready, and not about to be rebuilt."""
+        return self.state(now).get("status") == "ready" and not self.upcoming(now)
 
     def status_changes(self, now: datetime) -> list[Event]:
         """Return the events that have changed the status."""
@@ -152,17 +229,28 @@ class Resource:
         """Return the scheduled events that will change the status."""
         return [event for event in self.events if "status" in event.fields and event.at > now]
 
-    def force_update(self, now: datetime) -> Resource:
+    def first_build(self, now: datetime) -> Resource:
+        """Return the resource with its first build scheduled."""
+        return self._with_build(now + timedelta(seconds=self.settings.new / self.speed), cause=now)
+
+    def force_update(self, now: datetime, cause: datetime | None = None) -> Resource:
         """Return the resource with a rebuild scheduled after the current build, if there is one.
 
         The current build may have read its input already, so it does not count. A scheduled rebuild reads its
         input later, so it does.
+
+        :param cause: when what caused the rebuild happened; defaults to now
         """
+        cause = cause or now
         upcoming = self.upcoming(now)
         if any(event.fields["status"] == "starting" for event in upcoming):
-            return self
+            last = upcoming[-1]
+            if last.cause is None or last.cause >= cause:
+                return self
+            events = (replace(each, cause=cause) if each is last else each for each in self.events)
+            return replace(self, events=tuple(events))
         start = upcoming[-1].at if upcoming else now
-        return self._with_build(REBUILD, start + timedelta(seconds=self.settings.lag / self.speed))
+        return self._with_build(start + timedelta(seconds=self.settings.lag / self.speed), cause)
 
     def change(self, change: Change, now: datetime) -> Resource:
         """Return the resource with the change applied."""
@@ -173,18 +261,18 @@ class Resource:
             resource = replace(resource, settings=self.settings.model_copy(update=overrides))
         fields = dict(change.model_extra or {})
         if "status" in fields:
-            resource = resource._with_status(fields, now)
+            resource = resource._with_status(fields, now, cause=now)
             fields = {}
         if change.config_changed:
             fields = {"last_updated_config_at": stamp, "updated_at": stamp, **fields}
         if change.archived is not None:
             fields = {"archived_at": stamp if change.archived else None, "updated_at": stamp, **fields}
         if fields or change.unset:
-            resource = resource._with_events(Event(now, fields, change.unset))
+            resource = resource.with_events(Event(now, fields, change.unset))
         if change.archived or change.rebuild:
             resource = resource._without_upcoming(now)
         if change.rebuild:
-            resource = resource._with_build(REBUILD, now)
+            resource = resource._with_build(now, cause=now)
         return resource
 
     def ingress_logs(self, now: datetime) -> list[Document]:
@@ -193,7 +281,7 @@ class Resource:
         for event in self.status_changes(now):
             status, stamp = event.fields["status"], rfc3339(event.at)
             if status == "running":
-                log_id = str(uuid5(NAMESPACE_URL, f"{self.base['id']}/{stamp}"))
+                log_id = str(uuid5(NAMESPACE_URL, f"{self.id}/{stamp}"))
                 logs.insert(0, {"id": log_id, "started_at": stamp, "finished_at": None, "metrics": {}})
             elif logs and logs[0]["finished_at"] is None:
                 rows = self.document(event.at).get("row_count", 0)
@@ -203,28 +291,29 @@ class Resource:
             logs[0] |= {"status": status, "status_error": event.fields["status_error"]}
         return logs
 
-    def _with_events(self, *events: Event) -> Resource:
+    def with_events(self, *events: Event) -> Resource:
+        """Return the resource with more events. At the same time, a later one comes last."""
         return replace(self, events=tuple(sorted((*self.events, *events), key=lambda event: event.at)))
 
     def _without_upcoming(self, now: datetime) -> Resource:
         return replace(self, events=tuple(event for event in self.events if event.at <= now))
 
-    def _with_status(self, fields: Document, now: datetime) -> Resource:
-        event = _status_event(fields["status"], now, self.settings)
+    def _with_status(self, fields: Document, now: datetime, cause: datetime | None) -> Resource:
+        event = _status_event(fields["status"], now, self.settings, cause)
         # Explicit counts replace those of a build.
-        build = event.build if fields.get("row_count") is None else None
+        build = event.build if fields.get(KINDS[self.type].count_field or "") is None else None
         event = replace(event, fields={**event.fields, **fields}, build=build)
-        return self._without_upcoming(now)._with_events(event)
+        return self._without_upcoming(now).with_events(event)
 
-    def _with_build(self, statuses: Iterable[str], start: datetime) -> Resource:
+    def _with_build(self, start: datetime, cause: datetime) -> Resource:
         events = []
-        for status in (*statuses, self.settings.outcome):
-            events.append(_status_event(status, start, self.settings))
+        for status in ("starting", "running", self.settings.outcome):
+            events.append(_status_event(status, start, self.settings, cause))
             start += timedelta(seconds=getattr(self.settings, status, 0.0) / self.speed)
-        return self._with_events(*events)
+        return self.with_events(*events)
 
 
-def _status_event(status: str | None, at: datetime, settings: BuildSettings) -> Event:
+def _status_event(status: str | None, at: datetime, settings: BuildSettings, cause: datetime | None) -> Event:
     stamp = rfc3339(at)
     fields = {"status": status, "status_error": None, "status_changed_at": stamp, "updated_at": stamp}
     if status == "error":
@@ -233,19 +322,28 @@ def _status_event(status: str | None, at: datetime, settings: BuildSettings) -> 
         fields["last_read_input_at"] = stamp
     elif status == "ready":
         fields["last_updated_output_at"] = stamp
-    return Event(at, fields, build=settings if status == "ready" else None)
+        return Event(at, fields, cause=cause, build=settings)
+    return Event(at, fields)
 
 
-def _counts(document: Document, settings: BuildSettings, at: datetime) -> Document:
+def _counts(state: Document, settings: BuildSettings, at: datetime) -> Document:
     # Faraday only detects the columns of a preview; it ingests no rows.
-    if document["resource_type"] != "datasets" or document.get("preview"):
+    name = KINDS[state["resource_type"]].count_field
+    if name is None or state.get("preview"):
         return {}
-    before = document.get("row_count") or 0
+    before = state.get(name) or 0
     added = settings.rows_per_update if before else settings.rows
-    rows = before + added
+    if state["resource_type"] == "datasets":
+        return ingested(state, before + added, at)
+    return {name: before + added}
+
+
+def ingested(state: Document, rows: int, at: datetime) -> Document:
+    """Return the fields of a dataset that a build sets which finds that many rows."""
+    added = rows - (state.get("row_count") or 0)
     return {
         "row_count": rows,
         "identified_count": rows * 92 // 100,
         "matched_count": rows * 85 // 100,
-        "updates": [*(document.get("updates") or []), {"datetime": rfc3339(at), "rows_added": added}],
+        "updates": [*(state.get("updates") or []), {"datetime": rfc3339(at), "rows_added": added}],
     }

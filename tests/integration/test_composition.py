@@ -103,7 +103,7 @@ def test_the_output_of_a_force_update_is_the_input_of_a_wait(
         # One time per dataset, or one for all.
         requested_at = requested_at[dataset["id"]] if isinstance(requested_at, dict) else requested_at
         assert dataset["last_updated_output_at"] >= requested_at[:19]
-        statuses = [c["status"] for c in sandbox.history() if c["dataset_id"] == dataset["id"]]
+        statuses = [c["status"] for c in sandbox.history() if c["id"] == dataset["id"]]
         assert statuses[-3:] == ["starting", "running", "ready"]
 
 

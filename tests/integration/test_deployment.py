@@ -192,11 +192,7 @@ def kill_triggerer(airflow: Cluster) -> None:
 
 def builds(faraday: Sandbox) -> list[str]:
     """Return the time of each build of the watched dataset."""
-    return [
-        move["at"]
-        for move in faraday.history()
-        if (move["dataset_id"], move["status"]) == (CUSTOMERS, "ready")
-    ]
+    return [move["at"] for move in faraday.history() if (move["id"], move["status"]) == (CUSTOMERS, "ready")]
 
 
 def announced(api: Api) -> list[str]:

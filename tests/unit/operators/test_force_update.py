@@ -84,7 +84,7 @@ def test_waiting_ends_with_the_requested_build_despite_a_skewed_clock(
         sandbox.set_dataset(CUSTOMERS, status="ready")
         operator = force_update(CUSTOMERS, wait_for_completion=True, deferrable=deferrable)
         returned = finished(operator)
-        statuses = [change["status"] for change in sandbox.history() if change["dataset_id"] == CUSTOMERS]
+        statuses = [change["status"] for change in sandbox.history() if change["id"] == CUSTOMERS]
         assert statuses[-3:] == ["starting", "running", "ready"]
         output = sandbox.dataset(CUSTOMERS)["last_updated_output_at"]
         assert datetime.fromisoformat(returned["requested_at"][CUSTOMERS]) <= datetime.fromisoformat(output)

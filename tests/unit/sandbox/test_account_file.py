@@ -10,24 +10,16 @@ import pytest
 
 from airflow_provider_faraday.sandbox import SandboxError
 from airflow_provider_faraday.sandbox.account_file import load
+from support import ids
 
 CONNECTION = "c1000000-0000-4000-8000-000000000001"
 DATASET = "d1000000-0000-4000-8000-000000000001"
 
 
 def test_the_bundled_account_has_the_documented_ids() -> None:
-    account = load()
+    documented = {value for name, value in vars(ids).items() if name.isupper()} - {ids.UNKNOWN}
 
-    assert [each.id for each in account.connections] == [
-        f"c0000000-0000-4000-8000-00000000000{number}" for number in (1, 2, 3)
-    ]
-    assert [each.id for each in account.scopes] == ["50000000-0000-4000-8000-000000000001"]
-    assert {each.id: each.name for each in account.datasets} == {
-        f"d0000000-0000-4000-8000-00000000000{number}": name
-        for number, name in enumerate(
-            ("customers", "orders", "email_subscribers", "store_visits", "legacy_orders", "returns"), start=1
-        )
-    }
+    assert {spec.id for _, _, spec in load().specs()} == documented
 
 
 def test_unknown_fields_are_kept(tmp_path: Path) -> None:
@@ -66,6 +58,26 @@ def test_accepts_a_byte_order_mark(tmp_path: Path) -> None:
         (
             {"scopes": [{"name": "a", "sandbox": {"dataset_ids": [DATASET]}}]},
             f"scopes.0.sandbox.dataset_ids: no dataset {DATASET}",
+        ),
+        (
+            {"targets": [{"name": "a", "scope_id": DATASET}], "datasets": [{"id": DATASET, "name": "b"}]},
+            f"targets.0.scope_id: no scope {DATASET}",
+        ),
+        (
+            {"targets": [{"name": "a", "connection_id": CONNECTION}]},
+            f"targets.0.connection_id: no connection {CONNECTION}",
+        ),
+        (
+            {"cohorts": [{"name": "a", "sandbox": {"upstream_ids": [DATASET]}}]},
+            f"cohorts.0.sandbox.upstream_ids: no resource {DATASET}",
+        ),
+        (
+            {"datasets": [{"id": DATASET, "name": "a"}], "scopes": [{"id": DATASET, "name": "b"}]},
+            f"scopes.0.id: duplicate id {DATASET}",
+        ),
+        (
+            {"cohorts": [{"id": DATASET, "name": "a", "sandbox": {"upstream_ids": [DATASET]}}]},
+            f"upstream of each other: {DATASET}",
         ),
     ],
 )

@@ -114,7 +114,7 @@ def test_lists_status_changes_in_order_of_time(client: Client, sandbox: Sandbox)
     history = client.control("GET", "/history").json()
 
     assert [change["at"] for change in history] == sorted(change["at"] for change in history)
-    changes = [change["status"] for change in history if change["name"] == "orders"]
+    changes = [change["status"] for change in history if change["id"] == ORDERS]
     assert changes == ["new", "starting", "running", "ready"]
 
 
@@ -158,7 +158,7 @@ def test_a_fault_can_have_any_body_and_headers(client: Client, sandbox: Sandbox)
     )  # fmt: skip
     assert client.get("/datasets").json() == {"not": "a list"}
     dated = client.get("/datasets")
-    assert (dated.headers["Date"], len(dated.json())) == ("Thu, 01 Jan 2026 00:00:00 GMT", 6)
+    assert (dated.headers["Date"], len(dated.json())) == ("Thu, 01 Jan 2026 00:00:00 GMT", 7)
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -303,7 +303,7 @@ def test_settings_can_be_changed_one_at_a_time(client: Client, sandbox: Sandbox)
 
     assert (settings["clock_offset"], settings["page_size"], settings["speed"]) == (60, 2, 1)
     sandbox.set(page_size=None)
-    assert len(client.get("/datasets").json()) == 6
+    assert len(client.get("/datasets").json()) == 7
 
 
 def test_reset_restores_the_initial_state(client: Client, sandbox: Sandbox) -> None:

@@ -45,7 +45,7 @@ def assert_faraday_error(response: requests.Response, status: int, code: str) ->
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/connections", ["Warehouse", "Uploads", "Empty"]),
+        ("/connections", ["Warehouse", "Uploads", "Empty", "Files"]),
         (
             f"/connections/{WAREHOUSE}/datasets",
             ["customers", "orders", "email_subscribers", "store_visits", "legacy_orders"],
@@ -108,10 +108,11 @@ def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Clien
         "store_visits": "ready",
         "legacy_orders": "ready",
         "returns": "error",
+        "web_orders": "ready",
     }
-    assert len({each["last_updated_output_at"] for each in datasets}) == 6
-    assert "return_date" in datasets[-1]["status_error"]
-    assert datasets[-2]["archived_at"] is not None
+    assert len({each["last_updated_output_at"] for each in datasets}) == 7
+    assert "return_date" in datasets[-2]["status_error"]
+    assert datasets[-3]["archived_at"] is not None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,8 @@ def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Clien
 def test_force_update_responds_before_the_build_starts(
     client: Client, sandbox: Sandbox, path: str, label: str
 ) -> None:
-    sandbox.advance(6)
+    sandbox.advance(60)
+    sandbox.set_resource(label, path.rpartition("/")[2], sandbox={"lag": 60, "starting": 60})
     before = client.get(path).json()
 
     response = client.post(f"{path}/force_update")
@@ -133,9 +135,9 @@ def test_force_update_responds_before_the_build_starts(
     assert (response.status_code, response.content) == (204, b"")
     requested_at = parsedate_to_datetime(response.headers["Date"])
     assert client.get(path).json() == before
-    sandbox.advance(1.1)
+    sandbox.advance(61)
     assert client.get(path).json()["status"] == "starting"
-    sandbox.advance(10)
+    sandbox.advance(70)
     rebuilt = client.get(path).json()
     assert (rebuilt["status"], rebuilt["resource_type"]) == ("ready", label)
     assert before["last_updated_output_at"] < rebuilt["last_updated_output_at"]
@@ -174,21 +176,25 @@ def test_ingress_logs_are_paginated(client: Client, sandbox: Sandbox) -> None:
     assert response.headers["X-Total-Count"] == "3"
 
 
-def test_the_graph_leads_from_connections_to_scopes(client: Client) -> None:
+def test_the_graph_leads_from_connections_to_targets(client: Client, sandbox: Sandbox) -> None:
+    sandbox.advance(60)
     edges = client.get("/graph").json()
 
-    labels = [
-        (edge["upstream_literate"], edge["downstream_literate"], edge["downstream_type"]) for edge in edges
-    ]
-    assert ("Warehouse", "customers", "datasets") in labels
-    assert ("customers", "Likely buyers", "scopes") in labels
-    fields = (
-        "id type literate status status_error status_changed_at archived_at last_read_input_at "
-        "last_updated_config_at last_updated_output_at"
-    )
-    assert set(edges[0]) == {
-        f"{side}_{name}" for side in ("upstream", "downstream") for name in fields.split()
-    }
+    labels = [f"{edge['upstream_literate']} > {edge['downstream_literate']}" for edge in edges]
+    assert labels[0] == "Warehouse > customers"
+    for label in ("orders > orders", "orders > Customers", "Will buy in 30 days > Likely buyers"):
+        assert label in labels
+    assert labels[-1] == "Likely buyers > Likely buyers to Snowflake"
+    assert "Warehouse > Likely buyers to Snowflake" not in labels
+    state = {"id", "status", "status_error", "status_changed_at", "archived_at"}
+    times = {"last_read_input_at", "last_updated_config_at", "last_updated_output_at"}
+    fields = {"type", "literate"} | state | times
+    assert set(edges[0]) == {f"{side}_{name}" for side in ("upstream", "downstream") for name in fields}
+    types = {edge["downstream_id"]: edge["downstream_type"] for edge in edges}
+    for edge in edges:
+        resource = client.get(f"/{types[edge['downstream_id']]}/{edge['downstream_id']}").json()
+        resource |= {"type": resource["resource_type"], "literate": resource["name"]}
+        assert {name: edge[f"downstream_{name}"] for name in fields} == {n: resource.get(n) for n in fields}
 
 
 def test_lists_are_paginated_on_request(client: Client, sandbox: Sandbox) -> None:
@@ -218,7 +224,7 @@ def test_the_next_page_keeps_the_ids(client: Client, sandbox: Sandbox) -> None:
 def test_lists_are_not_paginated_by_default(client: Client) -> None:
     response = client.get("/datasets?limit=1")
 
-    assert len(response.json()) == 6
+    assert len(response.json()) == 7
     assert "Link" not in response.headers
 
 

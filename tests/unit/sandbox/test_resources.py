@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_faraday.sandbox.account_file import DatasetSpec, ResourceSpec
-from airflow_provider_faraday.sandbox.resources import Change, Resource, rfc3339
+from airflow_provider_faraday.sandbox.account_file import DatasetSpec, DerivedSpec
+from airflow_provider_faraday.sandbox.resources import KINDS, Change, Resource, rfc3339
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,7 +18,8 @@ def after(seconds: float) -> datetime:
 
 
 def create(speed: float = 1, **spec: Any) -> Resource:
-    return Resource.create("datasets", DatasetSpec.model_validate({"name": "orders", **spec}), START, speed)
+    resource = Resource.create("datasets", DatasetSpec.model_validate({"name": "a", **spec}), START, speed)
+    return resource if "status" in spec else resource.first_build(START)
 
 
 def change(resource: Resource, seconds: float, **changes: Any) -> Resource:
@@ -114,7 +115,8 @@ def test_a_force_update_during_a_build_schedules_a_second_build() -> None:
 def test_force_updates_before_the_build_starts_are_merged() -> None:
     dataset = create().force_update(after(10))
 
-    assert dataset.force_update(after(10.5)) == dataset
+    again = dataset.force_update(after(10.5))
+    assert [event.at for event in again.events] == [event.at for event in dataset.events]
 
 
 def test_a_dataset_with_a_given_status_keeps_it() -> None:
@@ -157,7 +159,7 @@ def test_explicit_fields_override_those_implied_by_the_status() -> None:
 def test_a_change_applies_from_now_on() -> None:
     dataset = change(create(), 10, name="renamed")
 
-    assert [dataset.document(after(each))["name"] for each in (9, 10)] == ["orders", "renamed"]
+    assert [dataset.document(after(each))["name"] for each in (9, 10)] == ["a", "renamed"]
 
 
 def test_a_successful_rebuild_clears_the_error() -> None:
@@ -206,14 +208,18 @@ def test_each_build_has_an_ingress_log() -> None:
     assert running["id"] != finished["id"]
 
 
-@pytest.mark.parametrize("resource_type", ["connections", "scopes"])
-def test_other_types_are_ready_from_the_start_and_can_be_rebuilt(resource_type: str) -> None:
-    resource = Resource.create(resource_type, ResourceSpec(name="any"), START)
-    assert resource.document(START)["last_updated_output_at"] == rfc3339(START)
+@pytest.mark.parametrize("resource_type", ["scopes", "targets", "cohorts", "streams"])
+def test_other_types_have_a_count_too(resource_type: str) -> None:
+    spec = DerivedSpec.model_validate({"name": "any", "sandbox": {"rows": 70, "rows_per_update": 3}})
+    resource = Resource.create(resource_type, spec, START).first_build(START).force_update(after(10))
 
-    resource = resource.force_update(after(10))
+    name = KINDS[resource_type].count_field
+    assert name is not None
+    assert [resource.document(after(each)).get(name) for each in (0, 5, 20)] == [None, 70, 73]
 
-    assert statuses(resource, 0, 11, 12, 13.5) == ["ready", "starting", "running", "ready"]
-    rebuilt = resource.document(after(14))
-    assert rebuilt["last_updated_output_at"] == rfc3339(after(13.5))
-    assert "row_count" not in rebuilt
+
+def test_a_trait_has_a_status_but_no_build_times() -> None:
+    trait = Resource.create("traits", DerivedSpec(name="tier"), START).first_build(START).document(after(10))
+
+    assert trait["status"] == "ready"
+    assert not [name for name in trait if name.startswith("last_")]
