@@ -33,6 +33,10 @@ triggerer without triggers, and includes the provider's imports. All triggers st
 restart of the triggerer. airbyte's trigger blocks the event loop while its service responds, which takes
 well below a millisecond here."""
 
+ABOUT_UPSTREAM = """\
+Triggers with `include_upstream=True`, each with its own `updated_after`, wait for one of 20 targets of an
+account whose dependency graph has 5,000 edges. All targets wait for one cohort."""
+
 ABOUT_READY = """\
 40 triggers wait for 40 different lists of 100 datasets, or 40 different jobs. These become ready at times
 spread evenly between two polls, so polling alone takes half an interval on average."""
@@ -354,6 +358,32 @@ def write(directory: Path, about: dict[str, Any], measured: list[Result]) -> Non
                     *(number(one[key]) for key in ("cpu_ms_per_poll", "lag_ms_p99", "lag_ms_max", "rss_mb")),
                 )
                 for one in results.of("large_list")
+            ),
+        ),
+        "## Everything upstream",
+        ABOUT_UPSTREAM,
+        table(
+            (
+                "waiters",
+                "interval (s)",
+                "requests / interval",
+                "CPU ms / interval",
+                "lag p99 ms",
+                "lag max ms",
+            ),
+            (
+                [
+                    number(one[key])
+                    for key in (
+                        "waiters",
+                        "interval",
+                        "requests_per_interval",
+                        "cpu_ms_per_interval",
+                        "lag_ms_p99",
+                        "lag_ms_max",
+                    )
+                ]
+                for one in results.of("upstream")
             ),
         ),
         "## Time from ready to the trigger's event",

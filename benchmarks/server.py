@@ -74,6 +74,54 @@ def _list_body(size: int, ready: bool) -> tuple[bytes, bytes]:
     return before + b'"row_count":', after
 
 
+def target_id(number: int) -> str:
+    """Return the id of a target of the graph, one id for each number."""
+    return f"70000000-0000-4000-8000-{number:012d}"
+
+
+@cache
+def _targets() -> list[dict[str, Any]]:
+    built = {"status": "ready", "last_updated_output_at": "2026-01-01T06:00:00Z"}
+    return [{"id": target_id(number), "name": f"target {number}", **built} for number in range(20)]
+
+
+@cache
+def _graph_body() -> bytes:
+    """Return a graph of 5,000 edges: 20 targets, each built from 248 cohorts by way of a scope.
+
+    One cohort is building, so that every target waits.
+    """
+
+    def end(side: str, type_: str, id_: str, status: str = "ready") -> dict[str, Any]:
+        built = "2026-01-01" if status == "ready" else "2025-12-31"
+        return {
+            f"{side}_id": id_,
+            f"{side}_type": type_,
+            f"{side}_literate": f"{type_} {id_[-4:]}",
+            f"{side}_status": status,
+            f"{side}_status_error": None,
+            f"{side}_status_changed_at": "2026-01-01T06:00:00Z",
+            f"{side}_archived_at": None,
+            f"{side}_last_read_input_at": "2026-01-01T05:00:00Z",
+            f"{side}_last_updated_config_at": "2025-06-01T12:00:00Z",
+            f"{side}_last_updated_output_at": f"{built}T06:00:00Z",
+        }
+
+    dataset = "d0000000-0000-4000-8000-000000000001"
+    scopes = [f"50000000-0000-4000-8000-{number:012d}" for number in range(20)]
+    cohorts = [f"b0000000-0000-4000-8000-{number:012d}" for number in range(248)]
+    edges = [
+        end("upstream", "cohorts", cohort, "ready" if number else "running")
+        | end("downstream", "scopes", scope)
+        for scope in scopes
+        for number, cohort in enumerate(cohorts)
+    ]
+    for number, scope in enumerate(scopes):
+        edges.append(end("upstream", "scopes", scope) | end("downstream", "targets", target_id(number)))
+        edges.append(end("upstream", "datasets", dataset) | end("downstream", "scopes", scope))
+    return json.dumps(edges, separators=(",", ":")).encode()
+
+
 def _dbt(path: str, ready: bool) -> Any:
     run = int(path.rstrip("/").rsplit("/", 1)[1])
     return {
@@ -139,6 +187,10 @@ class State:
         if path.startswith("/v1/connections/"):
             before, after = _list_body(int(path[16:24]), ready)
             return b"200 OK", [before, b"%07d" % (1_000_000 + self.requests % 8_000_000), after]
+        if path == "/v1/graph":
+            return b"200 OK", [_graph_body()]
+        if path == "/v1/targets":
+            return b"200 OK", [json.dumps(_targets()).encode()]
         if path.startswith("/http/"):
             return (b"200 OK", [b'{"ready": true}']) if ready else (b"404 Not Found", [b'{"ready": false}'])
         for prefix, make in RESPONSES.items():

@@ -6,9 +6,10 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from server import list_id
+from server import list_id, target_id
 
 HOUR = 3600.0
 
@@ -41,6 +42,24 @@ def _faraday(number: int, size: int, interval: float) -> Any:
     return DatasetsReadyTrigger(
         faraday_conn_id="bench_faraday",
         connection_id=list_id(size, number),
+        poke_interval=interval,
+        deadline=time.time() + HOUR,
+    )
+
+
+def upstream(number: int, interval: float) -> Any:
+    """Return a trigger that waits for a target and everything upstream, with criteria like no other's."""
+    from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
+
+    after = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+    return ResourcesReadyTrigger(
+        faraday_conn_id="bench_faraday",
+        source={
+            "resource_type": "targets",
+            "resource_ids": [target_id(number % 20)],
+            "include_upstream": True,
+        },
+        criteria={"updated_after": after.isoformat()},
         poke_interval=interval,
         deadline=time.time() + HOUR,
     )

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from forked import forked
 from server import Counter
-from subjects import OURS, PEERS, SUBJECTS, Subject, connections
+from subjects import OURS, PEERS, SUBJECTS, Subject, connections, upstream
 
 TICK = 0.01
 
@@ -256,6 +256,38 @@ async def _large_list(size: int, polls: int, control_port: int) -> dict[str, Any
     }
 
 
+async def _upstream(waiters: int, polls: int, control_port: int) -> dict[str, Any]:
+    """Wait for 20 targets and everything upstream, and measure how long that blocks the event loop."""
+    interval = 3.0
+    counter = Counter(control_port)
+    counted_lookups()
+
+    async def wait(number: int) -> None:
+        async for event in upstream(number, interval).run():
+            raise RuntimeError(f"A trigger ended: {event.payload}")
+
+    begun = counter.ask()["requests"]
+    tasks = [asyncio.create_task(wait(number)) for number in range(waiters)]
+    await _requests(counter, begun + 4)
+    await asyncio.sleep(interval / 2)
+    before, cpu = counter.ask(), time.process_time()
+    await asyncio.sleep(polls * interval)
+    cpu, after = time.process_time() - cpu, counter.ask()
+    lags = await ticks(polls * interval)
+    for task in tasks:
+        task.cancel()
+    if errors := [each for each in await asyncio.gather(*tasks, return_exceptions=True) if str(each)]:
+        raise RuntimeError(f"{len(errors)} triggers failed, the first with {errors[0]!r}")
+    return {
+        "waiters": waiters,
+        "interval": interval,
+        "requests_per_interval": (after["requests"] - before["requests"]) / polls,
+        "cpu_ms_per_interval": 1000 * cpu / polls,
+        "lag_ms_p99": 1000 * percentile(lags, 0.99),
+        "lag_ms_max": 1000 * max(lags),
+    }
+
+
 def _in_child(tls: bool, subject: Subject, work: Any, *arguments: Any) -> Any:
     ports = json.loads(os.environ["BENCH_PORTS"])
     if work is _measure:
@@ -295,6 +327,8 @@ def main(quick: bool) -> None:
     for size in (10_000,) if quick else (1000, 10_000):
         result = forked(_in_child, False, OURS, _large_list, size, 1 if quick else 5)
         output("large_list", subject=OURS.name, **result)
+    result = forked(_in_child, False, OURS, _upstream, 100 if quick else 1000, 1 if quick else 4)
+    output("upstream", subject=OURS.name, **result)
 
 
 if __name__ == "__main__":
