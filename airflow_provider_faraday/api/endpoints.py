@@ -84,5 +84,4 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def _path(resource_type: ResourceType, id_: object) -> str:
-    argument = f"{resource_type.label.replace(' ', '_')}_id"
-    return f"/{resource_type.name}/{resource_id(id_, argument)}"
+    return f"/{resource_type.name}/{resource_id(id_, resource_type.id_argument)}"

@@ -56,6 +56,7 @@ class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def build(self) -> dict[str, Any]:
         """The last build, as asset events carry it."""
         build = {
+            "resource_type": self.resource_type.name,
             "id": self.id,
             "name": self.name,
             "status": self.status,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.inputs import field_names
+from airflow_provider_faraday.api.inputs import excerpt, field_names
 from airflow_provider_faraday.api.text import one_line
 
 
@@ -35,9 +35,23 @@ class ResourceType(NamedTuple):
     has_upstream: bool = True
 
     @property
+    def singular(self) -> str:
+        """The label without what it has in addition to the name: ``connection``."""
+        return " ".join(self.label.split()[-self._words :])
+
+    @property
     def plural(self) -> str:
         """Several of them, in messages."""
-        return self.name.replace("_", " ")
+        return " ".join([*self.label.split()[: -self._words], *self.name.split("_")])
+
+    @property
+    def id_argument(self) -> str:
+        """The name of an argument that is the id of one of them."""
+        return f"{self.singular.replace(' ', '_')}_id"
+
+    @property
+    def _words(self) -> int:
+        return len(self.name.split("_"))
 
 
 _BY_CONTAINER = frozenset({"connection_id", "scope_id"})
@@ -49,8 +63,14 @@ RESOURCE_TYPES: dict[str, ResourceType] = {
         ResourceType("atlases", "atlas"),
         ResourceType("attributes", "attribute"),
         ResourceType("cohorts", "cohort", count_field="population_count"),
-        # Options may hold credentials.
-        ResourceType("connections", "connection", excluded_fields=frozenset({"options"}), has_upstream=False),
+        ResourceType(
+            "connections",
+            # Not just "connection", which Airflow has, too.
+            "Faraday connection",
+            # Options may hold credentials.
+            excluded_fields=frozenset({"options"}),
+            has_upstream=False,
+        ),
         ResourceType(
             "datasets",
             "dataset",
@@ -82,10 +102,37 @@ def resource_type_named(name: object) -> ResourceType:
     """
     found = RESOURCE_TYPES.get(name) if isinstance(name, str) else None
     if found is None:
-        raise FaradayInputError(
-            f"resource_type must be one of {', '.join(sorted(RESOURCE_TYPES))}, but is {name!r}."
-        )
+        known = f"resource_type must be one of {', '.join(sorted(RESOURCE_TYPES))}"
+        if name == "accounts":
+            raise FaradayInputError(
+                f"Faraday accounts cannot be listed, waited for or updated: nothing is built for them.\n{known}."
+            )
+        raise FaradayInputError(f"{known}, but is {excerpt(name)}.")
     return found
+
+
+def check_builds(refusal: str, resource_type: str) -> None:
+    """Check that resources of a type have build times.
+
+    :param refusal: who cannot do what, such as ``X cannot watch``.
+    :raises FaradayInputError: if they do not.
+    """
+    kind = resource_type_named(resource_type)
+    if not kind.has_builds:
+        raise FaradayInputError(
+            f"{refusal} {kind.plural}: Faraday does not report when {kind.plural} are built.\n"
+            "Use it with the datasets that they are built from instead."
+        )
+
+
+def check_updated_after(owner: str, resource_type: str, updated_after: object) -> None:
+    """Check that ``updated_after`` is not passed for a type without build times.
+
+    :param owner: who has the argument, for the error.
+    :raises FaradayInputError: if it is.
+    """
+    if updated_after is not None:
+        check_builds(f"{owner} cannot use updated_after with", resource_type)
 
 
 def select_fields(

@@ -126,6 +126,11 @@ def read_page(request: Request, response: Response, decode: Decode[T], now: date
     return Page(items, _next_url(request, response) if is_get else None)
 
 
+def decode_dicts(response: Response) -> list[dict[str, Any]]:
+    """Decode a list of objects that need not be resources."""
+    return _DICTS.decode(_json(response))
+
+
 def decode_resources(response: Response) -> list[dict[str, Any]]:
     """Decode a list of resources, with all fields that Faraday sent."""
     items = _DICTS.decode(_json(response))

@@ -47,8 +47,8 @@ def resource_asset(
     :raises FaradayInputError: if an argument is not valid.
     :raises AirflowOptionalProviderFeatureException: with ``watch_every`` on Airflow 2.
     """
-    label = resource_type_named(resource_type).label
-    id_ = valid_id(resource_id, f"{label}_id".replace(" ", "_"))
+    kind = resource_type_named(resource_type)
+    id_ = valid_id(resource_id, kind.id_argument)
     fields: dict[str, Any] = {"extra": dict(extra)} if extra else {}
     if watch_every is not None:
         from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
@@ -61,7 +61,7 @@ def resource_asset(
         )
         from airflow.sdk import AssetWatcher
 
-        fields["watchers"] = [AssetWatcher(name=f"faraday {label} {id_}", trigger=trigger)]
+        fields["watchers"] = [AssetWatcher(name=f"faraday {kind.singular} {id_}", trigger=trigger)]
     return named_asset(f"faraday://{resource_type}/{id_}", name, **fields)
 
 

@@ -108,6 +108,36 @@ class FaradayHook(BaseHook):
         """
         return self.list_scope_resources("datasets", scope_id)
 
+    def list_connection_targets(self, connection_id: str) -> list[dict[str, Any]]:
+        """Return all targets of a Faraday connection, with all fields that Faraday sent.
+
+        https://faraday.ai/docs/reference/getconnectiontargets
+
+        :param connection_id: UUID of the Faraday connection.
+        """
+        return self.list_connection_resources("targets", connection_id)
+
+    def list_scope_targets(self, scope_id: str) -> list[dict[str, Any]]:
+        """Return the targets that deliver a scope's predictions, with all fields that Faraday sent.
+
+        https://faraday.ai/docs/reference/getscopetargets
+
+        :param scope_id: UUID of the scope.
+        """
+        return self.list_scope_resources("targets", scope_id)
+
+    def get_graph(self) -> list[dict[str, Any]]:
+        """Return the dependencies between all resources of the account, as Faraday sent them.
+
+        Each is a dict that says that one resource depends on another: ``upstream_id``, ``upstream_type``,
+        ``upstream_status`` and so on, and the same for ``downstream``.
+
+        https://faraday.ai/docs/reference/getgraph
+        """
+        from airflow_provider_faraday.api.responses import decode_dicts
+
+        return self.fetch(endpoints.graph(), decode_dicts)
+
     def list_datasets(self, ids: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Return the datasets of the account, with all fields that Faraday sent.
 

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import field_names
-from airflow_provider_faraday.api.resources import resource_type_named, select_fields
+from airflow_provider_faraday.api.resources import check_updated_after, resource_type_named, select_fields
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.resources import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
@@ -135,6 +135,7 @@ class ResourcesReadySensor(BaseSensorOperator):
         if deferrable is None:
             deferrable = not pokes_only and conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
+        check_updated_after(self._label, resource_type, updated_after)
         if deferrable and pokes_only:
             raise FaradayInputError(
                 f"{self._label} with deferrable=True shares its polls with other tasks. It does not support "

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.resources import check_builds
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.compat import asset_states, has_asset_watchers
 from airflow_provider_faraday.waiting.source import Source
@@ -214,6 +215,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
                 "On Airflow 2, run the DAG on a schedule, with a sensor as its first task."
             )
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        check_builds(f"{name} cannot watch", resource_type)
         seconds: object = poke_interval
         if not isinstance(seconds, (int, float)) or not seconds > 0:
             raise FaradayInputError(

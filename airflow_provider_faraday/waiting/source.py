@@ -116,7 +116,7 @@ def check_source(owner: str, resource_type: str, given: Mapping[str, object]) ->
     if len(names) != 1 or names[0] not in supported:
         *others, last = supported
         which = f"exactly one of {', '.join(others)} and {last}" if others else last
-        if len(supported) < len(given):
+        if names and len(supported) < len(given):
             which += f" for {resource_type}"
         raise FaradayInputError(f"{owner} takes {which}, but got {' and '.join(names) or 'none of them'}.")
 
