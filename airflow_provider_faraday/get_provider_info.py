@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_faraday.operators.datasets",
                     "airflow_provider_faraday.operators.resources",
+                    "airflow_provider_faraday.operators.targets",
                 ],
             }
         ],
@@ -47,6 +48,8 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_faraday.sensors.datasets",
                     "airflow_provider_faraday.sensors.resources",
+                    "airflow_provider_faraday.sensors.scopes",
+                    "airflow_provider_faraday.sensors.targets",
                 ],
             }
         ],

@@ -105,7 +105,8 @@ def resource_type_named(name: object) -> ResourceType:
         known = f"resource_type must be one of {', '.join(sorted(RESOURCE_TYPES))}"
         if name == "accounts":
             raise FaradayInputError(
-                f"Faraday accounts cannot be listed, waited for or updated: nothing is built for them.\n{known}."
+                "Accounts are not resources to list, wait for or update: Faraday does not build them.\n"
+                f"{known}."
             )
         raise FaradayInputError(f"{known}, but is {excerpt(name)}.")
     return found

@@ -12,14 +12,18 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayAuthenticationError,
-    FaradayInputError,
 )
 from airflow_provider_faraday.api.inputs import field_names, seconds
 from airflow_provider_faraday.api.inputs import resource_ids as valid_ids
-from airflow_provider_faraday.api.resources import count_by_status, resource_type_named, select_fields
+from airflow_provider_faraday.api.resources import (
+    check_builds,
+    count_by_status,
+    resource_type_named,
+    select_fields,
+)
 from airflow_provider_faraday.assets.resources import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
-from airflow_provider_faraday.waiting.source import Source, check_literals
+from airflow_provider_faraday.waiting.source import Source, check_literals, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,39 +36,101 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.waiting.wait import Wait
 
 
-class ListResourcesOperator(BaseOperator):
+class _ResourcesOperator(BaseOperator):
+    """The resources that a task lists or updates: its arguments, and how to list them."""
+
+    ids_argument: ClassVar[str] = "resource_ids"
+    """The argument that names the resources themselves."""
+
+    def __init__(
+        self,
+        *,
+        resource_type: str,
+        connection_id: str | None,
+        scope_id: str | None,
+        resource_ids: Sequence[str | dict[str, Any]] | None,
+        faraday_conn_id: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.resource_type = resource_type
+        self.connection_id = connection_id
+        self.scope_id = scope_id
+        setattr(self, self.ids_argument, resource_ids)
+        self.faraday_conn_id = faraday_conn_id
+        given = {"connection_id": connection_id, "scope_id": scope_id, self.ids_argument: resource_ids}
+        # Fixed now: an argument that renders to None must not turn into "all of the account".
+        self._listed_by = next((name for name, value in given.items() if value is not None), None)
+        self._check_source(given)
+        check_literals(self, self.ids_argument)
+
+    @property
+    def _label(self) -> str:
+        return f"{type(self).__name__} '{self.task_id}'"
+
+    def _check_source(self, given: dict[str, object]) -> None:
+        check_source(self._label, self.resource_type, given)
+
+    def _ids(self) -> list[str]:
+        return valid_ids(getattr(self, self.ids_argument), self.ids_argument)
+
+    def _list(self, hook: FaradayHook) -> list[dict[str, Any]]:
+        match self._listed_by:
+            case None:
+                return hook.list_resources(self.resource_type)
+            case "connection_id":
+                return hook.list_connection_resources(self.resource_type, self.connection_id or "")
+            case "scope_id":
+                return hook.list_scope_resources(self.resource_type, self.scope_id or "")
+            case _:
+                return hook.list_resources(self.resource_type, self._ids())
+
+
+class ListResourcesOperator(_ResourcesOperator):
     """List resources and return them as a list of dicts (XCom ``return_value``).
 
     https://faraday.ai/docs/reference
 
     :param resource_type: the type, such as ``datasets``.
-    :param resource_ids: list only the resources with these ids that exist; None for all of the account
-        (templated).
+    :param connection_id: UUID of a Faraday connection: list its resources of the type (templated).
+    :param scope_id: UUID of a scope: list its resources of the type (templated).
+    :param resource_ids: list only the resources with these ids that exist (templated). Pass at most one of
+        ``connection_id``, ``scope_id`` and ``resource_ids``; none of them lists all of the account.
     :param fields: the fields to return (templated); None for all but ``ResourceType.excluded_fields``.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
     :raises FaradayApiError: if the request fails.
     """
 
-    template_fields: Sequence[str] = ("resource_ids", "faraday_conn_id", "fields")
+    template_fields: Sequence[str] = (
+        "connection_id",
+        "scope_id",
+        "resource_ids",
+        "faraday_conn_id",
+        "fields",
+    )
     ui_color = "#e8e4f8"
 
     def __init__(
         self,
         *,
         resource_type: str,
+        connection_id: str | None = None,
+        scope_id: str | None = None,
         resource_ids: Sequence[str | dict[str, Any]] | None = None,
         fields: Sequence[str] | None = None,
         faraday_conn_id: str = "faraday_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.resource_type = resource_type
-        self.resource_ids = resource_ids
         self.fields = fields
-        self.faraday_conn_id = faraday_conn_id
-        resource_type_named(resource_type)
-        check_literals(self, "resource_ids")
+        super().__init__(
+            resource_type=resource_type,
+            connection_id=connection_id,
+            scope_id=scope_id,
+            resource_ids=resource_ids,
+            faraday_conn_id=faraday_conn_id,
+            **kwargs,
+        )
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the resources."""
@@ -80,12 +146,14 @@ class ListResourcesOperator(BaseOperator):
             attach_builds(context, self.outlets, states_of(resource_type, resources))
         return select_fields(resource_type, resources, self.fields, self.log)
 
-    def _list(self, hook: FaradayHook) -> list[dict[str, Any]]:
-        ids = None if self.resource_ids is None else valid_ids(self.resource_ids, "resource_ids")
-        return hook.list_resources(self.resource_type, ids)
+    def _check_source(self, given: dict[str, object]) -> None:
+        if self._listed_by:
+            super()._check_source(given)
+        else:
+            resource_type_named(self.resource_type)
 
 
-class ForceUpdateResourcesOperator(BaseOperator):
+class ForceUpdateResourcesOperator(_ResourcesOperator):
     """Force Faraday to rebuild resources, and optionally wait for those builds.
 
     Faraday rebuilds a resource when it detects upstream changes. Use this operator to rebuild it immediately,
@@ -104,10 +172,13 @@ class ForceUpdateResourcesOperator(BaseOperator):
     https://faraday.ai/docs/reference
 
     :param resource_type: the type, such as ``datasets``.
-    :param resource_ids: ids, or dicts with an ``id`` as a list operator returns them; a list or a single one
-        (templated).
+    :param connection_id: UUID of a Faraday connection: update all its resources of the type (templated).
+    :param scope_id: UUID of a scope: update all its resources of the type (templated).
+    :param resource_ids: update these: ids, or dicts with an ``id`` as a list operator returns them; a list or
+        a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and ``resource_ids``.
     :param resources: an alias of ``resource_ids``, which cannot be mapped: Airflow's operators have an
         argument of that name.
+    :param allow_empty: succeed if there is nothing to update, instead of failing.
     :param wait_for_completion: wait until the builds finish.
     :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
     :param poke_interval: while waiting, seconds between polls.
@@ -122,11 +193,9 @@ class ForceUpdateResourcesOperator(BaseOperator):
     :raises FaradayApiError: if a request fails.
     """
 
-    template_fields: Sequence[str] = ("resource_ids", "faraday_conn_id")
+    template_fields: Sequence[str] = ("connection_id", "scope_id", "resource_ids", "faraday_conn_id")
     ui_color = "#c3b4f0"
 
-    ids_argument: ClassVar[str] = "resource_ids"
-    """The argument that names the resources themselves."""
     ids_key: ClassVar[str] = "resource_ids"
     """Their ids in what is returned."""
 
@@ -134,8 +203,11 @@ class ForceUpdateResourcesOperator(BaseOperator):
         self,
         *,
         resource_type: str,
+        connection_id: str | None = None,
+        scope_id: str | None = None,
         resource_ids: Sequence[str | dict[str, Any]] | None = None,
         resources: Sequence[str | dict[str, Any]] | None = None,
+        allow_empty: bool = False,
         wait_for_completion: bool = False,
         fail_on_error: bool = True,
         poke_interval: float = 60.0,
@@ -144,29 +216,31 @@ class ForceUpdateResourcesOperator(BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            resource_type=resource_type,
+            connection_id=connection_id,
+            scope_id=scope_id,
+            resource_ids=resources if resource_ids is None else resource_ids,
+            faraday_conn_id=faraday_conn_id,
+            **kwargs,
+        )
         # So that .output["requested_at"] is what a sensor's updated_after takes.
         self.multiple_outputs = True
-        self.resource_type = resource_type
-        ids = resources if resource_ids is None else resource_ids
-        setattr(self, self.ids_argument, ids)
+        self.allow_empty = allow_empty
         self.wait_for_completion = wait_for_completion
         self.fail_on_error = fail_on_error
         self.poke_interval = seconds(poke_interval, "poke_interval")
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
         self.timeout = seconds(timeout, "timeout")
-        self.faraday_conn_id = faraday_conn_id
         self.deferrable = deferrable
-        resource_type_named(resource_type)
-        if ids is None:
-            raise FaradayInputError(f"{type(self).__name__} '{self.task_id}' requires {self.ids_argument}.")
-        check_literals(self, self.ids_argument)
+        if wait_for_completion:
+            check_builds(f"{self._label} cannot use wait_for_completion with", resource_type)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Request the rebuilds, and wait for them with ``wait_for_completion``."""
         requested_at = self._request()
-        if not self.wait_for_completion:
+        if not (self.wait_for_completion and requested_at):
             return self._returned(requested_at)
         wait = self._new_wait(requested_at)
         if self.deferrable:
@@ -234,18 +308,24 @@ class ForceUpdateResourcesOperator(BaseOperator):
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
         resource_type = resource_type_named(self.resource_type)
-        ids = valid_ids(getattr(self, self.ids_argument), self.ids_argument)
         hook = FaradayHook(self.faraday_conn_id)
-        found = states_of(resource_type, hook.list_resources(self.resource_type, ids))
+        found = states_of(resource_type, self._list(hook))
         # A list may hold a resource twice, one of them archived: the live one counts.
         before = {state.id.lower(): state for state in sorted(found, key=lambda s: not s.why_left_out)}
         left_out = ", ".join(f"{s.label}: {s.why_left_out}" for s in before.values() if s.why_left_out)
         if left_out:
             self.log.info("Left out: %s", left_out)
-        ids = [id_ for id_ in ids if id_ not in before or not before[id_].why_left_out]
+        requested = self._ids() if self._listed_by == self.ids_argument else before
+        ids = [id_ for id_ in requested if id_ not in before or not before[id_].why_left_out]
         if not ids:
-            why = f"all are left out: {left_out}" if left_out else f"{self.ids_argument} is empty"
-            raise NothingToWaitForError(f"There are no {resource_type.plural} to update ({why}).")
+            none = f"{self.ids_argument} is empty" if requested is not before else "none found"
+            why = f"all are left out: {left_out}" if left_out else none
+            message = f"There are no {resource_type.plural} to update ({why})."
+            if not self.allow_empty:
+                raise NothingToWaitForError(
+                    f"{message}\nCheck {self._listed_by}, or set allow_empty=True to continue anyway."
+                )
+            self.log.info("%s", message)
         running = [state.label for state in before.values() if state.status in ("starting", "running")]
         if running:
             self.log.warning(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import excerpt, field_names, resource_id, resource_ids, seconds
 from airflow_provider_faraday.api.resources import ResourceType, resource_type_named
+from airflow_provider_faraday.api.tables import table_names
 from airflow_provider_faraday.compat import to_utc
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def check_literals(operator: Any, ids_argument: str) -> None:
         "scope_id": lambda value: resource_id(value, "scope_id"),
         ids_argument: lambda value: resource_ids(value, ids_argument),
         "fields": field_names,
+        "tables": table_names,
         "updated_after": parse_updated_after,
     }
     for name, check in checks.items():

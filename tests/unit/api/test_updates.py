@@ -41,6 +41,7 @@ def test_a_later_build_is_an_update_once() -> None:
     assert builds(*polls) == [[], [SECOND], []]
     assert updates(*polls)[1].events == [
         {
+            "resource_type": "datasets",
             "id": "a",
             "name": "customers",
             "status": "ready",

@@ -124,6 +124,7 @@ def test_a_task_attaches_the_build_to_its_outlets(sandbox: Sandbox, task: Any) -
     task(task_id="t", outlets=outlets).execute({"outlet_events": events})
     assert events.extras.keys() == {URI}
     assert events.extras[URI] == {
+        "resource_type": "datasets",
         "id": CUSTOMERS,
         "name": "customers",
         "status": "ready",

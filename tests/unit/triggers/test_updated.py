@@ -163,6 +163,7 @@ def test_each_build_is_one_event_with_its_row_count(sandbox: Sandbox, watched: d
         await polls(sandbox, 3)
         assert watcher.builds == ["customers 2026-01-02", "orders 2026-01-03"]
         assert watcher.events[0] == {
+            "resource_type": "datasets",
             "id": CUSTOMERS,
             "name": "customers",
             "status": "ready",

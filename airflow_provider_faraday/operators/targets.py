@@ -1,0 +1,50 @@
+"""Operators that list Faraday targets, which deliver a scope's predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_faraday.operators.resources import ListResourcesOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ListConnectionTargetsOperator(ListResourcesOperator):
+    """List the targets that deliver to a Faraday connection and return them as a list of dicts.
+
+    https://faraday.ai/docs/reference/getconnectiontargets
+
+    :param connection_id: UUID of the Faraday connection (templated).
+    :param fields: the target fields to return (templated); None for all.
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayApiError: if the request fails.
+    """
+
+    template_fields: Sequence[str] = ("connection_id", "faraday_conn_id", "fields")
+
+    def __init__(self, *, connection_id: str, **kwargs: Any) -> None:
+        super().__init__(
+            resource_type="targets", connection_id=connection_id, scope_id=None, resource_ids=None, **kwargs
+        )
+
+
+class ListScopeTargetsOperator(ListResourcesOperator):
+    """List the targets that deliver a scope's predictions and return them as a list of dicts.
+
+    https://faraday.ai/docs/reference/getscopetargets
+
+    :param scope_id: UUID of the scope (templated).
+    :param fields: the target fields to return (templated); None for all.
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayApiError: if the request fails.
+    """
+
+    template_fields: Sequence[str] = ("scope_id", "faraday_conn_id", "fields")
+
+    def __init__(self, *, scope_id: str, **kwargs: Any) -> None:
+        super().__init__(
+            resource_type="targets", connection_id=None, scope_id=scope_id, resource_ids=None, **kwargs
+        )
