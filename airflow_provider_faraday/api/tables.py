@@ -18,13 +18,13 @@ def table_names(tables: object) -> list[str]:
     """
     is_list = isinstance(tables, Iterable) and not isinstance(tables, (str, bytes, dict))
     names = list(tables) if is_list else [tables]  # type: ignore[call-overload]
-    if not all(isinstance(name, str) and name and all(name.split(".")) for name in names):
+    if not all(isinstance(name, str) and all(name.split(".")) for name in names):
         raise FaradayInputError(
             "tables must be a list of names such as orders or public.orders, but is "
             f"{type(tables).__name__} {excerpt(tables)}.\n"
             "If it comes from a template or an XCom, check the rendered value."
         )
-    return names
+    return [str(name) for name in names]
 
 
 def table_of(dataset: dict[str, Any]) -> str | None:
@@ -33,7 +33,8 @@ def table_of(dataset: dict[str, Any]) -> str | None:
     None if it does not read a table, but files, for example.
     """
     options = dataset.get("options")
-    name = options.get("table_name") if isinstance(options, dict) else None
+    options = options if isinstance(options, dict) else {}
+    name = options.get("table_name")
     if not isinstance(name, str) or not name:
         return None
     *qualifiers, table = name.split(".")

@@ -26,7 +26,7 @@ from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
 from airflow_provider_faraday.waiting.source import Source, check_literals, check_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -68,7 +68,7 @@ class _ResourcesOperator(BaseOperator):
     def _label(self) -> str:
         return f"{type(self).__name__} '{self.task_id}'"
 
-    def _check_source(self, given: dict[str, object]) -> None:
+    def _check_source(self, given: Mapping[str, object]) -> None:
         check_source(self._label, self.resource_type, given)
 
     def _ids(self) -> list[str]:
@@ -146,7 +146,7 @@ class ListResourcesOperator(_ResourcesOperator):
             attach_builds(context, self.outlets, states_of(resource_type, resources))
         return select_fields(resource_type, resources, self.fields, self.log)
 
-    def _check_source(self, given: dict[str, object]) -> None:
+    def _check_source(self, given: Mapping[str, object]) -> None:
         if self._listed_by:
             super()._check_source(given)
         else:

@@ -26,6 +26,10 @@ def test_paths_follow_from_the_resource_type() -> None:
     assert (update.method, update.path) == ("POST", f"/persona_sets/{ID}/force_update")
 
 
+def test_the_graph_is_that_of_the_account() -> None:
+    assert (endpoints.graph().method, endpoints.graph().path) == ("GET", "/graph")
+
+
 def test_accepts_ids_as_strings_or_uuids_in_any_case() -> None:
     assert endpoints.get_resource(DATASETS, ID.upper()).path == f"/datasets/{ID}"
     assert endpoints.get_resource(DATASETS, uuid.UUID(ID)).path == f"/datasets/{ID}"

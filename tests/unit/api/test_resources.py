@@ -26,6 +26,43 @@ def test_an_unknown_resource_type_is_rejected_with_the_known_ones() -> None:
         resource_type_named("tables")
 
 
+def test_accounts_are_refused_in_a_sentence_of_their_own() -> None:
+    with pytest.raises(FaradayInputError, match=r"Accounts are not resources to list, wait for or update"):
+        resource_type_named("accounts")
+
+
+def test_every_type_but_accounts_is_in_the_table() -> None:
+    assert ", ".join(RESOURCE_TYPES) == (
+        "atlases, attributes, cohorts, connections, datasets, feature_stores, market_opportunity_analyses, "
+        "outcomes, persona_sets, places, recommenders, scopes, streams, targets, traits"
+    )
+
+
+def test_messages_tell_faraday_connections_from_those_of_airflow() -> None:
+    connections = RESOURCE_TYPES["connections"]
+    assert (connections.label, connections.plural) == ("Faraday connection", "Faraday connections")
+    assert connections.id_argument == "connection_id"
+    assert count_by_status(connections, [{"status": "ready"}]) == "1 Faraday connection: 1 ready"
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "plural", "id_argument"),
+    [
+        ("datasets", "dataset", "datasets", "dataset_id"),
+        ("feature_stores", "feature store", "feature stores", "feature_store_id"),
+        (
+            "market_opportunity_analyses",
+            "market opportunity analysis",
+            "market opportunity analyses",
+            "market_opportunity_analysis_id",
+        ),
+    ],
+)
+def test_a_type_is_named_in_messages(name: str, label: str, plural: str, id_argument: str) -> None:
+    kind = RESOURCE_TYPES[name]
+    assert (kind.label, kind.plural, kind.id_argument) == (label, plural, id_argument)
+
+
 def test_all_fields_but_the_excluded_ones_are_returned_by_default() -> None:
     assert select_fields(DATASETS, [DATASET], None, log) == [{"id": "a", "status": "ready", "new_field": [1]}]
 

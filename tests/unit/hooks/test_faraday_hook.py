@@ -76,6 +76,32 @@ def test_gets_the_datasets_of_a_scope_and_a_single_dataset(
     assert hook.get_dataset(ID) == DATASETS[0]
 
 
+def test_lists_the_targets_of_a_connection_and_of_a_scope(
+    connect: SetConnection, mocked: requests_mock.Mocker
+) -> None:
+    target = {"id": ID, "name": "CSV", "options": {"type": "hosted_csv"}}
+    mocked.get(f"https://api.faraday.ai/v1/connections/{ID}/targets", json=[target])
+    mocked.get(f"https://api.faraday.ai/v1/scopes/{ID}/targets", json=[target, target])
+    hook = connect()
+    assert hook.list_connection_targets(ID) == [target]
+    assert hook.list_scope_targets(ID) == [target, target]
+
+
+def test_gets_the_graph_as_faraday_sent_it(connect: SetConnection, mocked: requests_mock.Mocker) -> None:
+    edges = [{"upstream_id": ID, "upstream_type": "datasets", "downstream_id": ID, "brand_new": [1]}]
+    mocked.get("https://api.faraday.ai/v1/graph", json=edges)
+    assert connect().get_graph() == edges
+
+
+@pytest.mark.parametrize("body", [{"edges": []}, ["a"], "a"])
+def test_a_graph_in_an_unexpected_format_is_an_error(
+    connect: SetConnection, mocked: requests_mock.Mocker, body: Any
+) -> None:
+    mocked.get("https://api.faraday.ai/v1/graph", json=body)
+    with pytest.raises(FaradayResponseError, match="unexpected format"):
+        connect().get_graph()
+
+
 def test_lists_all_datasets_or_some_by_id_in_batches(
     connect: SetConnection, mocked: requests_mock.Mocker
 ) -> None:

@@ -12,6 +12,7 @@ from airflow_provider_faraday.operators.datasets import (
     ListConnectionDatasetsOperator,
     ListScopeDatasetsOperator,
 )
+from airflow_provider_faraday.operators.resources import ListResourcesOperator
 from support.ids import CUSTOMERS, SCOPE, UNKNOWN, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -75,7 +76,51 @@ def test_another_airflow_connection_can_be_used(
     assert len(list_connection(faraday_conn_id="other")) == 5
 
 
+def names(datasets: list[dict[str, Any]]) -> list[str]:
+    return [dataset["name"] for dataset in datasets]
+
+
+@pytest.mark.parametrize(
+    ("tables", "listed"),
+    [
+        (["orders"], ["orders"]),
+        (["PUBLIC.Orders", "customers"], ["customers", "orders"]),
+        ("orders", ["orders"]),
+        ([], []),
+    ],
+)
+def test_only_datasets_that_read_the_tables_are_listed(tables: Any, listed: list[str]) -> None:
+    assert names(list_connection(tables=tables)) == listed
+    assert names(ListScopeDatasetsOperator(task_id="t", scope_id=SCOPE, tables=tables).execute({})) == listed
+
+
+def test_a_table_that_no_dataset_reads_is_an_error_with_the_tables_that_exist() -> None:
+    with pytest.raises(FaradayNotFoundError) as caught:
+        list_connection(tables=["orders", "ordres", "nope"])
+    what, remedy = str(caught.value).split("\n")
+    assert what == f"None of the 5 datasets of Faraday connection {WAREHOUSE} reads ordres, nope."
+    assert remedy == (
+        "They read customers, email_subscribers, legacy_orders, orders, store_visits. Check tables."
+    )
+
+
+def test_tables_that_render_to_none_list_nothing(sandbox: Sandbox) -> None:
+    operator = ListScopeDatasetsOperator(task_id="t", scope_id=SCOPE, tables="{{ tables }}")
+    operator.tables = None
+    with pytest.raises(FaradayInputError, match="tables must be a list of names"):
+        operator.execute({})
+    assert sandbox.requests() == []
+
+
+def test_ids_that_render_to_none_do_not_list_the_whole_account(sandbox: Sandbox) -> None:
+    operator = ListResourcesOperator(task_id="t", resource_type="datasets", resource_ids="{{ ids }}")
+    operator.resource_ids = None
+    with pytest.raises(FaradayInputError, match="resource_ids must be a list of ids"):
+        operator.execute({})
+    assert sandbox.requests() == []
+
+
 @pytest.mark.parametrize("operator", [ListConnectionDatasetsOperator, ListScopeDatasetsOperator])
 def test_ids_airflow_connection_and_fields_are_templated(operator: Any) -> None:
-    assert {"faraday_conn_id", "fields"} < set(operator.template_fields)
+    assert {"faraday_conn_id", "fields", "tables"} < set(operator.template_fields)
     assert {"connection_id", "scope_id"} & set(operator.template_fields)

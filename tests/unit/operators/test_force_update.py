@@ -17,6 +17,7 @@ from airflow_provider_faraday.exceptions import (
     FaradayAuthenticationError,
     FaradayError,
     FaradayInputError,
+    FaradayNotFoundError,
     NothingToWaitForError,
 )
 from airflow_provider_faraday.operators.datasets import ForceUpdateDatasetsOperator
@@ -24,7 +25,18 @@ from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.waiting import feed
 from raw_server import RawServer, answer
-from support.ids import CUSTOMERS, LEGACY_ORDERS, ORDERS, RETURNS, UNKNOWN
+from support.ids import (
+    CUSTOMERS,
+    EMPTY_CONNECTION,
+    LEGACY_ORDERS,
+    ORDERS,
+    RETURNS,
+    SCOPE,
+    SUBSCRIBERS,
+    UNKNOWN,
+    VISITS,
+    WAREHOUSE,
+)
 
 pytestmark = pytest.mark.usefixtures("faraday_default")
 
@@ -204,6 +216,83 @@ def test_having_nothing_to_update_fails(sandbox: Sandbox, datasets: list[str], w
     with pytest.raises(NothingToWaitForError, match=why):
         force_update(*datasets).execute({})
     assert requested(sandbox) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "updated"),
+    [
+        ({"connection_id": WAREHOUSE}, [CUSTOMERS, ORDERS, SUBSCRIBERS, VISITS]),
+        ({"scope_id": SCOPE}, [CUSTOMERS, ORDERS]),
+        ({"connection_id": WAREHOUSE, "tables": ["public.ORDERS", "store_visits"]}, [ORDERS, VISITS]),
+        ({"scope_id": SCOPE, "tables": "orders"}, [ORDERS]),
+    ],
+)
+def test_the_datasets_of_a_connection_a_scope_or_a_table_are_updated(
+    sandbox: Sandbox, source: dict[str, Any], updated: list[str]
+) -> None:
+    returned = force_update(datasets=None, **source).execute({})
+    assert returned["dataset_ids"] == requested(sandbox) == list(returned["requested_at"]) == updated
+
+
+def test_waiting_for_the_datasets_of_a_table_waits_for_no_others(sandbox: Sandbox) -> None:
+    sandbox.set_dataset(CUSTOMERS, status="error")
+    operator = force_update(
+        datasets=None, scope_id=SCOPE, tables=["orders"], wait_for_completion=True, deferrable=False
+    )
+    before = sandbox.dataset(ORDERS)["last_updated_output_at"]
+    assert operator.execute({})["dataset_ids"] == [ORDERS]
+    assert sandbox.dataset(ORDERS)["last_updated_output_at"] > before
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ({"datasets": []}, "datasets is empty"),
+        ({"datasets": [LEGACY_ORDERS]}, "all are left out"),
+        ({"datasets": None, "connection_id": EMPTY_CONNECTION}, "none found"),
+        ({"datasets": None, "scope_id": SCOPE, "tables": []}, "none found"),
+        ({"datasets": None, "connection_id": WAREHOUSE, "tables": ["legacy_orders"]}, "all are left out"),
+    ],
+)
+@pytest.mark.parametrize("wait_for_completion", [False, True])
+def test_nothing_to_update_is_accepted_on_request(
+    sandbox: Sandbox, task_log: list[str], source: dict[str, Any], why: str, wait_for_completion: bool
+) -> None:
+    with pytest.raises(NothingToWaitForError, match=why):
+        force_update(**source).execute({})
+    operator = force_update(allow_empty=True, wait_for_completion=wait_for_completion, **source)
+    assert operator.execute({}) == {"dataset_ids": [], "requested_at": {}}
+    assert requested(sandbox) == []
+    assert any("There are no datasets to update" in line and why in line for line in task_log)
+
+
+def test_a_table_that_no_dataset_reads_updates_nothing(sandbox: Sandbox) -> None:
+    with pytest.raises(FaradayNotFoundError, match=r"reads nope\.\nThey read customers, orders\."):
+        force_update(datasets=None, scope_id=SCOPE, tables=["orders", "nope"]).execute({})
+    assert requested(sandbox) == []
+
+
+def test_allow_empty_ignores_a_table_that_no_dataset_reads(sandbox: Sandbox, task_log: list[str]) -> None:
+    operator = force_update(datasets=None, scope_id=SCOPE, tables=["orders", "nope"], allow_empty=True)
+    assert operator.execute({})["dataset_ids"] == [ORDERS]
+    assert any(line.startswith("WARNING None of the 2 datasets") and "nope" in line for line in task_log)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"datasets": None}, "exactly one of connection_id, scope_id and datasets, but got none of them"),
+        ({"datasets": [ORDERS], "scope_id": SCOPE}, "but got scope_id and datasets"),
+        ({"datasets": [ORDERS], "tables": ["orders"]}, "tables with connection_id or scope_id"),
+        ({"datasets": None, "scope_id": SCOPE, "tables": ["a..b"]}, "tables must be a list of names"),
+        ({"datasets": None, "scope_id": "buyers"}, "scope_id must be the UUID"),
+    ],
+)
+def test_the_datasets_to_update_are_checked_when_the_dag_file_is_parsed(
+    arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(FaradayInputError, match=says):
+        force_update(**arguments)
 
 
 def test_a_running_build_is_logged(sandbox: Sandbox, task_log: list[str]) -> None:
