@@ -71,7 +71,9 @@ def test_a_single_table_is_accepted_as_a_mapped_task_gets_it() -> None:
     assert table_names("public.orders") == ["public.orders"]
 
 
-@pytest.mark.parametrize("tables", [None, "", [""], [None], {"a": 1}, 7, b"a", ["a."], [".a"], "a..b", [["a"]]])
+@pytest.mark.parametrize(
+    "tables", [None, "", [""], [None], {"a": 1}, 7, b"a", ["a."], [".a"], "a..b", [["a"]]]
+)
 def test_anything_else_is_an_input_error(tables: Any) -> None:
     with pytest.raises(FaradayInputError, match="tables must be a list of names"):
         table_names(tables)
