@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayAuthenticationError,
+    FaradayInputError,
 )
 from airflow_provider_faraday.api.inputs import field_names, seconds
 from airflow_provider_faraday.api.inputs import resource_ids as valid_ids
@@ -23,7 +24,7 @@ from airflow_provider_faraday.api.resources import (
 )
 from airflow_provider_faraday.assets.resources import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
-from airflow_provider_faraday.waiting.source import Source, check_literals, check_source
+from airflow_provider_faraday.waiting.source import Source, check_literals, check_source, check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -180,6 +181,8 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         argument of that name.
     :param allow_empty: succeed if there is nothing to update, instead of failing.
     :param wait_for_completion: wait until the builds finish.
+    :param include_upstream: while waiting, also wait until everything that the resources are built from is
+        settled; see :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
     :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
     :param poke_interval: while waiting, seconds between polls.
     :param timeout: while waiting, seconds until it times out; by default Airflow's ``[sensors]
@@ -209,6 +212,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         resources: Sequence[str | dict[str, Any]] | None = None,
         allow_empty: bool = False,
         wait_for_completion: bool = False,
+        include_upstream: bool = False,
         fail_on_error: bool = True,
         poke_interval: float = 60.0,
         timeout: float | None = None,
@@ -228,12 +232,19 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         self.multiple_outputs = True
         self.allow_empty = allow_empty
         self.wait_for_completion = wait_for_completion
+        self.include_upstream = include_upstream
         self.fail_on_error = fail_on_error
         self.poke_interval = seconds(poke_interval, "poke_interval")
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
         self.timeout = seconds(timeout, "timeout")
         self.deferrable = deferrable
+        check_upstream(self._label, resource_type, include_upstream)
+        if include_upstream and not wait_for_completion:
+            raise FaradayInputError(
+                f"{self._label} does not wait, so it cannot wait for what is upstream.\n"
+                "Set wait_for_completion=True, or remove include_upstream."
+            )
         if wait_for_completion:
             check_builds(f"{self._label} cannot use wait_for_completion with", resource_type)
 
@@ -290,7 +301,11 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
 
         return Wait(
             faraday_conn_id=self.faraday_conn_id,
-            source=Source(resource_type=self.resource_type, resource_ids=tuple(requested_at)),
+            source=Source(
+                resource_type=self.resource_type,
+                resource_ids=tuple(requested_at),
+                include_upstream=self.include_upstream,
+            ),
             criteria=Criteria(
                 updated_after=frozenset(requested_at.items()), fail_on_error=self.fail_on_error
             ),

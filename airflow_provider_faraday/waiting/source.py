@@ -123,7 +123,11 @@ def check_source(owner: str, resource_type: str, given: Mapping[str, object]) ->
 
 
 def check_upstream(
-    owner: str, resource_type: str, include_upstream: bool, unchanged_after: object, updated_after: object
+    owner: str,
+    resource_type: str,
+    include_upstream: bool,
+    unchanged_after: object = None,
+    updated_after: object = None,
 ) -> float | None:
     """Check the arguments about upstream resources. Return ``unchanged_after`` in seconds.
 
