@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SCOPE_PATH = f"/scopes/{SCOPE}/datasets"
 OLD_KEY = "faraday-sandbox-key"
 NEW_KEY = "the-key-after-the-rotation"
-ADDED = [f"e0000000-0000-4000-8000-{number:012x}" for number in range(150)]
+ADDED = [f"dd000000-0000-4000-8000-{number:012x}" for number in range(150)]
 
 # Steps.
 READY = dataset(ORDERS, status="ready")

@@ -99,7 +99,7 @@ def test_only_named_datasets_are_waited_for(all_ready: Sandbox, form: str) -> No
 
 
 def test_many_named_datasets_are_requested_in_batches(all_ready: Sandbox) -> None:
-    many = [f"e0000000-0000-4000-8000-{number:012x}" for number in range(150)]
+    many = [f"dd000000-0000-4000-8000-{number:012x}" for number in range(150)]
     with pytest.raises(FaradayNotFoundError, match="did not return"):
         sensor(datasets=[CUSTOMERS, *many]).poke(FIRST)
     assert [r["path"] for r in all_ready.requests()] == ["/v1/datasets"] * 2
