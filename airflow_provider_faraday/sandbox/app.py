@@ -2,11 +2,18 @@
 
 # No `from __future__ import annotations`: FastAPI 0.117 cannot resolve it in a class that is a dependency.
 
+import hmac
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import (
+    FileResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    StreamingResponse,
+)
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -17,8 +24,11 @@ from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.middleware import SandboxMiddleware
 from airflow_provider_faraday.sandbox.resources import Change, Document
+from airflow_provider_faraday.sandbox.uploads import DIRECTORY_PATTERN, FILENAME_PATTERN
 
 PayloadType = Literal["cohorts", "outcomes", "persona_sets", "recommenders"]
+Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
+Filename = Annotated[str, Path(pattern=FILENAME_PATTERN)]
 LOG_PAGE_SIZE = 100
 # FastAPI 0.115 takes the annotation `None` for a response body unless it is told that there is none.
 NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None}
@@ -42,8 +52,8 @@ The control API is under /sandbox and requires no key. Bodies are JSON:
   GET    /sandbox/requests        list requests
   DELETE /sandbox/requests        clear the request log
   PUT    /sandbox/api_key         set a new api_key; the old one expires
-  GET    /sandbox/settings        get page_size, clock_offset, speed, now
-  PATCH  /sandbox/settings        set page_size or clock_offset
+  GET    /sandbox/settings        get page_size, clock_offset, download_redirect, speed, now
+  PATCH  /sandbox/settings        set page_size, clock_offset or download_redirect
   POST   /sandbox/reset           restore the initial state
 """
 
@@ -66,7 +76,7 @@ class ListQuery:
     def respond(self, items: list[Document], page_size: int | None) -> JSONResponse:
         """Return the requested items. Without a page size, ``limit`` and ``offset`` have no effect."""
         if self._ids:
-            items = [item for item in items if item["id"] in self._ids]
+            items = [item for item in items if item.get("id") in self._ids]
         if page_size is None:
             return JSONResponse(items)
         limit = min(self._limit or page_size, page_size)
@@ -101,6 +111,10 @@ def create_app(control: Control) -> ASGIApp:
         note = f"{error.detail}: {request.method} {request.url.path}. The Faraday API is under /v1."
         return FaradayError(error.status_code, note).response(error.headers)
 
+    @app.exception_handler(Exception)
+    async def unhandled(request: Request, error: Exception) -> JSONResponse:
+        return FaradayError(500, "Unhandled exception; see the sandbox's log.").response()
+
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         problems = [_problem(problem) for problem in error.errors()]
@@ -109,7 +123,7 @@ def create_app(control: Control) -> ASGIApp:
             400, f"Invalid request: {note}.", code="VALIDATION_FAILED", validation_errors=problems
         ).response()
 
-    return SandboxMiddleware(app, control)
+    return SandboxMiddleware(app, _download_app(control), control)
 
 
 def _problem(problem: dict[str, Any]) -> Document:
@@ -149,6 +163,36 @@ def _faraday_api(control: Control) -> APIRouter:
     async def list_payload(scope_id: Id, resource_type: PayloadType, query: List) -> JSONResponse:
         return query.respond(control.scope_members(scope_id, "payload", resource_type), control.page_size)
 
+    @api.get("/uploads")
+    async def list_uploads(query: List) -> JSONResponse:
+        return query.respond(control.uploads(), control.page_size)
+
+    @api.post("/uploads/{directory}/{filename}")
+    async def upload(directory: Directory, filename: Filename, request: Request) -> Response:
+        await control.receive_upload(directory, filename, request.stream())
+        return Response()
+
+    @api.get("/uploads/{directory}/{filename}")
+    async def get_upload(directory: Directory, filename: Filename) -> FileResponse:
+        return FileResponse(control.upload(directory, filename), media_type="application/octet-stream")
+
+    @api.delete("/uploads/{directory}/{filename}", **NO_CONTENT)
+    async def remove_upload(directory: Directory, filename: Filename) -> None:
+        control.remove_upload(directory, filename)
+
+    @api.get("/targets/{target_id}/download.csv")
+    async def download_target(target_id: Id, request: Request) -> Response:
+        if not control.download_redirect:
+            return _target_file(control, target_id)
+        # It must exist, and have been built.
+        control.target_file(target_id)
+        url = request.url.replace(
+            port=control.download_port,
+            path=f"/downloads/{target_id}.csv",
+            query=f"signature={control.download_signature(target_id)}",
+        )
+        return RedirectResponse(url, 302)
+
     @api.get("/datasets/{dataset_id}/logs/ingress")
     async def list_ingress_logs(dataset_id: Id, query: List) -> JSONResponse:
         return query.respond(control.ingress_logs(dataset_id), control.page_size or LOG_PAGE_SIZE)
@@ -156,6 +200,33 @@ def _faraday_api(control: Control) -> APIRouter:
     for resource_type in RESOURCE_TYPES:
         api.include_router(_resource_api(control, resource_type), prefix=f"/{resource_type}")
     return api
+
+
+def _download_app(control: Control) -> ASGIApp:
+    """Return the ASGI application on the port that downloads are redirected to.
+
+    Like a bucket, it takes the signature in the URL for a permission, and rejects a key in addition to it.
+    """
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+
+    @app.get("/downloads/{target_id}.csv")
+    async def download(target_id: Id, signature: str, request: Request) -> Response:
+        if "authorization" in request.headers:
+            return PlainTextResponse("Only one authorization is allowed: the signature or a header.", 400)
+        if not hmac.compare_digest(signature, control.download_signature(target_id)):
+            return PlainTextResponse("The signature is not valid.", 403)
+        return _target_file(control, target_id)
+
+    return app
+
+
+def _target_file(control: Control, target_id: str) -> StreamingResponse:
+    file = control.target_file(target_id)
+    gzipped = bool((control.resource("targets", target_id).get("options") or {}).get("gzip"))
+    if gzipped:
+        return StreamingResponse(file.gzipped_chunks(), media_type="application/gzip")
+    headers = {"Content-Length": str(file.length)}
+    return StreamingResponse(file.chunks(), media_type="text/csv", headers=headers)
 
 
 def _resource_api(control: Control, resource_type: str) -> APIRouter:

@@ -6,17 +6,21 @@ import hmac
 import threading
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, SPECS, AccountFile
+from airflow_provider_faraday.sandbox.downloads import TargetFile
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.pipeline import Pipeline
 from airflow_provider_faraday.sandbox.resources import KINDS, Change, Document, Event, Resource, rfc3339
+from airflow_provider_faraday.sandbox.uploads import Uploads, reads
 
 # Bounds the memory of a sandbox that is left running.
 MAX_LOGGED_REQUESTS = 100_000
@@ -38,12 +42,14 @@ class Settings(BaseModel):
 
     :param page_size: page length of list endpoints; None disables pagination
     :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
+    :param download_redirect: redirect downloads to another port, which needs no key
     """
 
     model_config = ConfigDict(extra="forbid")
 
     page_size: int | None = Field(default=None, ge=1)
     clock_offset: float = 0.0
+    download_redirect: bool = False
 
 
 class Control:
@@ -55,12 +61,27 @@ class Control:
     :param api_key: key that requests must carry
     :param speed: how many times faster than configured resources build
     :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
+    :param download_redirect: redirect downloads to another port
     """
 
-    def __init__(self, content: AccountFile, *, api_key: str, speed: float, clock_offset: float) -> None:
+    download_port: int
+    """The port that downloads are redirected to."""
+
+    def __init__(
+        self,
+        content: AccountFile,
+        *,
+        api_key: str,
+        speed: float,
+        clock_offset: float,
+        download_redirect: bool,
+    ) -> None:
         self._content = content
         self._initial_key = api_key
         self._initial_offset = clock_offset
+        self._initial_redirect = download_redirect
+        self._uploads = Uploads()
+        self._download_secret = token_hex()
         self._speed = speed
         self._lock = threading.RLock()
         self._faults: list[Fault] = []
@@ -68,9 +89,10 @@ class Control:
         self.reset()
 
     def reset(self) -> None:
-        """Restore the initial account, key, clock and page size, and clear faults and the request log."""
+        """Restore the initial account, key and settings; clear uploads, faults and the request log."""
         content = self._content
         self.clock_offset = self._initial_offset
+        self.download_redirect = self._initial_redirect
         self.page_size = content.page_size
         self.api_key = self._initial_key
         self._expired_keys: set[str] = set()
@@ -78,7 +100,8 @@ class Control:
         self.clear_requests()
         now = self.now()
         with self._lock:
-            self._pipeline = Pipeline(content, now, self._speed)
+            self._uploads.clear()
+            self._pipeline = Pipeline(content, self._uploads, now, self._speed)
             self._scope_datasets = {scope.id: scope.sandbox.dataset_ids for scope in content.scopes}
             self._account = Resource.create("accounts", content.account, now)
 
@@ -156,6 +179,53 @@ class Control:
             if resource.document(now).get("archived_at") is not None:
                 raise FaradayError(409, f"The {KINDS[resource_type].label} {resource_id} is archived.")
             self._pipeline.force_update(resource, now)
+
+    def uploads(self) -> list[Document]:
+        """List the uploaded files, the oldest first."""
+        with self._lock:
+            return [upload.document() for upload in self._uploads.all()]
+
+    def upload(self, directory: str, filename: str) -> Path:
+        """Return where the content of an uploaded file is."""
+        with self._lock:
+            return self._uploads.get(directory, filename).file
+
+    async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store a file that arrives in chunks, and rebuild the datasets that read its directory."""
+        upload = await self._uploads.receive(directory, filename, chunks, self.now)
+        with self._lock:
+            now = self._settle()
+            self._uploads.add(upload)
+            for dataset in self._pipeline.all("datasets"):
+                if reads(dataset.document(now).get("options"), directory):
+                    self._pipeline.force_update(dataset, now)
+
+    def remove_upload(self, directory: str, filename: str) -> None:
+        """Remove an uploaded file. The datasets that have read it are not rebuilt."""
+        with self._lock:
+            self._settle()
+            self._uploads.remove(directory, filename)
+
+    def target_file(self, target_id: str) -> TargetFile:
+        """Return what a target has delivered."""
+        with self._lock:
+            target = self.resource("targets", target_id)
+            if target.get("last_updated_output_at") is None:
+                raise FaradayError(409, f"The target {target_id} has not been built yet.")
+            outcomes: list[Document] = []
+            persona_sets: list[Document] = []
+            if target.get("scope_id") is not None:
+                outcomes = self.scope_members(target["scope_id"], "payload", "outcomes")
+                persona_sets = self.scope_members(target["scope_id"], "payload", "persona_sets")
+            personas = [
+                (each["name"], [persona["name"] for persona in each.get("personas") or []])
+                for each in persona_sets
+            ]
+            return TargetFile(target.get("count") or 0, [each["name"] for each in outcomes], personas)
+
+    def download_signature(self, target_id: str) -> str:
+        """Return what a URL must have to download a target without the key."""
+        return hmac.new(self._download_secret.encode(), target_id.encode(), "sha256").hexdigest()
 
     def check_key(self, authorization: str | None) -> None:
         """Raise unless the ``Authorization`` header has the current key."""
@@ -298,12 +368,13 @@ class Control:
         return {
             "page_size": self.page_size,
             "clock_offset": self.clock_offset,
+            "download_redirect": self.download_redirect,
             "speed": self._speed,
             "now": rfc3339(self.now()),
         }
 
     def set(self, **settings: Any) -> None:
-        """Set ``page_size`` or ``clock_offset``; see :class:`Settings`."""
+        """Set ``page_size``, ``clock_offset`` or ``download_redirect``; see :class:`Settings`."""
         for name, value in Settings.model_validate(settings).model_dump(exclude_unset=True).items():
             setattr(self, name, value)
 

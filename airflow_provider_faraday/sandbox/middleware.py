@@ -7,7 +7,7 @@ import logging
 from email.utils import format_datetime
 from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,34 +19,59 @@ from airflow_provider_faraday.sandbox.resources import rfc3339
 log = logging.getLogger(__name__)
 
 
+class Body:
+    """The body of a request: the ASGI function ``receive``, which knows how much there is to come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._arrived = False
+        self.disconnected = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.disconnected = message["type"] == "http.disconnect"
+        self._arrived = not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read the rest of it."""
+        while not self._arrived:
+            await self()
+
+
 class SandboxMiddleware:
     """ASGI middleware around the whole application.
 
     It is outermost because faults need the socket, and because even a crash must produce a Faraday error.
     """
 
-    def __init__(self, app: ASGIApp, control: Control) -> None:
+    def __init__(self, app: ASGIApp, download_app: ASGIApp, control: Control) -> None:
         self._app = app
+        self._download_app = download_app
         self._control = control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        request = Body(receive)
         if scope["path"] == "/" or f"{scope['path']}/".startswith("/sandbox/"):
-            response = self._dated(await self._call_app(scope, receive))
-            await response(scope, receive, send)
+            await self._respond(scope, request, send)
             return
         entry = self._log(scope)
         fault = self._control.take_fault(scope["method"], scope["path"])
         if fault is not None:
-            await self._fail(fault, entry, scope, receive, send)
+            await self._fail(fault, entry, scope, request, send)
             return
-        response = await self._respond(scope, receive)
-        entry["status"] = response.status_code
-        await response(scope, receive, send)
+
+        async def log_status(message: Message) -> None:
+            if message["type"] == "http.response.start" and not request.disconnected:
+                entry["status"] = message["status"]
+            await send(message)
+
+        await self._respond(scope, request, log_status)
 
     async def _fail(
-        self, fault: Fault, entry: dict[str, Any], scope: Scope, receive: Receive, send: Send
+        self, fault: Fault, entry: dict[str, Any], scope: Scope, receive: Body, send: Send
     ) -> None:
         entry["fault"] = True
         # ASGI has no access to the socket. In uvicorn, `send` is a method of the object that owns it.
@@ -59,9 +84,10 @@ class SandboxMiddleware:
             await _disconnect(receive)
             return
         if fault.processed or not fault.replaces_response:
-            response = await self._respond(scope, receive)
+            response = await self._collect(scope, receive)
         if fault.replaces_response:
-            response = self._dated(fault.response())
+            response = fault.response()
+            self._date(response.headers)
         for name, value in fault.headers.items():
             response.headers[name] = value
         if fault.broken != "dropped":
@@ -70,36 +96,55 @@ class SandboxMiddleware:
             send_broken(transport, response, fault)
             await _disconnect(receive)
         else:
+            await receive.drain()
             await response(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+    async def _respond(self, scope: Scope, receive: Body, send: Send) -> None:
+        """Send the response of the application, or the error that says why there is none."""
+
+        async def send_dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # A client that is still sending would not see the response, only that the connection is lost.
+                await receive.drain()
+                self._date(MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            await self._app_of(scope)(scope, receive, send_dated)
+        except FaradayError as error:
+            await error.response()(scope, receive, send_dated)
+        except Exception:
+            # The application has sent a 500, unless it was in the middle of another response.
+            if not receive.disconnected:
+                log.exception("Unhandled exception in %s %s", scope["method"], scope["path"])
+
+    def _app_of(self, scope: Scope) -> ASGIApp:
+        """Return the application of the port that the request came to.
+
+        :raises FaradayError: the request needs a key, and has none that is valid
+        """
+        if scope["server"] is not None and scope["server"][1] == self._control.download_port:
+            return self._download_app
         # Before routing: without a key, Faraday does not reveal which paths exist.
         if scope["path"].startswith("/v1"):
-            try:
-                self._control.check_key(Headers(scope=scope).get("authorization"))
-            except FaradayError as error:
-                return self._dated(error.response())
-        return self._dated(await self._call_app(scope, receive))
+            self._control.check_key(Headers(scope=scope).get("authorization"))
+        return self._app
 
-    async def _call_app(self, scope: Scope, receive: Receive) -> Response:
+    async def _collect(self, scope: Scope, receive: Body) -> Response:
+        """Return the whole response."""
         messages: list[Message] = []
 
         async def collect(message: Message) -> None:
             messages.append(message)
 
-        try:
-            await self._app(scope, receive, collect)
-        except Exception:
-            log.exception("Unhandled exception in %s %s", scope["method"], scope["path"])
-            return FaradayError(500, "Unhandled exception; see the sandbox's log.").response()
+        await self._respond(scope, receive, collect)
         start, *rest = messages
         response = Response(b"".join(message.get("body", b"") for message in rest), start["status"])
         response.raw_headers = list(start["headers"])
         return response
 
-    def _dated(self, response: Response) -> Response:
-        response.headers["date"] = format_datetime(self._control.now(), usegmt=True)
-        return response
+    def _date(self, headers: MutableHeaders) -> None:
+        headers["date"] = format_datetime(self._control.now(), usegmt=True)
 
     def _log(self, scope: Scope) -> dict[str, Any]:
         client = scope.get("client")

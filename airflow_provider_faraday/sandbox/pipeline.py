@@ -14,7 +14,8 @@ from itertools import count
 
 from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, AccountFile, ResourceSpec
 from airflow_provider_faraday.sandbox.errors import FaradayError
-from airflow_provider_faraday.sandbox.resources import KINDS, Change, Event, Resource
+from airflow_provider_faraday.sandbox.resources import KINDS, Change, Event, Resource, ingested, rfc3339
+from airflow_provider_faraday.sandbox.uploads import Uploads
 
 
 class Pipeline:
@@ -22,10 +23,12 @@ class Pipeline:
 
     All methods that take a time must be called with times in order.
 
+    :param uploads: the files that datasets read
     :param speed: how many times faster than configured resources build
     """
 
-    def __init__(self, content: AccountFile, now: datetime, speed: float) -> None:
+    def __init__(self, content: AccountFile, uploads: Uploads, now: datetime, speed: float) -> None:
+        self._uploads = uploads
         self._speed = speed
         self._resources: dict[str, dict[str, Resource]] = {name: {} for name in RESOURCE_TYPES}
         self._upstream: dict[str, list[str]] = {}
@@ -157,13 +160,21 @@ class Pipeline:
                 self._stale[downstream.id] = max(cause, self._stale.get(downstream.id, cause))
 
     def _set_counts(self, resource: Resource, event: Event) -> None:
-        """Set the count of a target: it delivers the population of its scope."""
-        if event.build is None or resource.type != "targets":
+        """Set the counts that depend on more than the resource itself."""
+        before = resource.state(event.at, before=event)
+        if event.build is None or before.get("preview"):
             return
-        for scope in self.upstream(resource):
-            population = scope.state(event.at).get("population_count")
-            if scope.type == "scopes" and population is not None:
-                self._put(resource.with_events(Event(event.at, {"count": population})))
+        if resource.type == "targets":
+            # A target delivers the population of its scope.
+            for scope in self.upstream(resource):
+                population = scope.state(event.at).get("population_count")
+                if scope.type == "scopes" and population is not None:
+                    self._put(resource.with_events(Event(event.at, {"count": population})))
+        elif resource.type == "datasets":
+            read_at = before.get("last_read_input_at") or rfc3339(event.at)
+            rows = self._uploads.rows(before.get("options"), read_at)
+            if rows is not None:
+                self._put(resource.with_events(Event(event.at, ingested(before, rows, event.at))))
 
     def _rebuild_stale(self, now: datetime) -> None:
         """Schedule rebuilds of the stale resources for which everything upstream is ready."""

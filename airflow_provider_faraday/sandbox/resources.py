@@ -340,7 +340,7 @@ def _counts(state: Document, settings: BuildSettings, at: datetime) -> Document:
 
 def ingested(state: Document, rows: int, at: datetime) -> Document:
     """Return the fields of a dataset that a build sets which finds that many rows."""
-    added = rows - (state.get("row_count") or 0)
+    added = max(0, rows - (state.get("row_count") or 0))
     return {
         "row_count": rows,
         "identified_count": rows * 92 // 100,

@@ -30,6 +30,7 @@ class Sandbox(Control):
             requests.get(f"{sandbox.url}/datasets", headers={"Authorization": f"Bearer {sandbox.api_key}"})
 
     After :meth:`stop`, :meth:`start` serves the same account on the same port. Builds continue in between.
+    Uploaded files are removed with :meth:`reset`, and at the end of the ``with`` statement or the process.
 
     :param host: address to listen on
     :param port: port to listen on; 0 picks a free one
@@ -38,6 +39,7 @@ class Sandbox(Control):
     :param account: path of an account file, or its parsed content; defaults to the bundled account
     :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
     :param page_size: page length of list endpoints; overrides that of the account file
+    :param download_redirect: redirect downloads of targets to another port, which needs no key
     :raises SandboxError: an option or the account file is invalid
     """
 
@@ -51,6 +53,7 @@ class Sandbox(Control):
         account: str | Path | dict[str, Any] | None = None,
         clock_offset: float = 0.0,
         page_size: int | None = None,
+        download_redirect: bool = False,
     ) -> None:
         if not 0 < speed < float("inf"):
             raise SandboxError(f"The speed must be greater than 0, not {speed:g}.")
@@ -63,9 +66,16 @@ class Sandbox(Control):
         content = load(account)
         if page_size is not None:
             content = content.model_copy(update={"page_size": page_size})
-        super().__init__(content, api_key=api_key, speed=speed, clock_offset=clock_offset)
+        super().__init__(
+            content,
+            api_key=api_key,
+            speed=speed,
+            clock_offset=clock_offset,
+            download_redirect=download_redirect,
+        )
         self.host = host
         self.port = port
+        self.download_port = 0
         self._app = create_app(self)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -104,6 +114,8 @@ class Sandbox(Control):
         # Not left to uvicorn, which would exit the process when the port is in use.
         listener = _listen(self.host, self.port)
         self.port = listener.getsockname()[1]
+        downloads = _listen(self.host, self.download_port)
+        self.download_port = downloads.getsockname()[1]
         config = uvicorn.Config(
             self._app,
             # The implementation that faults know how to break.
@@ -120,7 +132,7 @@ class Sandbox(Control):
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run,
-            kwargs={"sockets": [listener]},
+            kwargs={"sockets": [listener, downloads]},
             name=f"faraday-sandbox-{self.port}",
             daemon=True,
         )
@@ -145,6 +157,7 @@ class Sandbox(Control):
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+        self._uploads.clear()
 
 
 def _listen(host: str, port: int) -> socket.socket:

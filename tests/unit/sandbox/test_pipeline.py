@@ -11,6 +11,7 @@ from airflow_provider_faraday.sandbox.account_file import SPECS, load
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.pipeline import Pipeline
 from airflow_provider_faraday.sandbox.resources import Change, Resource, rfc3339
+from airflow_provider_faraday.sandbox.uploads import Uploads
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DATASET = "d1000000-0000-4000-8000-000000000001"
@@ -48,7 +49,7 @@ class Account:
             sandbox = {**STEP, "upstream_ids": upstream.get(id_, []), **fields.pop("sandbox", {})}
             content[resource_type] = [{"id": id_, "name": name, "sandbox": sandbox, **fields}]
         content["targets"][0]["scope_id"] = SCOPE
-        self.pipeline = Pipeline(load(content), START, speed)
+        self.pipeline = Pipeline(load(content), Uploads(), START, speed)
 
     def get(self, id_: str) -> Resource:
         return self.pipeline.get(TYPES[id_], id_)

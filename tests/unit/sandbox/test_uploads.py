@@ -1,0 +1,238 @@
+"""Uploading files, and what the datasets that read them make of it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import http.client
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from airflow_provider_faraday.sandbox import Sandbox
+from support.ids import OUTCOME, TARGET, WEB_ORDERS
+
+if TYPE_CHECKING:
+    from tests.unit.sandbox.conftest import Client
+
+CSV = b"order_id,email,total_cents\n1,ada@example.com,995\n2,grace@example.com,450\n"
+PATH = "/uploads/web_orders/monday.csv"
+
+
+def test_an_upload_is_listed_with_its_size_and_checksum(client: Client) -> None:
+    response = client.post(PATH, data=CSV, headers={"Content-Type": "application/octet-stream"})
+
+    assert (response.status_code, response.content) == (200, b"")
+    (listed,) = client.get("/uploads").json()
+    created_at = listed.pop("created_at")
+    assert datetime.fromisoformat(created_at).tzinfo is not None
+    assert listed == {
+        "subpath": "web_orders/monday.csv",
+        "file_size": len(CSV),
+        "md5_hash": hashlib.md5(CSV).hexdigest(),
+    }
+
+
+def test_an_upload_can_be_read_replaced_and_deleted(client: Client, sandbox: Sandbox) -> None:
+    client.post(PATH, data=b"old")
+    client.post("/uploads/web_orders/another.csv", data=b"")
+    client.post(PATH, data=CSV)
+
+    assert client.get(PATH).content == CSV
+    assert [each["subpath"] for each in sandbox.uploads()] == [
+        "web_orders/another.csv",
+        "web_orders/monday.csv",
+    ]
+    deleted = client.session.delete(sandbox.url + PATH, timeout=10)
+    assert (deleted.status_code, client.get(PATH).status_code) == (204, 404)
+    assert len(client.get("/uploads").json()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "invalid"),
+    [
+        ("/uploads/-orders/a.csv", "directory"),
+        ("/uploads/or.ders/a.csv", "directory"),
+        ("/uploads/orders/a.xlsx", "filename"),
+        ("/uploads/orders/.csv", "filename"),
+        ("/uploads/orders/a b.csv", "filename"),
+        ("/uploads/orders/a.csv\n", "filename"),
+    ],
+)
+def test_rejects_names_that_faraday_does_not_allow(client: Client, path: str, invalid: str) -> None:
+    response = client.post(path.replace("\n", "%0A"), data=CSV)
+
+    assert response.status_code == 400
+    assert [each["path"] for each in response.json()["validationErrors"]] == [invalid]
+    assert client.get("/uploads").json() == []
+
+
+@pytest.mark.parametrize("name", ["a.CSV", "a.txt", "a.b.csv.gz", "_.bz2", "a.gpg", "0.pgp"])
+def test_accepts_all_documented_extensions(client: Client, name: str) -> None:
+    assert client.post(f"/uploads/d/{name}", data=CSV).status_code == 200
+
+
+def test_an_upload_rebuilds_what_reads_its_directory_and_everything_downstream(
+    client: Client, sandbox: Sandbox
+) -> None:
+    sandbox.advance(60)
+    sandbox.set_dataset(WEB_ORDERS, sandbox={"lag": 60})
+    before = {each["id"]: each["last_updated_output_at"] for each in sandbox.summaries()}
+
+    client.post(PATH, data=CSV)
+
+    upcoming = {each["name"]: [move["status"] for move in each["upcoming"]] for each in sandbox.datasets()}
+    assert {name for name, statuses in upcoming.items() if statuses} == {"web_orders"}
+    sandbox.advance(120)
+    rebuilt = {
+        each["name"] for each in sandbox.summaries() if each["last_updated_output_at"] != before[each["id"]]
+    }
+    assert rebuilt == {
+        "web_orders",
+        "web orders",
+        "Web buyers",
+        "Will buy in 30 days",
+        "Likely buyers",
+        "Likely buyers CSV",
+        "Likely buyers to Snowflake",
+    }
+    assert (
+        sandbox.resource("outcomes", OUTCOME)["last_updated_output_at"]
+        < (sandbox.resource("targets", TARGET)["last_updated_output_at"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        ("a.csv", CSV, 2),
+        ("a.csv", CSV.rstrip(b"\n"), 2),
+        ("a.csv", b'id,note\n1,"two\nlines"\n2,"a ""quoted""\nword"\n', 2),
+        ("a.csv", b"id\r\n1\r\n", 1),
+        ("a.txt", b"id\n", 0),
+        ("a.csv", b"", 0),
+        ("a.csv.GZ", gzip.compress(CSV), 2),
+        ("a.csv.bz2", bz2.compress(CSV), 2),
+    ],
+)
+def test_rows_are_counted(client: Client, sandbox: Sandbox, name: str, content: bytes, rows: int) -> None:
+    client.post(f"/uploads/web_orders/{name}", data=content)
+    sandbox.advance(60)
+
+    dataset = client.get(f"/datasets/{WEB_ORDERS}").json()
+    assert dataset["row_count"] == rows
+    assert dataset["status"] == "ready"
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.csv.gpg", CSV), ("a.csv.gz", b"not compressed")])
+def test_the_rows_of_a_file_that_cannot_be_read_are_made_up(
+    client: Client, sandbox: Sandbox, name: str, content: bytes
+) -> None:
+    client.post(f"/uploads/web_orders/{name}", data=content)
+    sandbox.advance(60)
+
+    assert client.get(f"/datasets/{WEB_ORDERS}").json()["row_count"] >= 640
+
+
+@pytest.mark.parametrize(("latest_only", "rows"), [(False, 3), (True, 1)])
+def test_all_files_are_merged_or_the_latest_replaces_the_others(
+    client: Client, sandbox: Sandbox, latest_only: bool, rows: int
+) -> None:
+    options = {
+        "type": "hosted_csv",
+        "upload_directory": "web_orders",
+        "replace_all_with_latest_file": latest_only,
+    }
+    sandbox.set_dataset(WEB_ORDERS, options=options)
+    client.post(PATH, data=CSV)
+    client.post("/uploads/web_orders/tuesday.csv", data=b"id\n3\n")
+    client.post("/uploads/elsewhere/tuesday.csv", data=CSV)
+    sandbox.advance(60)
+
+    assert client.get(f"/datasets/{WEB_ORDERS}").json()["row_count"] == rows
+
+
+def test_a_build_does_not_count_what_has_arrived_since_it_read_its_input(
+    client: Client, sandbox: Sandbox
+) -> None:
+    sandbox.advance(60)
+    sandbox.set_dataset(WEB_ORDERS, sandbox={"lag": 10, "starting": 10, "running": 100})
+    client.post(PATH, data=CSV)
+    sandbox.advance(60)
+    client.post("/uploads/web_orders/tuesday.csv", data=CSV)
+
+    sandbox.advance(61)
+    assert client.get(f"/datasets/{WEB_ORDERS}").json()["row_count"] == 2
+    sandbox.advance(200)
+    assert client.get(f"/datasets/{WEB_ORDERS}").json()["row_count"] == 4
+
+
+@pytest.mark.parametrize("fault", [{"broken": "dropped"}, {"status": 504}])
+@pytest.mark.parametrize("processed", [True, False])
+def test_an_upload_is_stored_despite_a_fault_only_if_told_to(
+    client: Client, sandbox: Sandbox, fault: dict[str, Any], processed: bool
+) -> None:
+    sandbox.fail_next(**fault, processed=processed)
+
+    try:
+        assert client.post(PATH, data=CSV).status_code == 504
+    except requests.ConnectionError:
+        assert fault == {"broken": "dropped"}
+
+    assert [each["md5_hash"] for each in sandbox.uploads()] == [hashlib.md5(CSV).hexdigest()] * processed
+
+
+@pytest.mark.parametrize("problem", ["key", "name", "fault"])
+def test_a_client_that_is_still_sending_sees_the_error(
+    client: Client, sandbox: Sandbox, problem: str
+) -> None:
+    path, expected = PATH, {"key": 401, "name": 400, "fault": 503}[problem]
+    if problem == "key":
+        client.session.headers["Authorization"] = "Bearer wrong"
+    elif problem == "name":
+        path = "/uploads/d/a.xlsx"
+    else:
+        sandbox.fail_next(status=503)
+
+    response = client.post(path, data=iter([os.urandom(1_000_000)] * 20))
+
+    assert response.status_code == expected
+
+
+def test_half_an_upload_is_not_stored(sandbox: Sandbox) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=10)
+    connection.putrequest("POST", "/v1" + PATH)
+    connection.putheader("Authorization", f"Bearer {sandbox.api_key}")
+    connection.putheader("Content-Length", str(len(CSV)))
+    connection.endheaders(CSV[:20])
+    while not sandbox.requests():
+        time.sleep(0.01)
+    connection.close()
+
+    requests.get(sandbox.url + "/uploads", timeout=10)
+    assert sandbox.uploads() == []
+    assert sandbox.requests()[0]["status"] is None
+
+
+def test_the_files_are_removed_at_a_reset_and_at_the_end() -> None:
+    with Sandbox() as sandbox, requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {sandbox.api_key}"
+        files: list[Path] = []
+        for _ in range(2):
+            sandbox.reset()
+            session.post(sandbox.url + PATH, data=CSV, timeout=10).raise_for_status()
+            files.append(sandbox.upload("web_orders", "monday.csv"))
+        assert [file.exists() for file in files] == [False, True]
+
+        # What looks like an outage to clients loses nothing.
+        sandbox.stop()
+        sandbox.start()
+        assert session.get(sandbox.url + PATH, timeout=10).content == CSV
+
+    assert not files[1].parent.exists()
