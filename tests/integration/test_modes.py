@@ -18,12 +18,29 @@ from airflow_provider_faraday.exceptions import (
     FaradayNotFoundError,
     FaradayResponseError,
     NothingToWaitForError,
+    ResourcesFailedError,
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
-from support.ids import CUSTOMERS, EMPTY_CONNECTION, ORDERS, SCOPE, SUBSCRIBERS, UNKNOWN, VISITS, WAREHOUSE
+from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
+from airflow_provider_faraday.sensors.scopes import ScopesReadySensor
+from airflow_provider_faraday.sensors.targets import TargetsReadySensor
+from support.ids import (
+    CUSTOMERS,
+    EMPTY_CONNECTION,
+    ORDERS,
+    OUTCOME,
+    RECOMMENDER,
+    SCOPE,
+    SUBSCRIBERS,
+    TARGET,
+    UNKNOWN,
+    VISITS,
+    WAREHOUSE,
+    WAREHOUSE_TARGET,
+)
 from support.run_dag import AIRFLOW_3, AIRFLOW_3_0
 from support.sensor_rig import MODES, run_sensor
-from support.waits import Scene, Step, Wait, both, dataset, missing, respond
+from support.waits import Scene, Step, Wait, both, dataset, missing, resource, respond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,6 +215,80 @@ WAITS = [
         changes={2: remove_orders},
         polls=3,
         returns=(CUSTOMERS,),
+    ),
+    # Other resource types.
+    *(
+        wait
+        for name, rest in {
+            "targets of a scope": {"kind": TargetsReadySensor, "sensor": {"scope_id": SCOPE}},
+            "named targets": {"kind": TargetsReadySensor, "sensor": {"targets": [TARGET, WAREHOUSE_TARGET]}},
+            "targets of any type": {
+                "kind": ResourcesReadySensor,
+                "sensor": {"resource_type": "targets", "resource_ids": [TARGET, WAREHOUSE_TARGET]},
+            },
+        }.items()
+        for wait in (
+            succeeds(
+                f"{name} become ready",
+                **rest,
+                resource_type="targets",
+                start=resource("targets", TARGET, status="running"),
+                changes={3: resource("targets", TARGET, status="ready")},
+                polls=4,
+                returns=(TARGET, WAREHOUSE_TARGET),
+                logs=(("target", TARGET, "running"),),
+            ),
+            fails(
+                f"{name} fail",
+                ResourcesFailedError,
+                ("target", TARGET, "No such bucket"),
+                **rest,
+                resource_type="targets",
+                start=resource("targets", TARGET, status="running"),
+                changes={2: resource("targets", TARGET, status="error", status_error="No such bucket")},
+                polls=3,
+            ),
+        )
+    ),
+    succeeds(
+        "a scope becomes ready itself",
+        kind=ScopesReadySensor,
+        resource_type="scopes",
+        sensor={"scopes": SCOPE, "updated_after": "2026-01-31T06:00:00+00:00"},
+        start=resource("scopes", SCOPE, status="running"),
+        changes={2: resource("scopes", SCOPE, status="ready")},
+        polls=3,
+        returns=(SCOPE,),
+    ),
+    skips(
+        "an outcome fails, soft_fail",
+        kind=ResourcesReadySensor,
+        resource_type="outcomes",
+        sensor={"resource_type": "outcomes", "resource_ids": [OUTCOME], "soft_fail": True},
+        start=resource("outcomes", OUTCOME, status="running"),
+        changes={1: resource("outcomes", OUTCOME, status="error")},
+        polls=2,
+        logs=(("WARNING", "soft_fail", "outcome"),),
+    ),
+    succeeds(
+        "a Faraday connection itself becomes ready, without its options",
+        kind=ResourcesReadySensor,
+        resource_type="connections",
+        sensor={"resource_type": "connections", "resource_ids": [WAREHOUSE]},
+        start=resource("connections", WAREHOUSE, status="running"),
+        changes={2: resource("connections", WAREHOUSE, status="ready")},
+        polls=3,
+        returns=(WAREHOUSE,),
+        logs=(("1 of 1 Faraday connections ready",),),
+    ),
+    fails(
+        "a preview is nothing to wait for",
+        NothingToWaitForError,
+        ("recommenders", RECOMMENDER, "preview"),
+        kind=ResourcesReadySensor,
+        resource_type="recommenders",
+        sensor={"resource_type": "recommenders", "resource_ids": [RECOMMENDER]},
+        polls=1,
     ),
     # Failed builds.
     fails("a failed build at once", DatasetsFailedError, COULD_NOT_BUILD, start=FAILED, polls=1),

@@ -19,7 +19,6 @@ from airflow.triggers.base import TriggerEvent
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from support.run_dag import AIRFLOW_3, run_dag
 from support.waits import missing, playing
 
@@ -86,7 +85,7 @@ def run_sensor(name: str, wait: Wait, scene: Scene, *, mode: str) -> SensorRun:
         # With a pause, ``dag.test()`` would sleep for a second before it runs the task again.
         arguments |= {"poke_interval": 0} if mode == "reschedule" else {}
         with DAG(dag_id, schedule=None) as dag:
-            DatasetsReadySensor(task_id="wait", **{**arguments, **MODES[mode], **wait.sensor})
+            wait.kind(task_id="wait", **{**arguments, **MODES[mode], **wait.sensor})
         return dag
 
     dag_id = re.sub(r"[^\w.-]", "_", f"{name}-{mode}")

@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from airflow_provider_faraday.sandbox import Sandbox
+    from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ def dataset(id_: str, **changes: Any) -> Step:
     return lambda scene: scene.sandbox.set_dataset(id_, **changes)
 
 
+def resource(resource_type: str, id_: str, **changes: Any) -> Step:
+    """Change a resource of any type."""
+    return lambda scene: scene.sandbox.set_resource(resource_type, id_, **changes)
+
+
 def respond(times: int = 1, **fault: Any) -> Step:
     """Replace the next responses."""
     return lambda scene: scene.sandbox.fail_next(times=times, **fault)
@@ -46,13 +55,15 @@ class Wait:
 
     :param name: what this wait is about
     :param sensor: arguments of the sensor, without its mode
+    :param kind: the class of the sensor
+    :param resource_type: what it waits for
     :param start: the state of Faraday when the wait begins; by default, every dataset is ready
     :param changes: what changes after how many requests, before the next one gets its response
     :param state: the final state of the task
     :param error: the exception class of each failed try
     :param says: words in the text of each exception
     :param logs: for each of these tuples, one log line has all of its words
-    :param returns: ids of the returned datasets, or None if the task returns nothing
+    :param returns: ids of the returned resources, or None if the task returns nothing
     :param polls: the number of polls, or that of each try; None if it depends on the clock
     :param requests_per_poll: the number of requests that one poll sends
     :param extra_requests: the number of requests beyond these
@@ -61,6 +72,8 @@ class Wait:
 
     name: str
     sensor: dict[str, Any]
+    kind: type[ResourcesReadySensor] = DatasetsReadySensor
+    resource_type: str = "datasets"
     start: Step = lambda scene: None
     changes: dict[int, Step] = field(default_factory=dict)
     state: str = "success"
@@ -88,15 +101,16 @@ class Wait:
         return tries if self.state == "failed" else tries - 1
 
     def expected_xcom(self, sandbox: Sandbox) -> list[dict[str, Any]] | None:
-        """Return the datasets as the sensor must return them."""
+        """Return the resources as the sensor must return them."""
         if self.returns is None:
             return None
         fields = self.sensor.get("fields")
+        excluded = RESOURCE_TYPES[self.resource_type].excluded_fields
         return [
             {
                 name: value
-                for name, value in sandbox.dataset(id_).items()
-                if (name != "sample" if fields is None else name in fields)
+                for name, value in sandbox.resource(self.resource_type, id_).items()
+                if (name not in excluded if fields is None else name in fields)
             }
             for id_ in self.returns
         ]

@@ -20,14 +20,17 @@ from airflow_provider_faraday.operators.targets import (
     ListConnectionTargetsOperator,
     ListScopeTargetsOperator,
 )
+from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from airflow_provider_faraday.sensors.scopes import ScopesReadySensor
 from airflow_provider_faraday.sensors.targets import TargetsReadySensor
 from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
 from airflow_provider_faraday.waiting import feed
 from raw_server import RawServer, answer
-from support.ids import SCOPE, UNKNOWN, WAREHOUSE
+from support.ids import SCOPE, TARGET, UNKNOWN, WAREHOUSE, WAREHOUSE_TARGET
 from support.run_dag import AIRFLOW_3
+
+pytestmark = pytest.mark.usefixtures("faraday_default")
 
 ID = "a0000000-0000-4000-8000-000000000001"
 OTHER = "a0000000-0000-4000-8000-000000000002"
@@ -209,6 +212,25 @@ async def first_event(trigger: Any) -> Any:
     event = await asyncio.wait_for(anext(run), 20)
     await run.aclose()
     return event.payload
+
+
+@pytest.mark.parametrize("name", RESOURCE_TYPES)
+def test_the_sandbox_has_every_type(sandbox: Sandbox, name: str) -> None:
+    resources = ListResourcesOperator(task_id="t", resource_type=name).execute({})
+    assert {resource["resource_type"] for resource in resources} <= {name}
+    for resource in resources[:1]:
+        assert FaradayHook().get_resource(name, resource["id"])["name"] == resource["name"]
+        by_id = ListResourcesOperator(task_id="t", resource_type=name, resource_ids=[resource["id"]])
+        assert by_id.execute({}) == [resource]
+
+
+def test_the_sandboxs_targets_and_graph_can_be_read(sandbox: Sandbox) -> None:
+    of_scope = ListScopeTargetsOperator(task_id="t", scope_id=SCOPE).execute({})
+    of_connection = ListConnectionTargetsOperator(task_id="t", connection_id=WAREHOUSE).execute({})
+    assert ids(of_scope) == [TARGET, WAREHOUSE_TARGET]
+    assert ids(of_connection) == [WAREHOUSE_TARGET]
+    edges = {(edge["upstream_id"], edge["downstream_id"]) for edge in FaradayHook().get_graph()}
+    assert {(SCOPE, TARGET), (SCOPE, WAREHOUSE_TARGET)} <= edges
 
 
 # What a type cannot do
