@@ -62,6 +62,18 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "transfers": [
+            {
+                "source-integration-name": "Airflow object storage",
+                "target-integration-name": "Faraday",
+                "python-module": "airflow_provider_faraday.transfers.uploads",
+            },
+            {
+                "source-integration-name": "Faraday",
+                "target-integration-name": "Airflow object storage",
+                "python-module": "airflow_provider_faraday.transfers.targets",
+            },
+        ],
         "asset-uris": _ASSET_URIS,
         # Airflow 2 uses this name.
         "dataset-uris": _ASSET_URIS,

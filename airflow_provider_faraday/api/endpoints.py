@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from airflow_provider_faraday.api.inputs import resource_id, resource_ids
+from airflow_provider_faraday.api.inputs import resource_id, resource_ids, upload_directory, upload_filename
 from airflow_provider_faraday.api.resources import ResourceType
 
 IDS_PER_REQUEST = 100
@@ -71,6 +71,21 @@ def graph() -> Endpoint:
 def current_account() -> Endpoint:
     """Get the account of the API key (``getcurrentaccount``)."""
     return Endpoint("GET", "/accounts/current", private=True)
+
+
+def list_uploads() -> Endpoint:
+    """List all files that were uploaded to the account (``getuploads``)."""
+    return Endpoint("GET", "/uploads")
+
+
+def upload(directory: object, filename: object) -> Endpoint:
+    """Upload a file, and replace the one of the same name (``createupload``)."""
+    return Endpoint("POST", f"/uploads/{upload_directory(directory)}/{upload_filename(filename)}")
+
+
+def download_target(target_id: object) -> Endpoint:
+    """Download the default output of a target (``downloadtarget``)."""
+    return Endpoint("GET", f"/targets/{resource_id(target_id, 'target_id')}/download.csv")
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

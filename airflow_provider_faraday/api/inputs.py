@@ -11,6 +11,9 @@ from typing import Any
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 
+_DIRECTORY = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9_]*")
+_EXTENSIONS = ("csv", "txt", "gpg", "pgp", "gz", "bz2")
+_FILENAME = re.compile(rf"[A-Za-z0-9_][-A-Za-z0-9_.]*\.(?i:{'|'.join(_EXTENSIONS)})")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -67,6 +70,35 @@ def field_names(fields: object) -> list[str] | None:
             f"{type(fields).__name__} {excerpt(fields)}.\nOmit it to get all fields."
         )
     return names
+
+
+def upload_directory(value: object) -> str:
+    """Return the name of a directory for uploads.
+
+    :raises FaradayInputError: if Faraday would not accept it.
+    """
+    if not isinstance(value, str) or not _DIRECTORY.fullmatch(value):
+        raise FaradayInputError(
+            "directory must be the name of an upload directory, such as 'web_orders', but is "
+            f"{excerpt(value)}.\n"
+            "Use letters, digits, underscores and hyphens. The first character must not be a hyphen."
+        )
+    return value
+
+
+def upload_filename(value: object) -> str:
+    """Return the name of a file to upload.
+
+    :raises FaradayInputError: if Faraday would not accept it.
+    """
+    if not isinstance(value, str) or not _FILENAME.fullmatch(value):
+        raise FaradayInputError(
+            "filename must be a file name that Faraday accepts, such as 'orders.csv', but is "
+            f"{excerpt(value)}.\n"
+            "Use letters, digits, underscores, hyphens and dots, and one of these extensions: "
+            f"{', '.join(_EXTENSIONS)}. The first character must not be a hyphen or a dot."
+        )
+    return value
 
 
 def excerpt(value: object, length: int = 80) -> str:

@@ -32,6 +32,9 @@ T = TypeVar("T")
 MAX_REQUESTS = 1000
 """Maximum number of requests per call, for pages and redirects."""
 
+MAX_REDIRECTS = 10
+"""Maximum number of requests for a download."""
+
 _ERROR_CLASSES: dict[int, type[FaradayApiError]] = {
     401: FaradayAuthenticationError,
     404: FaradayNotFoundError,
@@ -131,6 +134,74 @@ def decode_dicts(response: Response) -> list[dict[str, Any]]:
     return _DICTS.decode(_json(response))
 
 
+def redirect(request: Request, response: Response, *, allow_http: bool) -> Request | None:
+    """Return the request to which a download is redirected, on any server; None if it is not redirected.
+
+    The query of a signed URL is a secret. No error quotes it.
+
+    :param allow_http: whether a redirect may lead from https to plain http.
+    :raises FaradayResponseError: if the redirect must not be followed.
+    """
+    location = response.headers.get("Location")
+    if response.status not in _REDIRECTS or location is None:
+        return None
+    try:
+        url = urlsplit(quote(urljoin(request.url, location.strip()), safe="%/:=&?~#+!$,;'@()*[]"))
+        scheme, host, _ = origin(url.geturl())
+        valid = scheme in ("http", "https") and bool(host) and "@" not in url.netloc
+    except ValueError:
+        valid = False
+    if not valid:
+        problem = "to a URL that is not valid"
+    elif scheme == "http" and origin(request.url)[0] == "https" and not allow_http:
+        problem = f"from https to plain http on {shortened(response.redact(host))}"
+    else:
+        return Request(request.endpoint, url._replace(fragment="").geturl())
+    raise FaradayResponseError(
+        f"Faraday redirected the download {problem}. The redirect was not followed.", **request.fields
+    )
+
+
+def too_many_redirects(request: Request) -> FaradayResponseError:
+    """Return the error for a download that is redirected again and again."""
+    return FaradayResponseError(
+        f"The redirects of the download do not end after {MAX_REDIRECTS} requests.",
+        remedy="Contact Faraday's support.",
+        **request.fields,
+    )
+
+
+def is_file(response: Response) -> bool:
+    """Return whether the body of a response is the requested file."""
+    # Some proxies respond with 200 and a page that says what is wrong.
+    return response.status == 200 and not response.headers.get("Content-Type", "").startswith("text/html")
+
+
+def file_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
+    """Return the error for a response of Faraday that is not the requested file."""
+    if response.status == 200:
+        return FaradayResponseError(
+            f"Faraday returned a web page instead of a file: {_excerpt(request, response)}.",
+            broken=True,
+            status_code=200,
+            **request.fields,
+        )
+    return _error(request, response, now)
+
+
+def elsewhere_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
+    """Return the error for a response of another server, to which Faraday redirected, without its text, which
+    may quote the signed URL."""
+    what = "a web page" if response.status == 200 else phrases.get(response.status, "(unknown status)")
+    return FaradayApiError(
+        f"Faraday redirected to {origin(request.url)[1]}, which returned {response.status} {what}.",
+        remedy="Try again later. If the error persists, contact Faraday's support.",
+        status_code=response.status,
+        retry_after=_retry_after(response.headers, now),
+        **request.fields,
+    )
+
+
 def decode_resources(response: Response) -> list[dict[str, Any]]:
     """Decode a list of resources, with all fields that Faraday sent."""
     items = _DICTS.decode(_json(response))
@@ -157,6 +228,11 @@ def decode_resource(response: Response) -> list[dict[str, Any]]:
     item = _DICT.decode(_json(response))
     _check_id(item, "$")
     return [item]
+
+
+def decode_objects(response: Response) -> list[dict[str, Any]]:
+    """Decode a list of objects that are not resources, such as uploads, with all fields that Faraday sent."""
+    return _DICTS.decode(_json(response))
 
 
 def decode_account(response: Response) -> list[None]:

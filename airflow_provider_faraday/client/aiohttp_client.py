@@ -93,7 +93,7 @@ class AiohttpClient:
                 await self.close()
             # A URL that cannot be used raises ValueError. Errors of certificates are ValueErrors, too.
             if isinstance(error, aiohttp.InvalidURL) or not isinstance(error, (aiohttp.ClientError, OSError)):
-                failure: FaradayError = errors.bad_url(self.config, error)
+                failure: FaradayError = errors.bad_url(request, self.config, error)
             elif whole.expired():
                 failure = errors.response_timeout(request, self.config)
             else:

@@ -37,6 +37,7 @@ class ClientConfig:
     :param max_attempts: how often to send a request that fails transiently.
     :param proxy: URL of an HTTP proxy; None for that of the environment.
     :param verify: whether to verify certificates, or the path of a CA bundle; None for the environment's.
+    :param allow_http: whether plain http is allowed to hosts other than this machine.
     """
 
     conn_id: str
@@ -47,6 +48,7 @@ class ClientConfig:
     max_attempts: int = 5
     proxy: str | None = field(default=None, repr=False)
     verify: bool | str | None = None
+    allow_http: bool = False
 
     @property
     def response_seconds(self) -> float:
@@ -108,6 +110,7 @@ def client_config(connection: AirflowConnection) -> ClientConfig:
             conn_id=conn_id,
             api_key=_api_key(connection.password),
             base_url=_base_url(connection.host, connection.schema, connection.port, allow_http),
+            allow_http=allow_http,
             **extra,
         )
     except _FieldError as error:

@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_provider_faraday.api.endpoints import origin
 from airflow_provider_faraday.api.errors import (
@@ -67,12 +68,18 @@ def transport_error(
     :param cause: the innermost exception of the HTTP library.
     :param request_sent: whether Faraday may have received the request.
     """
-    _, host, port = origin(config.base_url)
+    _, host, port = origin(request.url)
+    is_faraday = origin(request.url) == origin(config.base_url)
+    server = f"Faraday at {host}:{port}" if is_faraday else f"{host}:{port} (where Faraday redirected to)"
     what = "No complete response from" if request_sent else "Could not connect to"
     through = " through the HTTP proxy" if config.proxy else ""
-    reason = shortened(config.redact(_reason(cause)).strip().rstrip("."))
+    text = _reason(cause)
+    if query := urlsplit(request.url).query:
+        # That of a signed URL is a secret.
+        text = text.replace(query, "***")
+    reason = shortened(config.redact(text).strip().rstrip("."))
     return FaradayTransportError(
-        f"{what} Faraday at {host}:{port}{through}: {reason}.",
+        f"{what} {server}{through}: {reason}.",
         request_sent=request_sent,
         **request.fields,
     )
@@ -94,8 +101,10 @@ def too_large(request: Request) -> FaradayResponseError:
     )
 
 
-def bad_url(config: ClientConfig, cause: Exception) -> FaradayConfigurationError:
-    """Return the error for a URL, of Faraday or of a proxy, that an HTTP library rejects."""
+def bad_url(request: Request, config: ClientConfig, cause: Exception) -> FaradayError:
+    """Return the error for a URL, of Faraday, of a redirect or of a proxy, that an HTTP library rejects."""
+    if origin(request.url) != origin(config.base_url):
+        return FaradayResponseError("Faraday redirected to a URL that is not valid.", **request.fields)
     return FaradayConfigurationError(
         f"The Airflow connection '{config.conn_id}' is not valid: {shortened(config.redact(str(cause)))}\n"
         "Check its host and its extra 'proxy'."

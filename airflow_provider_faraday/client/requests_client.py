@@ -7,6 +7,8 @@ import io
 import logging
 import ssl
 import time
+from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +26,8 @@ from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 T = TypeVar("T")
 
@@ -36,19 +39,46 @@ _BEFORE_SENDING = (
     urllib3.exceptions.ConnectTimeoutError,
     ssl.SSLCertVerificationError,
 )
+_NETWORK_ERRORS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
 
 
-class _WithoutHeaders(logging.Filter):
-    """Drops the text of header lines that urllib3 cannot parse: a server may echo the API key in them."""
+# Whether the request in progress has a signed URL.
+_url_is_secret: ContextVar[bool] = ContextVar("_url_is_secret", default=False)
+
+
+class _WithoutSecrets(logging.Filter):
+    """Drops what urllib3 logs of signed URLs, and of header lines that it cannot parse, in which a server may
+    echo the API key."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if str(record.msg).startswith("Failed to parse headers"):
             record.msg, record.args, record.exc_info = "Failed to parse headers", (), None
-        return True
+        return not (_url_is_secret.get() and record.levelno == logging.DEBUG)
 
 
 for _module in ("connection", "connectionpool"):
-    logging.getLogger(f"urllib3.{_module}").addFilter(_WithoutHeaders())
+    logging.getLogger(f"urllib3.{_module}").addFilter(_WithoutSecrets())
+
+
+class _SourceError(Exception):
+    """The body of a request could not be read. Not an OSError, which would mean the network."""
+
+
+class _Body:
+    """An iterable of a known size as the body of a request."""
+
+    def __init__(self, chunks: Iterable[bytes], size: int) -> None:
+        self._chunks = chunks
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._chunks
+        except Exception as error:
+            raise _SourceError from error
 
 
 class FaradaySession(requests.Session):
@@ -101,9 +131,10 @@ class RequestsClient:
         """Close the TCP connections."""
         self.session.close()
 
-    def fetch(self, endpoint: Endpoint, decode: responses.Decode[T]) -> list[T]:
+    def fetch(self, endpoint: Endpoint, decode: responses.Decode[T], **policy: Any) -> list[T]:
         """Request an endpoint and return the items of all pages.
 
+        :param policy: overrides of the retry policy.
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
 
@@ -112,7 +143,7 @@ class RequestsClient:
             link = partial(next_link, sent.headers.get("Link", ""))
             return responses.read_page(request, self._received(sent, link), decode, datetime.now(UTC))
 
-        return self._run(responses.Request(endpoint, endpoint.url(self.config.base_url)), attempt)
+        return self._run(self._first(endpoint), attempt, **policy)
 
     def request(self, method: str, path: str, params: Any = None, json: Any = None) -> requests.Response:
         """Send any request and return the 2xx response, read completely.
@@ -136,10 +167,81 @@ class RequestsClient:
             return self._run(first, attempt)[0]
         raise FaradayInputError(message)
 
+    def upload(
+        self,
+        endpoint: Endpoint,
+        size: int,
+        open_chunks: Callable[[], AbstractContextManager[Iterable[bytes]]],
+        has_arrived: Callable[[], bool],
+    ) -> datetime | None:
+        """Send a file and return the ``Date`` of the response, or None if it has none or was lost.
+
+        :param size: bytes of the file.
+        :param open_chunks: opens the file from the beginning, for each attempt.
+        :param has_arrived: called before each attempt; True if Faraday has stored what an earlier one sent.
+        :raises FaradayApiError: see :meth:`fetch`. An error of ``open_chunks`` is raised as it is.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        # urllib3 applies the timeout for connecting to sending, too. A busy server may be silent for longer than
+        # connecting may take. (It can be reached: the list of uploads has just been requested.)
+        timeout = (self.config.read_seconds, self.config.read_seconds)
+
+        def attempt(request: responses.Request) -> responses.Page[datetime | None]:
+            if has_arrived():
+                return responses.Page([None])
+            with open_chunks() as chunks:
+                body = _Body(chunks, size) if size else b"".join(chunks)
+                sent = self._send(request, data=body, headers=headers, timeout=timeout)
+            return responses.read_page(
+                request, self._received(sent), responses.response_time, datetime.now(UTC)
+            )
+
+        # Unlike other POSTs, it can be sent again after any transient failure.
+        resend = tenacity.retry_if_exception(retries.is_transient)
+        return self._run(self._first(endpoint), attempt, retry=resend)[0]
+
+    def download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
+        """Request a file, follow redirects to any server, and return what ``save`` returns.
+
+        :param save: called for each attempt, with the bytes of the file as sent, from the beginning, and
+            their number, if it is known. The iterator raises if the response is not complete.
+        :raises FaradayApiError: see :meth:`fetch`. An error of ``save`` is raised as it is.
+        """
+
+        def attempt(request: responses.Request) -> responses.Page[T]:
+            return responses.Page([self._download(request, save)])
+
+        return self._run(self._first(endpoint), attempt)[0]
+
+    def _download(self, request: responses.Request, save: Callable[[Iterator[bytes], int | None], T]) -> T:
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        for _ in range(responses.MAX_REDIRECTS):
+            with self._begin(request, headers=headers) as response:
+                head = responses.Response(response.status_code, response.headers, b"", self.config.redact)
+                redirect = responses.redirect(request, head, allow_http=self.config.allow_http)
+                if redirect is None:
+                    if responses.is_file(head):
+                        return save(self._chunks(request, response), response.raw.length_remaining)
+                    if not self._is_faraday(request):
+                        raise responses.elsewhere_error(request, head, datetime.now(UTC))
+                    head = replace(head, body=self._read(request, response))
+                    raise responses.file_error(request, head, datetime.now(UTC))
+            request = redirect
+        raise responses.too_many_redirects(request)
+
+    def _is_faraday(self, request: responses.Request) -> bool:
+        return origin(request.url) == origin(self.config.base_url)
+
+    def _first(self, endpoint: Endpoint) -> responses.Request:
+        return responses.Request(endpoint, endpoint.url(self.config.base_url))
+
     def _run(
-        self, first: responses.Request, attempt: Callable[[responses.Request], responses.Page[T]]
+        self,
+        first: responses.Request,
+        attempt: Callable[[responses.Request], responses.Page[T]],
+        **policy: Any,
     ) -> list[T]:
-        retrying = tenacity.Retrying(**retries.policy(self.config.max_attempts))
+        retrying = tenacity.Retrying(**{**retries.policy(self.config.max_attempts), **policy})
         steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(first)
         try:
             request = next(steps)
@@ -159,24 +261,40 @@ class RequestsClient:
         return responses.Response(sent.status_code, sent.headers, sent.content, self.config.redact, link)
 
     def _send(self, request: responses.Request, **arguments: Any) -> requests.Response:
+        with self._begin(request, **arguments) as response:
+            body = self._read(request, response)
+        # The body was read in a way that requests has no method for.
+        response.raw = io.BytesIO(body)
+        return response
+
+    def _begin(self, request: responses.Request, **arguments: Any) -> requests.Response:
+        """Send a request and return the response, whose body has not been read."""
         # Errors are raised outside of the except block: those of requests hold the request's headers.
-        ends_at = time.monotonic() + self.config.connect_seconds + self.config.response_seconds
+        secret = _url_is_secret.set(not self._is_faraday(request))
         try:
-            with self.session.request(
+            response = self.session.request(
                 request.endpoint.method, request.url, stream=True, allow_redirects=False, **arguments
-            ) as response:
+            )
+            try:
                 self._check_head(response)
-                body = self._read(request, response, ends_at)
-            # The body was read in a way that requests has no method for.
-            response.raw = io.BytesIO(body)
+            except BaseException:
+                response.close()
+                raise
             return response
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            failure: FaradayError = errors.bad_url(self.config, error)
-        except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
-            cause = _root(error)
-            sent = not isinstance(cause, _BEFORE_SENDING)
-            failure = errors.transport_error(request, self.config, _plain(cause), request_sent=sent)
+            failure: BaseException = errors.bad_url(request, self.config, error)
+        except _SourceError as error:
+            failure = error.__cause__ or error
+        except _NETWORK_ERRORS as error:
+            failure = self._failure(request, error)
+        finally:
+            _url_is_secret.reset(secret)
         raise failure
+
+    def _failure(self, request: responses.Request, error: BaseException) -> FaradayError:
+        cause = _root(error)
+        sent = not isinstance(cause, _BEFORE_SENDING)
+        return errors.transport_error(request, self.config, _plain(cause), request_sent=sent)
 
     def _check_head(self, response: requests.Response) -> None:
         if 102 <= response.status_code < 200:
@@ -188,16 +306,32 @@ class RequestsClient:
             # urllib3 only logs a bad line and drops the headers below it: a Link, and with it half a list.
             assert_header_parsing(message)
 
-    def _read(self, request: responses.Request, response: requests.Response, ends_at: float) -> bytes:
+    def _read(self, request: responses.Request, response: requests.Response) -> bytes:
+        ends_at = time.monotonic() + self.config.response_seconds
         body = bytearray()
-        # As it arrives: other methods wait for a full chunk, however slowly it trickles in.
-        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        for chunk in self._chunks(request, response, decode=True):
             body += chunk
             if len(body) > errors.MAX_BODY_BYTES:
                 raise errors.too_large(request)
             if time.monotonic() > ends_at:
                 raise errors.response_timeout(request, self.config)
         return bytes(body)
+
+    def _chunks(
+        self, request: responses.Request, response: requests.Response, *, decode: bool = False
+    ) -> Iterator[bytes]:
+        while True:
+            try:
+                # As it arrives: other methods wait for a full chunk, however slowly it trickles in.
+                chunk = response.raw.read1(_CHUNK_BYTES, decode_content=decode)
+            except _NETWORK_ERRORS as error:
+                failure = self._failure(request, error)
+            else:
+                if not chunk:
+                    return
+                yield chunk
+                continue
+            raise failure
 
 
 def _root(error: BaseException) -> BaseException:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import requests
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_faraday.api.endpoints import Endpoint
     from airflow_provider_faraday.api.responses import Decode
@@ -218,6 +219,48 @@ class FaradayHook(BaseHook):
 
         endpoint = endpoints.force_update(resource_type_named(resource_type), resource_id)
         return self.fetch(endpoint, response_time)[0]
+
+    def list_uploads(self) -> list[dict[str, Any]]:
+        """Return the files that were uploaded to the account, with all fields that Faraday sent.
+
+        https://faraday.ai/docs/reference/getuploads
+        """
+        from airflow_provider_faraday.api.responses import decode_objects
+
+        return self.fetch(endpoints.list_uploads(), decode_objects)
+
+    def upload_file(
+        self, path: str | ObjectStoragePath, directory: str, filename: str | None = None
+    ) -> dict[str, Any]:
+        """Upload a file, unless it is already the newest one in its directory.
+
+        See :class:`~airflow_provider_faraday.transfers.uploads.UploadFileOperator`.
+
+        https://faraday.ai/docs/reference/createupload
+
+        :param path: the file, in any object storage of Airflow.
+        :param directory: the upload directory, which a dataset of type ``hosted_csv`` reads.
+        :param filename: the name in that directory; by default that of the file.
+        :return: ``{"path": …, "bytes": …, "md5": …, "skipped": …, "uploaded_at": …}``.
+        """
+        from airflow_provider_faraday.hooks.files import upload_file
+
+        return upload_file(self, path, directory, filename)
+
+    def download_target(self, target_id: str, path: str | ObjectStoragePath) -> dict[str, Any]:
+        """Download the output of a target.
+
+        See :class:`~airflow_provider_faraday.transfers.targets.DownloadTargetOperator`.
+
+        https://faraday.ai/docs/reference/downloadtarget
+
+        :param target_id: UUID of the target.
+        :param path: the file to write, in any object storage of Airflow. An existing one is replaced.
+        :return: ``{"path": …, "bytes": …, "md5": …, "count": …, "last_updated_output_at": …}``.
+        """
+        from airflow_provider_faraday.hooks.files import download_target
+
+        return download_target(self, target_id, path)[0]
 
     def request(self, method: str, path: str, *, params: Any = None, json: Any = None) -> requests.Response:
         """Send a request to any endpoint of Faraday and return the response.

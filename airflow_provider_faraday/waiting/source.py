@@ -8,7 +8,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.inputs import excerpt, field_names, resource_id, resource_ids, seconds
+from airflow_provider_faraday.api.inputs import (
+    excerpt,
+    field_names,
+    resource_id,
+    resource_ids,
+    seconds,
+    upload_directory,
+    upload_filename,
+)
 from airflow_provider_faraday.api.resources import ResourceType, resource_type_named
 from airflow_provider_faraday.api.tables import table_names
 from airflow_provider_faraday.compat import to_utc
@@ -148,7 +156,7 @@ def check_upstream(
     return seconds(unchanged_after, "unchanged_after")
 
 
-def check_literals(operator: Any, ids_argument: str) -> None:
+def check_literals(operator: Any, ids_argument: str = "") -> None:
     """Check the arguments of an operator that hold neither templates nor XComs, so that a typo fails early.
 
     :param ids_argument: the argument that names the resources themselves.
@@ -161,9 +169,12 @@ def check_literals(operator: Any, ids_argument: str) -> None:
         "fields": field_names,
         "tables": table_names,
         "updated_after": parse_updated_after,
+        "target_id": lambda value: resource_id(value, "target_id"),
+        "directory": upload_directory,
+        "filename": upload_filename,
     }
     for name, check in checks.items():
-        value = getattr(operator, name, None)
+        value = getattr(operator, name, None) if name else None
         if value is not None and _is_literal(value):
             check(value)
 

@@ -1,0 +1,364 @@
+"""Moves files between Faraday and Airflow's object storage, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tenacity
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_faraday.api import endpoints, retries, uploads
+from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.inputs import excerpt
+from airflow_provider_faraday.api.responses import decode_objects
+from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.exceptions import ResourcesFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_faraday.api.uploads import Upload
+    from airflow_provider_faraday.client.requests_client import RequestsClient
+    from airflow_provider_faraday.hooks.faraday import FaradayHook
+
+LOG_EVERY_SECONDS = 5.0
+
+# A whole chunk must be sent within the timeout: small enough for slow networks.
+_CHUNK_BYTES = 256 * 1024
+# What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default.
+_BLOCK_BYTES = 8 * 1024 * 1024
+# How often to look for a file in Faraday's list after it was uploaded.
+_CONFIRM_ATTEMPTS = 5
+
+
+def upload_file(hook: FaradayHook, path: object, directory: str, filename: str | None) -> dict[str, Any]:
+    """See :meth:`~airflow_provider_faraday.hooks.faraday.FaradayHook.upload_file`."""
+    storage = _storage_path(path)
+    endpoint = endpoints.upload(directory, storage.name if filename is None else filename)
+    name = endpoint.path.removeprefix("/uploads/")
+    source = _Source(storage, hook.log)
+
+    listed = uploads.uploads(hook.list_uploads())
+    existing = _named(name, listed)
+    if (
+        existing
+        and existing.created_at
+        and existing.md5
+        and existing.size == source.size
+        and uploads.is_newest(existing, listed)
+        and existing.md5 == source.read_md5()
+    ):
+        hook.log.info("Faraday already has this file as %s, uploaded at %s", name, existing.created_at)
+        return _uploaded(name, source, existing.created_at, skipped=True)
+
+    def send(client: RequestsClient) -> datetime | None:
+        def has_arrived() -> bool:
+            if source.md5 is None:
+                # No attempt has sent the whole file.
+                return False
+            once = client.fetch(endpoints.list_uploads(), decode_objects, stop=tenacity.stop_after_attempt(1))
+            found = _named(name, uploads.uploads(once))
+            arrived = _is_complete(found, source) and found != existing
+            if arrived:
+                hook.log.info("Faraday has stored %s, although its response was lost", name)
+            return arrived
+
+        source.md5 = None
+        return client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
+
+    responded_at = hook._with_current_key(send)
+    confirmed = _confirm(hook, name, source)
+    # Unchanged: the list has the time of the file that was replaced.
+    unchanged = existing is not None and confirmed.created_at == existing.created_at
+    uploaded_at = None if unchanged else confirmed.created_at
+    if uploaded_at is None and responded_at is None:
+        hook.log.warning(
+            "Neither Faraday's list of uploads nor its response says when the file was uploaded, so uploaded_at "
+            "uses the worker's clock."
+        )
+    return _uploaded(name, source, uploaded_at or responded_at or datetime.now(UTC), skipped=False)
+
+
+def download_target(hook: FaradayHook, target_id: str, path: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Download a target. Return the result, and the target with all fields.
+
+    See :meth:`~airflow_provider_faraday.hooks.faraday.FaradayHook.download_target`.
+    """
+    endpoint = endpoints.download_target(target_id)
+    destination = _Destination(_storage_path(path), hook.log)
+    target = hook.get_resource("targets", target_id)
+    _check_has_output(target)
+    try:
+        saved = hook._with_current_key(lambda client: client.download(endpoint, destination.save))
+        before, target = target, hook.get_resource("targets", target_id)
+        if _built_at(target) != _built_at(before):
+            hook.log.info("Faraday has rebuilt the target meanwhile. Downloading it again.")
+            saved = hook._with_current_key(lambda client: client.download(endpoint, destination.save))
+            before, target = target, hook.get_resource("targets", target_id)
+            if _built_at(target) != _built_at(before):
+                raise FaradayResponseError(
+                    f"Faraday rebuilt {_label(target)} twice while it was downloaded.",
+                    remedy="Wait until the target is ready, then download it.",
+                    method=endpoint.method,
+                    path=endpoint.path,
+                )
+        destination.commit()
+    except BaseException:
+        destination.discard()
+        raise
+    hook.log.info("Downloaded %s, built at %s, to %s", _label(target), _built_at(target), destination)
+    result = {
+        "path": str(destination),
+        "bytes": saved.size,
+        "md5": saved.md5,
+        "count": target.get("count"),
+        "last_updated_output_at": _built_at(target),
+    }
+    return result, target
+
+
+class _Saved(NamedTuple):
+    size: int
+    md5: str
+
+
+class _Meter:
+    """Counts and hashes the bytes of a transfer, and logs its progress.
+
+    :param verb: such as "Sent".
+    :param total: bytes of the whole file, if known.
+    """
+
+    def __init__(self, log: Any, verb: str, total: int | None) -> None:
+        self.size = 0
+        self._log = log
+        self._verb = verb
+        self._of = "" if total is None else f" of {total / 1e6:,.1f}"
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._started = self._logged = time.monotonic()
+
+    def add(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self._md5.update(chunk)
+        if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
+            self.log_progress()
+
+    def log_progress(self) -> None:
+        self._logged = time.monotonic()
+        megabytes = self.size / 1e6
+        speed = megabytes / max(self._logged - self._started, 1e-3)
+        self._log.info("%s %s%s MB (%.1f MB/s)", self._verb, f"{megabytes:,.1f}", self._of, speed)
+
+    def finish(self) -> str:
+        """Log the whole transfer, and return its MD5."""
+        self.log_progress()
+        return self._md5.hexdigest()
+
+
+class _Source:
+    """A file to upload.
+
+    :ivar size: bytes when the task began.
+    :ivar md5: of the last pass over the file, if it was complete.
+    """
+
+    def __init__(self, path: ObjectStoragePath, log: Any) -> None:
+        self._path = path
+        self._log = log
+        try:
+            info = path.fs.info(path.path)
+        except FileNotFoundError:
+            info = {}
+        if info.get("type") != "file":
+            problem = "is not a file" if info else "does not exist"
+            raise FaradayInputError(
+                f"The file to upload {problem}: {path}\nCheck the argument path, and the task that writes it."
+            )
+        if not isinstance(info.get("size"), int):
+            raise FaradayInputError(
+                f"The file system does not know the size of the file to upload: {path}\nCopy it to another one."
+            )
+        self.size: int = info["size"]
+        self.md5: str | None = None
+        if self.size > uploads.MAX_UPLOAD_BYTES:
+            raise FaradayInputError(
+                f"The file to upload has {self.size / 1e9:,.1f} GB, but Faraday accepts up to 5 GB per file: "
+                f"{path}\nSplit it into several files in the same directory, or compress it."
+            )
+
+    @contextmanager
+    def open(self, verb: str) -> Iterator[Iterator[bytes]]:
+        """Open the file for one pass."""
+        with self._path.open("rb", block_size=_BLOCK_BYTES) as file:
+            yield self._chunks(file, verb)
+
+    def read_md5(self) -> str | None:
+        """Read the whole file, and return its MD5."""
+        with self.open("Compared") as chunks:
+            for _ in chunks:
+                pass
+        return self.md5
+
+    def _chunks(self, file: Any, verb: str) -> Iterator[bytes]:
+        self.md5 = None
+        meter = _Meter(self._log, verb, self.size)
+        while chunk := file.read(_CHUNK_BYTES):
+            meter.add(chunk)
+            if meter.size > self.size:
+                break
+            yield chunk
+        if meter.size != self.size:
+            raise FaradayInputError(
+                f"The file changed while it was read; it had {self.size:,} bytes before: {self._path}\n"
+                "Upload it when the task that writes it has finished."
+            )
+        self.md5 = meter.finish()
+
+
+class _Destination:
+    """A file to write. Until it is complete, it is a sibling with the suffix ``.part``.
+
+    Closing a file of fsspec after an exception commits what was written so far.
+    """
+
+    def __init__(self, path: ObjectStoragePath, log: Any) -> None:
+        self._path = path
+        self._log = log
+        self._fs: AbstractFileSystem = path.fs
+        self._is_local = isinstance(self._fs, LocalFileSystem)
+        self._part = f"{path.path}.part"
+        if not path.name or str(path).endswith("/") or (self._is_local and self._fs.isdir(path.path)):
+            raise FaradayInputError(
+                f"path must be the path of a file, but is that of a directory: {path}\nAdd a file name."
+            )
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def save(self, chunks: Iterator[bytes], total: int | None) -> _Saved:
+        """Write the sibling, and replace the one that an earlier attempt may have left."""
+        if self._is_local:
+            self._fs.makedirs(self._fs._parent(self._part), exist_ok=True)
+            if self._fs.exists(self._part):
+                # Not truncated: a process that was lost may still write to it.
+                self._fs.rm_file(self._part)
+        meter = _Meter(self._log, "Received", total)
+        with self._fs.open(self._part, "wb", block_size=_BLOCK_BYTES) as file:
+            for chunk in chunks:
+                file.write(chunk)
+                meter.add(chunk)
+        return _Saved(meter.size, meter.finish())
+
+    def commit(self) -> None:
+        """Move the sibling to the destination."""
+        if getattr(self._fs.mv, "__func__", None) is AbstractFileSystem.mv:
+            # It would copy and remove, too, but expand wildcards in the name.
+            self._fs.cp_file(self._part, self._path.path)
+            self.discard()
+        else:
+            self._fs.mv(self._part, self._path.path)
+
+    def discard(self) -> None:
+        """Remove the sibling, if possible."""
+        try:
+            if self._fs.exists(self._part):
+                self._fs.rm_file(self._part)
+        except Exception as error:  # whatever a file system raises
+            self._log.warning("Could not remove %s.part: %s", self._path, one_line(str(error)))
+
+
+def _storage_path(path: object) -> ObjectStoragePath:
+    if isinstance(path, ObjectStoragePath):
+        storage = path
+    elif isinstance(path, (str, os.PathLike)) and str(path).strip():
+        storage = ObjectStoragePath(path)
+    else:
+        raise FaradayInputError(
+            f"path must be the path of a file, such as 's3://aws_default@bucket/orders.csv', but is "
+            f"{type(path).__name__} {excerpt(path)}."
+        )
+    try:
+        storage.fs  # noqa: B018
+    except (ImportError, ValueError) as error:
+        raise FaradayInputError(
+            f"Airflow cannot open {storage}: {error}\n"
+            "Install the Airflow provider of this file system, such as apache-airflow-providers-amazon[s3fs]."
+        ) from error
+    return storage
+
+
+def _named(name: str, listed: list[Upload]) -> Upload | None:
+    return next((upload for upload in listed if upload.path == name), None)
+
+
+def _is_complete(upload: Upload | None, source: _Source) -> bool:
+    return upload is not None and source.md5 is not None and upload.is_copy_of(source.size, source.md5)
+
+
+def _confirm(hook: FaradayHook, name: str, source: _Source) -> Upload:
+    """Return Faraday's copy of the file that was sent, which must be equal."""
+
+    def find() -> Upload | None:
+        return _named(name, uploads.uploads(hook.list_uploads()))
+
+    # The list may be older than the upload.
+    found = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda found: not _is_complete(found, source)),
+        stop=tenacity.stop_after_attempt(_CONFIRM_ATTEMPTS),
+        wait=lambda state: retries.BACKOFF(state),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )(find)
+    if found is None or not _is_complete(found, source):
+        what = f"its copy differs ({found})" if found else "its list of uploads does not have it"
+        raise FaradayResponseError(
+            f"Faraday accepted {name} ({source.size:,} bytes, MD5 {source.md5}), but {what}.",
+            remedy="Check whether another task uploads a file of the same name, then upload it again.",
+            method="GET",
+            path="/uploads",
+        )
+    if found.md5 is None:
+        hook.log.warning("Faraday's list of uploads has no valid MD5 of %s: it was not compared.", name)
+    return found
+
+
+def _uploaded(name: str, source: _Source, created_at: datetime, *, skipped: bool) -> dict[str, Any]:
+    return {
+        "path": name,
+        "bytes": source.size,
+        "md5": source.md5,
+        "skipped": skipped,
+        "uploaded_at": uploads.lower_bound(created_at).isoformat(),
+    }
+
+
+def _check_has_output(target: dict[str, Any]) -> None:
+    label = _label(target)
+    if target.get("archived_at"):
+        raise FaradayInputError(
+            f"{label} is archived, so Faraday does not update it.\nDownload another target, or restore it."
+        )
+    if target.get("status") == "error":
+        reason = one_line(str(target.get("status_error") or "Faraday gives no reason"))
+        raise ResourcesFailedError(
+            f"{label} failed: {reason}\nFix the cause in Faraday, then clear the task."
+        )
+    if not _built_at(target) and target.get("status") != "ready":
+        raise FaradayInputError(
+            f"{label} has never been built (status: {one_line(str(target.get('status')))}), so there is "
+            "nothing to download.\nWait with a TargetsReadySensor first."
+        )
+
+
+def _built_at(target: dict[str, Any]) -> str | None:
+    return target.get("last_updated_output_at")
+
+
+def _label(target: dict[str, Any]) -> str:
+    return f"target '{one_line(str(target.get('name') or target.get('id')))}'"

@@ -1,0 +1,1 @@
+"""Operators that move files between Faraday and Airflow's object storage."""

@@ -1,0 +1,70 @@
+"""Operator that downloads the output of a target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.assets.resources import attach_builds
+from airflow_provider_faraday.waiting.source import check_literals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+
+class DownloadTargetOperator(BaseOperator):
+    """Download the output of a target, such as a hosted CSV with predictions, to any object storage of Airflow.
+
+    The file is streamed to a sibling with the suffix ``.part``, which is moved to the destination when it is
+    complete. Until then, an existing file is not touched. The bytes are stored as sent: a compressed file stays
+    compressed. If Faraday rebuilds the target meanwhile, it is downloaded once more.
+
+    Returns ``{"path": str, "bytes": int, "md5": str, "count": int | None, "last_updated_output_at": str |
+    None}``, with the count and the build time of the target. Each entry is also a separate XCom.
+
+    The operator does not wait: it downloads the last build. Wait for the target with a sensor first.
+
+    https://faraday.ai/docs/reference/downloadtarget
+
+    :param target_id: UUID of the target (templated).
+    :param path: the file to write, such as ``s3://aws_default@bucket/predictions.csv``, where ``aws_default``
+        is an Airflow connection; text or an ``ObjectStoragePath`` (templated).
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :raises FaradayInputError: if an argument is not valid, or if the target is archived or was never built.
+    :raises ResourcesFailedError: if the target has the status ``error``.
+    :raises FaradayApiError: if a request fails, or the response is not complete.
+    """
+
+    template_fields: Sequence[str] = ("target_id", "path", "faraday_conn_id")
+    ui_color = "#d9f0e3"
+
+    def __init__(
+        self,
+        *,
+        target_id: str,
+        path: str | ObjectStoragePath,
+        faraday_conn_id: str = "faraday_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.multiple_outputs = True
+        self.target_id = target_id
+        self.path = path
+        self.faraday_conn_id = faraday_conn_id
+        check_literals(self)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Download the target."""
+        # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
+        from airflow_provider_faraday.api.readiness import states_of
+        from airflow_provider_faraday.hooks.faraday import FaradayHook
+        from airflow_provider_faraday.hooks.files import download_target
+
+        result, target = download_target(FaradayHook(self.faraday_conn_id), self.target_id, self.path)
+        if self.outlets:
+            attach_builds(context, self.outlets, states_of(resource_type_named("targets"), [target]))
+        return result

@@ -1,0 +1,69 @@
+"""Operator that uploads a file to Faraday."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_faraday.waiting.source import check_literals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+
+class UploadFileOperator(BaseOperator):
+    """Upload a file from any object storage of Airflow to Faraday.
+
+    A dataset of type ``hosted_csv`` reads all files of its upload directory, or only the latest. A file of the
+    same name is replaced. If the newest file in the directory already is this one, nothing is sent. The file
+    is streamed. After the upload, its size and MD5 are compared with Faraday's copy.
+
+    Returns ``{"path": "<directory>/<filename>", "bytes": int, "md5": str, "skipped": bool, "uploaded_at":
+    "<ISO 8601>"}``. Each entry is also a separate XCom: pass ``operator.output["uploaded_at"]`` to a sensor as
+    ``updated_after``. It comes from Faraday's clock, and is later than any build that finished before the
+    upload.
+
+    https://faraday.ai/docs/reference/createupload
+
+    :param path: the file, such as ``s3://aws_default@bucket/orders.csv``, where ``aws_default`` is an Airflow
+        connection; text or an ``ObjectStoragePath``; at most 5 GB (templated).
+    :param directory: the upload directory: letters, digits, underscores and hyphens (templated).
+    :param filename: the name in that directory, with one of the extensions csv, txt, gpg, pgp, gz and bz2; by
+        default that of the file (templated).
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :raises FaradayInputError: if an argument is not valid, the file does not exist or is too large: nothing is
+        sent. Also if the file changes while it is read.
+    :raises FaradayResponseError: if Faraday's copy differs from the file.
+    :raises FaradayApiError: if a request fails.
+    """
+
+    template_fields: Sequence[str] = ("path", "directory", "filename", "faraday_conn_id")
+    ui_color = "#d9f0e3"
+
+    def __init__(
+        self,
+        *,
+        path: str | ObjectStoragePath,
+        directory: str,
+        filename: str | None = None,
+        faraday_conn_id: str = "faraday_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        # So that .output["uploaded_at"] is what a sensor's updated_after takes.
+        self.multiple_outputs = True
+        self.path = path
+        self.directory = directory
+        self.filename = filename
+        self.faraday_conn_id = faraday_conn_id
+        check_literals(self)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Upload the file."""
+        # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
+        from airflow_provider_faraday.hooks.faraday import FaradayHook
+
+        return FaradayHook(self.faraday_conn_id).upload_file(self.path, self.directory, self.filename)
