@@ -64,13 +64,13 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "transfers": [
             {
-                "source-integration-name": "Airflow object storage",
+                "source-integration-name": "Common IO",
                 "target-integration-name": "Faraday",
                 "python-module": "airflow_provider_faraday.transfers.uploads",
             },
             {
                 "source-integration-name": "Faraday",
-                "target-integration-name": "Airflow object storage",
+                "target-integration-name": "Common IO",
                 "python-module": "airflow_provider_faraday.transfers.targets",
             },
         ],

@@ -17,12 +17,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Received:
-    """A request as received."""
+    """A request as received.
+
+    :param early: what arrived of the body together with the headers.
+    """
 
     method: str
     target: str
     headers: dict[str, str]
     at: float
+    early: bytes = b""
 
 
 # What a client sends first if it expects TLS.
@@ -106,8 +110,9 @@ def _requests(connection: socket.socket) -> Iterator[Received]:
         line, *lines = head.decode("latin-1").split("\r\n")
         method, target, _ = line.split(" ", 2)
         headers = {name.lower(): value.strip() for name, value in (item.split(":", 1) for item in lines)}
-        data = data[int(headers.get("content-length", "0")) :]
-        yield Received(method, target, headers, time.monotonic())
+        length = int(headers.get("content-length", "0"))
+        early, data = data[:length], data[length:]
+        yield Received(method, target, headers, time.monotonic(), early)
 
 
 def answer(
@@ -136,6 +141,28 @@ def answer(
         raw(head + content, close=length is not None)(connection, request)
 
     return step
+
+
+def after_body(step: Step, *, up_to: int | None = None, into: list[bytes] | None = None) -> Step:
+    """Receive the body of the request, then play a step.
+
+    :param up_to: receive only this many bytes.
+    :param into: receives the body.
+    """
+
+    def first_receive(connection: socket.socket, request: Received) -> None:
+        length = int(request.headers["content-length"]) if up_to is None else up_to
+        body = request.early
+        while len(body) < length:
+            more = connection.recv(length - len(body))
+            if not more:
+                return
+            body += more
+        if into is not None:
+            into.append(body)
+        step(connection, request)
+
+    return first_receive
 
 
 def raw(data: bytes, *, close: bool = True) -> Step:

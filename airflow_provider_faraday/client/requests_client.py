@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
+_FILE_CHUNK_BYTES = 1024 * 1024
 
 # Failures that certainly come before a request is sent: resolving, connecting, verifying the certificate.
 _BEFORE_SENDING = (
@@ -182,8 +183,8 @@ class RequestsClient:
         :raises FaradayApiError: see :meth:`fetch`. An error of ``open_chunks`` is raised as it is.
         """
         headers = {"Content-Type": "application/octet-stream"}
-        # urllib3 applies the timeout for connecting to sending, too. A busy server may be silent for longer than
-        # connecting may take. (It can be reached: the list of uploads has just been requested.)
+        # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
+        # longer than connecting may take. (It can be reached: the list of uploads has just been requested.)
         timeout = (self.config.read_seconds, self.config.read_seconds)
 
         def attempt(request: responses.Request) -> responses.Page[datetime | None]:
@@ -221,7 +222,9 @@ class RequestsClient:
                 redirect = responses.redirect(request, head, allow_http=self.config.allow_http)
                 if redirect is None:
                     if responses.is_file(head):
-                        return save(self._chunks(request, response), response.raw.length_remaining)
+                        # Full chunks: with TLS, only 16 KiB arrive at a time.
+                        read = partial(response.raw.read, _FILE_CHUNK_BYTES, decode_content=False)
+                        return save(self._chunks(request, read), response.raw.length_remaining)
                     if not self._is_faraday(request):
                         raise responses.elsewhere_error(request, head, datetime.now(UTC))
                     head = replace(head, body=self._read(request, response))
@@ -309,7 +312,8 @@ class RequestsClient:
     def _read(self, request: responses.Request, response: requests.Response) -> bytes:
         ends_at = time.monotonic() + self.config.response_seconds
         body = bytearray()
-        for chunk in self._chunks(request, response, decode=True):
+        # As it arrives: other methods wait for a full chunk, however slowly it trickles in.
+        for chunk in self._chunks(request, partial(response.raw.read1, _CHUNK_BYTES, decode_content=True)):
             body += chunk
             if len(body) > errors.MAX_BODY_BYTES:
                 raise errors.too_large(request)
@@ -317,13 +321,10 @@ class RequestsClient:
                 raise errors.response_timeout(request, self.config)
         return bytes(body)
 
-    def _chunks(
-        self, request: responses.Request, response: requests.Response, *, decode: bool = False
-    ) -> Iterator[bytes]:
+    def _chunks(self, request: responses.Request, read: Callable[[], bytes]) -> Iterator[bytes]:
         while True:
             try:
-                # As it arrives: other methods wait for a full chunk, however slowly it trickles in.
-                chunk = response.raw.read1(_CHUNK_BYTES, decode_content=decode)
+                chunk = read()
             except _NETWORK_ERRORS as error:
                 failure = self._failure(request, error)
             else:

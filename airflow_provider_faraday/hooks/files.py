@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tenacity
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from fsspec import AbstractFileSystem
-from fsspec.implementations.local import LocalFileSystem
+from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from airflow_provider_faraday.api import endpoints, retries, uploads
 from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
@@ -80,8 +81,8 @@ def upload_file(hook: FaradayHook, path: object, directory: str, filename: str |
     uploaded_at = None if unchanged else confirmed.created_at
     if uploaded_at is None and responded_at is None:
         hook.log.warning(
-            "Neither Faraday's list of uploads nor its response says when the file was uploaded, so uploaded_at "
-            "uses the worker's clock."
+            "Neither Faraday's list of uploads nor its response says when the file was uploaded, so "
+            "uploaded_at uses the worker's clock."
         )
     return _uploaded(name, source, uploaded_at or responded_at or datetime.now(UTC), skipped=False)
 
@@ -130,7 +131,7 @@ class _Saved(NamedTuple):
 
 
 class _Meter:
-    """Counts and hashes the bytes of a transfer, and logs its progress.
+    """Counts and hashes the bytes of a transfer, and logs its progress. A context manager.
 
     :param verb: such as "Sent".
     :param total: bytes of the whole file, if known.
@@ -141,25 +142,36 @@ class _Meter:
         self._log = log
         self._verb = verb
         self._of = "" if total is None else f" of {total / 1e6:,.1f}"
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self._started = self._logged = time.monotonic()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        # Hashing takes about as long as sending or writing, and releases the GIL.
+        self._hasher = ThreadPoolExecutor(max_workers=1)
+        self._hashing = self._hasher.submit(self._md5.update, b"")
+
+    def __enter__(self) -> _Meter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._hasher.shutdown()
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        self._md5.update(chunk)
+        self._hashing.result()
+        self._hashing = self._hasher.submit(self._md5.update, chunk)
         if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
-            self.log_progress()
+            self._log_progress()
 
-    def log_progress(self) -> None:
+    def finish(self) -> str:
+        """Log the whole transfer, and return its MD5."""
+        self._hashing.result()
+        self._log_progress()
+        return self._md5.hexdigest()
+
+    def _log_progress(self) -> None:
         self._logged = time.monotonic()
         megabytes = self.size / 1e6
         speed = megabytes / max(self._logged - self._started, 1e-3)
         self._log.info("%s %s%s MB (%.1f MB/s)", self._verb, f"{megabytes:,.1f}", self._of, speed)
-
-    def finish(self) -> str:
-        """Log the whole transfer, and return its MD5."""
-        self.log_progress()
-        return self._md5.hexdigest()
 
 
 class _Source:
@@ -183,7 +195,8 @@ class _Source:
             )
         if not isinstance(info.get("size"), int):
             raise FaradayInputError(
-                f"The file system does not know the size of the file to upload: {path}\nCopy it to another one."
+                f"The file system does not know the size of the file to upload: {path}\n"
+                "Copy it to another one."
             )
         self.size: int = info["size"]
         self.md5: str | None = None
@@ -196,7 +209,7 @@ class _Source:
     @contextmanager
     def open(self, verb: str) -> Iterator[Iterator[bytes]]:
         """Open the file for one pass."""
-        with self._path.open("rb", block_size=_BLOCK_BYTES) as file:
+        with self._path.open("rb", block_size=_BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
             yield self._chunks(file, verb)
 
     def read_md5(self) -> str | None:
@@ -208,18 +221,18 @@ class _Source:
 
     def _chunks(self, file: Any, verb: str) -> Iterator[bytes]:
         self.md5 = None
-        meter = _Meter(self._log, verb, self.size)
-        while chunk := file.read(_CHUNK_BYTES):
-            meter.add(chunk)
-            if meter.size > self.size:
-                break
-            yield chunk
-        if meter.size != self.size:
-            raise FaradayInputError(
-                f"The file changed while it was read; it had {self.size:,} bytes before: {self._path}\n"
-                "Upload it when the task that writes it has finished."
-            )
-        self.md5 = meter.finish()
+        with _Meter(self._log, verb, self.size) as meter:
+            while chunk := file.read(_CHUNK_BYTES):
+                meter.add(chunk)
+                if meter.size > self.size:
+                    break
+                yield chunk
+            if meter.size != self.size:
+                raise FaradayInputError(
+                    f"The file changed while it was read; it had {self.size:,} bytes before: {self._path}\n"
+                    "Upload it when the task that writes it has finished."
+                )
+            self.md5 = meter.finish()
 
 
 class _Destination:
@@ -249,12 +262,12 @@ class _Destination:
             if self._fs.exists(self._part):
                 # Not truncated: a process that was lost may still write to it.
                 self._fs.rm_file(self._part)
-        meter = _Meter(self._log, "Received", total)
-        with self._fs.open(self._part, "wb", block_size=_BLOCK_BYTES) as file:
-            for chunk in chunks:
-                file.write(chunk)
-                meter.add(chunk)
-        return _Saved(meter.size, meter.finish())
+        with _Meter(self._log, "Received", total) as meter:
+            with self._fs.open(self._part, "wb", block_size=_BLOCK_BYTES) as file:
+                for chunk in chunks:
+                    meter.add(chunk)
+                    file.write(chunk)
+            return _Saved(meter.size, meter.finish())
 
     def commit(self) -> None:
         """Move the sibling to the destination."""

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class UploadFileOperator(BaseOperator):
     """Upload a file from any object storage of Airflow to Faraday.
 
-    A dataset of type ``hosted_csv`` reads all files of its upload directory, or only the latest. A file of the
-    same name is replaced. If the newest file in the directory already is this one, nothing is sent. The file
-    is streamed. After the upload, its size and MD5 are compared with Faraday's copy.
+    A dataset of type ``hosted_csv`` reads all files of its upload directory, or only the latest. A file of
+    the same name is replaced. If the newest file in the directory already is this one, nothing is sent. The
+    file is streamed. After the upload, its size and MD5 are compared with Faraday's copy.
 
     Returns ``{"path": "<directory>/<filename>", "bytes": int, "md5": str, "skipped": bool, "uploaded_at":
-    "<ISO 8601>"}``. Each entry is also a separate XCom: pass ``operator.output["uploaded_at"]`` to a sensor as
-    ``updated_after``. It comes from Faraday's clock, and is later than any build that finished before the
+    "<ISO 8601>"}``. Each entry is also a separate XCom: pass ``operator.output["uploaded_at"]`` to a sensor
+    as ``updated_after``. It comes from Faraday's clock, and is later than any build that finished before the
     upload.
 
     https://faraday.ai/docs/reference/createupload
@@ -34,8 +34,8 @@ class UploadFileOperator(BaseOperator):
     :param filename: the name in that directory, with one of the extensions csv, txt, gpg, pgp, gz and bz2; by
         default that of the file (templated).
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
-    :raises FaradayInputError: if an argument is not valid, the file does not exist or is too large: nothing is
-        sent. Also if the file changes while it is read.
+    :raises FaradayInputError: if an argument is not valid, the file does not exist or is too large, in which
+        case nothing is sent; also if the file changes while it is read.
     :raises FaradayResponseError: if Faraday's copy differs from the file.
     :raises FaradayApiError: if a request fails.
     """
