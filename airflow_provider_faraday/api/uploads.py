@@ -23,13 +23,14 @@ class Upload:
     :param path: ``directory/filename``.
     :param size: bytes; None if the list does not say.
     :param md5: in hexadecimal; None if the list has no valid one.
-    :param created_at: when it was uploaded; None if the list has no valid time.
+    :param uploaded_at: when it was uploaded, by Faraday's clock: no build that finished before this time
+        contains it. None if the list has no valid time.
     """
 
     path: str
     size: int | None
     md5: str | None
-    created_at: datetime | None
+    uploaded_at: datetime | None
 
     def is_copy_of(self, size: int, md5: str) -> bool:
         """Return whether it has this size and MD5, as far as the list says."""
@@ -57,19 +58,17 @@ def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
     """Return whether a file is newer than all others in its directory."""
     directory = upload.path.partition("/")[0]
     others = [each for each in among if each.path.startswith(f"{directory}/") and each.path != upload.path]
-    created_at = upload.created_at
-    return created_at is not None and all(
-        other.created_at is not None and other.created_at < created_at for other in others
-    )
+    time = upload.uploaded_at
+    return time is not None and all(other.uploaded_at and other.uploaded_at < time for other in others)
 
 
-def lower_bound(created_at: datetime) -> datetime:
-    """Return a time such that no build that finished before it can contain a file created at ``created_at``.
+def end_of_second(time: datetime) -> datetime:
+    """Return the end of a second that a clock without fractions has shown.
 
-    A time in whole seconds may have been truncated. A build that finished within that second could then seem
-    to be later than the file. No build begins and finishes within a second, so the next second is safe.
+    A file that was uploaded at 10:00:00.9 says 10:00:00. A build that finished at 10:00:00.5 must not seem to
+    contain it. No build begins and finishes within a second, so that the next second excludes none that does.
     """
-    return created_at if created_at.microsecond else created_at + timedelta(seconds=1)
+    return time + timedelta(seconds=1)
 
 
 def _md5(value: object) -> str | None:
@@ -81,8 +80,10 @@ def _md5(value: object) -> str | None:
 
 
 def _time(value: object) -> datetime | None:
+    text = str(value)
     try:
-        time = datetime.fromisoformat(str(value))
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    return time if "." in text else end_of_second(time)

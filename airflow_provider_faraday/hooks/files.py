@@ -37,6 +37,8 @@ _CHUNK_BYTES = 256 * 1024
 _BLOCK_BYTES = 8 * 1024 * 1024
 # How often to look for a file in Faraday's list after it was uploaded.
 _CONFIRM_ATTEMPTS = 5
+# A target that Faraday rebuilds meanwhile is downloaded once more.
+_DOWNLOADS = 2
 
 
 def upload_file(hook: FaradayHook, path: object, directory: str, filename: str | None) -> dict[str, Any]:
@@ -50,14 +52,14 @@ def upload_file(hook: FaradayHook, path: object, directory: str, filename: str |
     existing = _named(name, listed)
     if (
         existing
-        and existing.created_at
+        and existing.uploaded_at
         and existing.md5
         and existing.size == source.size
         and uploads.is_newest(existing, listed)
         and existing.md5 == source.read_md5()
     ):
-        hook.log.info("Faraday already has this file as %s, uploaded at %s", name, existing.created_at)
-        return _uploaded(name, source, existing.created_at, skipped=True)
+        hook.log.info("Faraday already has this file as %s, uploaded at %s", name, existing.uploaded_at)
+        return _uploaded(name, source, existing.uploaded_at, skipped=True)
 
     def send(client: RequestsClient) -> datetime | None:
         def has_arrived() -> bool:
@@ -76,15 +78,19 @@ def upload_file(hook: FaradayHook, path: object, directory: str, filename: str |
 
     responded_at = hook._with_current_key(send)
     confirmed = _confirm(hook, name, source)
-    # Unchanged: the list has the time of the file that was replaced.
-    unchanged = existing is not None and confirmed.created_at == existing.created_at
-    uploaded_at = None if unchanged else confirmed.created_at
-    if uploaded_at is None and responded_at is None:
+    uploaded_at = confirmed.uploaded_at
+    if existing and existing.uploaded_at == uploaded_at:
+        # The list has the time of the file that was replaced.
+        uploaded_at = None
+    if uploaded_at is None and responded_at is not None:
+        uploaded_at = uploads.end_of_second(responded_at)
+    if uploaded_at is None:
         hook.log.warning(
             "Neither Faraday's list of uploads nor its response says when the file was uploaded, so "
             "uploaded_at uses the worker's clock."
         )
-    return _uploaded(name, source, uploaded_at or responded_at or datetime.now(UTC), skipped=False)
+        uploaded_at = datetime.now(UTC)
+    return _uploaded(name, source, uploaded_at, skipped=False)
 
 
 def download_target(hook: FaradayHook, target_id: str, path: object) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -97,19 +103,19 @@ def download_target(hook: FaradayHook, target_id: str, path: object) -> tuple[di
     target = hook.get_resource("targets", target_id)
     _check_has_output(target)
     try:
-        saved = hook._with_current_key(lambda client: client.download(endpoint, destination.save))
-        before, target = target, hook.get_resource("targets", target_id)
-        if _built_at(target) != _built_at(before):
-            hook.log.info("Faraday has rebuilt the target meanwhile. Downloading it again.")
+        for _ in range(_DOWNLOADS):
             saved = hook._with_current_key(lambda client: client.download(endpoint, destination.save))
             before, target = target, hook.get_resource("targets", target_id)
-            if _built_at(target) != _built_at(before):
-                raise FaradayResponseError(
-                    f"Faraday rebuilt {_label(target)} twice while it was downloaded.",
-                    remedy="Wait until the target is ready, then download it.",
-                    method=endpoint.method,
-                    path=endpoint.path,
-                )
+            if _built_at(target) == _built_at(before):
+                break
+            hook.log.warning("Faraday rebuilt %s while it was downloaded", _label(target))
+        else:
+            raise FaradayResponseError(
+                f"Faraday rebuilt {_label(target)} during each of {_DOWNLOADS} downloads.",
+                remedy="Wait until the target is ready, then download it.",
+                method=endpoint.method,
+                path=endpoint.path,
+            )
         destination.commit()
     except BaseException:
         destination.discard()
@@ -288,20 +294,17 @@ class _Destination:
 
 
 def _storage_path(path: object) -> ObjectStoragePath:
-    if isinstance(path, ObjectStoragePath):
-        storage = path
-    elif isinstance(path, (str, os.PathLike)) and str(path).strip():
-        storage = ObjectStoragePath(path)
-    else:
+    if not isinstance(path, (str, os.PathLike, ObjectStoragePath)) or not str(path).strip():
         raise FaradayInputError(
-            f"path must be the path of a file, such as 's3://aws_default@bucket/orders.csv', but is "
+            "path must be the path of a file, such as 's3://aws_default@bucket/orders.csv', but is "
             f"{type(path).__name__} {excerpt(path)}."
         )
     try:
+        storage = path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
         storage.fs  # noqa: B018
     except (ImportError, ValueError) as error:
         raise FaradayInputError(
-            f"Airflow cannot open {storage}: {error}\n"
+            f"Airflow cannot open {path}: {error}\n"
             "Install the Airflow provider of this file system, such as apache-airflow-providers-amazon[s3fs]."
         ) from error
     return storage
@@ -341,13 +344,13 @@ def _confirm(hook: FaradayHook, name: str, source: _Source) -> Upload:
     return found
 
 
-def _uploaded(name: str, source: _Source, created_at: datetime, *, skipped: bool) -> dict[str, Any]:
+def _uploaded(name: str, source: _Source, uploaded_at: datetime, *, skipped: bool) -> dict[str, Any]:
     return {
         "path": name,
         "bytes": source.size,
         "md5": source.md5,
         "skipped": skipped,
-        "uploaded_at": uploads.lower_bound(created_at).isoformat(),
+        "uploaded_at": uploaded_at.isoformat(),
     }
 
 
