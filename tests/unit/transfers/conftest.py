@@ -1,10 +1,10 @@
-"""What the tests of transfers share: an Airflow connection to any server, and file systems like object stores."""
+"""What the tests of transfers share: an Airflow connection to any server, and a file system like a bucket."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import fsspec
@@ -57,9 +57,9 @@ class ObjectStore(MemoryFileSystem):
         return "/" + path.removeprefix("bucket://").removeprefix("memory://").strip("/")
 
 
-@pytest.fixture
-def bucket() -> Iterator[ObjectStore]:
-    """Return a file system that Airflow opens for ``bucket://store@…``, with an Airflow connection's id."""
+@pytest.fixture(scope="session")
+def attached() -> ObjectStore:
+    """Attach the file system: Airflow keeps the first of a name."""
     try:
         from airflow.sdk.io import attach
     except ImportError:
@@ -67,7 +67,12 @@ def bucket() -> Iterator[ObjectStore]:
 
     fsspec.register_implementation("bucket", ObjectStore, clobber=True)
     store = ObjectStore(skip_instance_cache=True)
-    ObjectStore.store.clear()
     attach("bucket", conn_id="store", fs=store)
-    yield store
+    return store
+
+
+@pytest.fixture
+def bucket(attached: ObjectStore) -> ObjectStore:
+    """Return an empty file system that Airflow opens for ``bucket://store@…``."""
     ObjectStore.store.clear()
+    return attached
