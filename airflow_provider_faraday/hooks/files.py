@@ -253,7 +253,8 @@ class _Destination:
         self._fs: AbstractFileSystem = path.fs
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._part = f"{path.path}.part"
-        if not path.name or str(path).endswith("/") or (self._is_local and self._fs.isdir(path.path)):
+        # Moving a file to a directory would move it into the directory.
+        if self._is_local and self._fs.isdir(path.path):
             raise FaradayInputError(
                 f"path must be the path of a file, but is that of a directory: {path}\nAdd a file name."
             )
@@ -294,7 +295,8 @@ class _Destination:
 
 
 def _storage_path(path: object) -> ObjectStoragePath:
-    if not isinstance(path, (str, os.PathLike, ObjectStoragePath)) or not str(path).strip():
+    is_path = isinstance(path, (str, os.PathLike, ObjectStoragePath))
+    if not is_path or not str(path).strip() or str(path).endswith("/"):
         raise FaradayInputError(
             "path must be the path of a file, such as 's3://aws_default@bucket/orders.csv', but is "
             f"{type(path).__name__} {excerpt(path)}."
