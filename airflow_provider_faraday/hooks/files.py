@@ -295,8 +295,11 @@ class _Destination:
 
 
 def _storage_path(path: object) -> ObjectStoragePath:
-    is_path = isinstance(path, (str, os.PathLike, ObjectStoragePath))
-    if not is_path or not str(path).strip() or str(path).endswith("/"):
+    if (
+        not isinstance(path, (str, os.PathLike, ObjectStoragePath))
+        or not str(path).strip()
+        or str(path).endswith("/")
+    ):
         raise FaradayInputError(
             "path must be the path of a file, such as 's3://aws_default@bucket/orders.csv', but is "
             f"{type(path).__name__} {excerpt(path)}."

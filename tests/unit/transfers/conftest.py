@@ -63,7 +63,7 @@ def attached() -> ObjectStore:
     try:
         from airflow.sdk.io import attach
     except ImportError:
-        from airflow.io import attach
+        from airflow.io.store import attach
 
     fsspec.register_implementation("bucket", ObjectStore, clobber=True)
     store = ObjectStore(skip_instance_cache=True)
