@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["pillow==13.0.0", "playwright==1.65.2"]
 # ///
-"""``make pictures``: take the screenshots for the docs from Airflow's UI, in headless Chromium.
+"""``make pictures``: take the screenshots for the docs from Airflow's UI and the sandbox's page, in headless Chromium.
 
 This script runs in its own environment, with the dependencies above. Airflow runs in the project's.
 """
@@ -35,6 +35,7 @@ WAIT_SECONDS = 120
 DAG = "faraday_connection_to_warehouse"
 GATE = "wait_until_ready"
 CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
+CUSTOMERS_COHORT = "b0000000-0000-4000-8000-000000000001"
 STORE_VISITS = "d0000000-0000-4000-8000-000000000004"
 
 
@@ -109,6 +110,17 @@ class Studio:
         self.page.add_style_tag(content=".react-flow__minimap { display: none }")
         self._until_still()
         self._save_beside_menu("asset")
+
+    def sandbox(self) -> None:
+        control = f"{self.faraday}/sandbox"
+        self.page.request.delete(f"{control}/faults")
+        self._until("nothing is building", lambda: not any(e["upcoming"] for e in self._get(f"{control}/resources")))
+        self.page.request.patch(f"{control}/cohorts/{CUSTOMERS_COHORT}", data={"status": "running"})
+        self._open(f"{self.faraday}/", height=1000)
+        self.page.get_by_role("button", name=re.compile("^cohort Customers")).click()
+        self.page.get_by_role("heading", name="Customers (cohort)").wait_for()
+        self.page.mouse.move(0, 0)
+        _save("sandbox", self.page.screenshot(full_page=True, animations="disabled"))
 
     def _save_beside_menu(self, name: str) -> None:
         menu, size = 64, self.page.viewport_size

@@ -124,9 +124,8 @@ Open an example and click Trigger:
   {api.url}/dags/faraday_mapped_datasets    its builds also start faraday_on_update
 Edit the Airflow connection and try its Test button:
   {api.url}/connections
-Change datasets in the local Faraday API, and see the requests it has received:
-  {faraday.origin}/
-  {faraday.origin}/sandbox/requests"""
+Watch the pipeline in the local Faraday API, change it, and see the requests it has received:
+  {faraday.origin}/"""
 
 
 if __name__ == "__main__":

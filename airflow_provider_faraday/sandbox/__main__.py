@@ -91,7 +91,8 @@ def _greeting(sandbox: Sandbox) -> str:
             "Faraday connections, scopes and targets:",
             *resources,
             "",
-            f"To inspect and change it (no key required, see {sandbox.origin}/):",
+            f"To watch and change it in a browser: {sandbox.origin}/",
+            f"To inspect and change it over HTTP (no key required, see {sandbox.origin}/sandbox):",
             *(
                 f"  {sandbox.origin}/sandbox/{path}"
                 for path in ("resources", "history", "requests", "faults")

@@ -3,12 +3,17 @@
 # No `from __future__ import annotations`: FastAPI 0.117 cannot resolve it in a class that is a dependency.
 
 import hmac
+import re
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import (
     FileResponse,
+    HTMLResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
@@ -36,6 +41,7 @@ NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None}
 ABOUT = """\
 The sandbox of airflow-provider-faraday: a local Faraday API with sample data.
 
+The page at / shows the pipeline and controls it.
 The Faraday API is under /v1 and requires the header 'Authorization: Bearer <API key>'.
 The control API is under /sandbox and requires no key. Bodies are JSON:
 
@@ -49,7 +55,7 @@ The control API is under /sandbox and requires no key. Bodies are JSON:
   POST   /sandbox/faults          break the next responses: times, path, method, status, headers, body,
                                   delay, broken, processed
   DELETE /sandbox/faults          clear pending faults
-  GET    /sandbox/requests        list requests
+  GET    /sandbox/requests        list requests; ?path= selects one path, ?last=20 the last ones
   DELETE /sandbox/requests        clear the request log
   PUT    /sandbox/api_key         set a new api_key; the old one expires
   GET    /sandbox/settings        get page_size, clock_offset, download_redirect, speed, now
@@ -97,7 +103,13 @@ def create_app(control: Control) -> ASGIApp:
     app.include_router(_faraday_api(control), prefix="/v1")
     app.include_router(_control_api(control), prefix="/sandbox")
 
+    page = (files("airflow_provider_faraday.sandbox") / "page.html").read_text(encoding="utf-8")
+    page_headers = {"Content-Security-Policy": _content_security_policy(page)}
+
     @app.get("/")
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(page, headers=page_headers)
+
     @app.get("/sandbox")
     async def about() -> PlainTextResponse:
         return PlainTextResponse(ABOUT)
@@ -124,6 +136,21 @@ def create_app(control: Control) -> ASGIApp:
         ).response()
 
     return SandboxMiddleware(app, _download_app(control), control)
+
+
+def _content_security_policy(page: str) -> str:
+    """Return a policy that allows the page what it contains, and requests to the sandbox, but nothing else.
+
+    No other page can embed it, and so trick people into clicking its buttons.
+    """
+    hashes = {
+        tag: b64encode(sha256(content.encode()).digest()).decode()
+        for tag, content in re.findall(r"<(script|style)>(.*?)</\1>", page, re.DOTALL)
+    }
+    return (
+        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; "
+        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def _problem(problem: dict[str, Any]) -> Document:
@@ -253,10 +280,16 @@ def _control_api(control: Control) -> APIRouter:
     api.get("/history")(control.history)
     api.get("/faults")(control.pending_faults)
     api.delete("/faults", **NO_CONTENT)(control.clear_faults)
-    api.get("/requests")(control.requests)
     api.delete("/requests", **NO_CONTENT)(control.clear_requests)
     api.get("/settings")(control.settings)
     api.post("/reset", **NO_CONTENT)(control.reset)
+
+    @api.get("/requests")
+    async def list_requests(
+        path: str | None = None, last: Annotated[int | None, Query(ge=1)] = None
+    ) -> list[Document]:
+        requests = control.requests(path)
+        return requests if last is None else requests[-last:]
 
     @api.patch("/{resource_type}/{resource_id}")
     async def change_resource(resource_type: str, resource_id: Id, change: Change) -> Document:
