@@ -66,8 +66,8 @@ audit: setup ## check the pinned versions for known vulnerabilities (needs the n
 	    --strict --progress-spinner off || { echo "The audit failed: a pinned version has a known vulnerability," \
 	    "or the vulnerability service could not be reached. See above." >&2; exit 1; }
 
-pictures: setup ## retake the screenshots in docs/pictures/ (needs Chromium)
-	@$(RUN) -m uv run --quiet --script scripts/pictures.py
+pictures: setup ## retake the screenshots in docs/pictures/ (needs Chromium; ARGS=sandbox takes one)
+	@$(RUN) -m uv run --quiet --script scripts/pictures.py $(ARGS)
 
 format: setup ## reformat the code and apply automatic fixes
 	$(RUN) -m ruff check --fix .

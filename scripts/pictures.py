@@ -23,7 +23,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from playwright.sync_api import Page
 
@@ -32,6 +32,7 @@ PICTURES = ROOT / "docs" / "pictures"
 PLAYGROUND = [str(ROOT / ".venv" / "bin" / "python"), "-u", str(ROOT / "scripts" / "playground.py")]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_SECONDS = 120
+SCENES = ("connection_form", "waiting_sensor", "graph", "asset", "sandbox")
 DAG = "faraday_connection_to_warehouse"
 GATE = "wait_until_ready"
 CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
@@ -114,7 +115,9 @@ class Studio:
     def sandbox(self) -> None:
         control = f"{self.faraday}/sandbox"
         self.page.request.delete(f"{control}/faults")
-        self._until("nothing is building", lambda: not any(e["upcoming"] for e in self._get(f"{control}/resources")))
+        self._until(
+            "nothing is building", lambda: not any(e["upcoming"] for e in self._get(f"{control}/resources"))
+        )
         self.page.request.patch(f"{control}/cohorts/{CUSTOMERS_COHORT}", data={"status": "running"})
         self._open(f"{self.faraday}/", height=1000)
         self.page.get_by_role("button", name=re.compile("^cohort Customers")).click()
@@ -153,9 +156,10 @@ class Studio:
             time.sleep(1)
 
 
-def main() -> int:
-    """Take all screenshots.
+def main(names: Sequence[str] = ()) -> int:
+    """Take screenshots.
 
+    :param names: methods of :class:`Studio` that each take one; by default all
     :return: the exit status: 0, or 2 if Chromium is not installed
     """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -179,8 +183,8 @@ def main() -> int:
         page.set_default_timeout(60_000)
         page.goto("/auth/token/login")
         studio = Studio(page, faraday)
-        for take in (studio.connection_form, studio.waiting_sensor, studio.graph, studio.asset):
-            take()
+        for name in names or SCENES:
+            getattr(studio, name)()
         chromium.close()
     return 0
 
@@ -211,4 +215,4 @@ def _save(name: str, png: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

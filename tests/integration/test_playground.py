@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import requests
 
 import local_airflow
 import playground
@@ -44,6 +45,9 @@ def test_serves_the_examples_until_ctrl_c_and_removes_everything(
     printed = iter(started.stdout.readline, "")
     url = next(found[1] for line in printed if (found := re.search(r"^Airflow \D*(http://\S+:\d+)", line)))
 
+    sandbox_page = next(found[1] for line in printed if (found := re.search(r"^  (http://\S+:\d+/)$", line)))
+
+    assert "<title>Faraday sandbox" in requests.get(sandbox_page, timeout=10).text
     api = local_airflow.Api({"AIRFLOW__API__BASE_URL": url})
     assert "<title>Airflow" in api.get("/").text
     dags = api.get("/api/v2/dags").json()["dags"]

@@ -314,8 +314,8 @@ def test_the_date_header_follows_the_clock_of_the_sandbox(client: Client, sandbo
     assert 86400 <= ahead.total_seconds() < 86410
 
 
-def test_the_root_page_lists_the_control_api(sandbox: Sandbox) -> None:
-    response = requests.get(sandbox.origin + "/", timeout=10)
+def test_the_help_lists_the_control_api(sandbox: Sandbox) -> None:
+    response = requests.get(sandbox.origin + "/sandbox", timeout=10)
 
     assert "/sandbox/datasets" in response.text
     assert sandbox.api_key not in response.text
