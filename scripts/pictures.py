@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["pillow==13.0.0", "playwright==1.65.2"]
 # ///
-"""``make pictures``: take the screenshots for the docs from Airflow's UI and the sandbox's page, in headless Chromium.
+"""``make pictures``: take the screenshots for the docs, in headless Chromium.
 
 This script runs in its own environment, with the dependencies above. Airflow runs in the project's.
 """
@@ -119,7 +119,7 @@ class Studio:
             "nothing is building", lambda: not any(e["upcoming"] for e in self._get(f"{control}/resources"))
         )
         self.page.request.patch(f"{control}/cohorts/{CUSTOMERS_COHORT}", data={"status": "running"})
-        self._open(f"{self.faraday}/", height=1000)
+        self._open(f"{self.faraday}/", height=920)
         self.page.get_by_role("button", name=re.compile("^cohort Customers")).click()
         self.page.get_by_role("heading", name="Customers (cohort)").wait_for()
         self.page.mouse.move(0, 0)

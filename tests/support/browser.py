@@ -35,8 +35,7 @@ class Browser:
     """
 
     def __init__(self, commands: int, responses: int) -> None:
-        self._commands = open(commands, "wb", buffering=0)
-        self._responses = open(responses, "rb")
+        self._commands, self._responses = commands, responses
         self._buffer = b""
         self._number = 0
         self._session: str | None = None
@@ -52,7 +51,7 @@ class Browser:
         command: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             command["sessionId"] = self._session
-        self._commands.write(json.dumps(command).encode() + b"\0")
+        os.write(self._commands, json.dumps(command).encode() + b"\0")
         while (message := self._receive()).get("id") != self._number:
             if message["method"] in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.problems.append(json.dumps(message["params"]))
@@ -87,12 +86,13 @@ class Browser:
         self.send("Input.dispatchKeyEvent", type="keyUp", **options)
 
     def close(self) -> None:
-        self._commands.close()
-        self._responses.close()
+        """Close the pipe. Without its other end, Chromium exits."""
+        os.close(self._commands)
+        os.close(self._responses)
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            received = self._responses.read1()
+            received = os.read(self._responses, 65536)
             assert received, "Chromium has exited."
             self._buffer += received
         message, _, self._buffer = self._buffer.partition(b"\0")
@@ -126,7 +126,6 @@ def headless(folder: Path) -> Iterator[Browser]:
     try:
         browser = Browser(to_browser, from_browser)
         yield browser
-        # Without the other end of its pipe, Chromium exits.
         browser.close()
         process.wait(WAIT_SECONDS)
     finally:

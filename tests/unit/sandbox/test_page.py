@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox import Sandbox
     from tests.unit.sandbox.conftest import Client
