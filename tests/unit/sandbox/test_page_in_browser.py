@@ -253,6 +253,8 @@ def test_shows_that_the_sandbox_does_not_respond_until_it_does(page: Page, sandb
 
 def test_does_not_poll_while_it_is_hidden(page: Page, sandbox: Sandbox) -> None:
     page.hide(True)
+    # It is refreshed once after a click.
+    page.click("API up")
     sandbox.set_dataset(ORDERS, status="error")
     waited = "new Promise(resolve => setTimeout(resolve, 3000))"
     # What was requested before it was hidden may still arrive.
