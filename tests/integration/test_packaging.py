@@ -32,7 +32,11 @@ NAME = f"airflow_provider_faraday-{VERSION}"
 EXAMPLES = {path.name for path in (ROOT / "example_dags").glob("*.py")}
 # Python modules match by pattern. All other files are listed by name.
 PACKAGE_FILE = re.compile(r"airflow_provider_faraday/([a-z_]+/)?[a-z_]+\.py")
-PACKAGE_DATA = {"airflow_provider_faraday/py.typed", "airflow_provider_faraday/sandbox/account.json"}
+PACKAGE_DATA = {
+    "airflow_provider_faraday/py.typed",
+    "airflow_provider_faraday/sandbox/account.json",
+    "airflow_provider_faraday/sandbox/page.html",
+}
 DAG_FILE = """
 from airflow.providers.common.compat.sdk import DAG, task
 

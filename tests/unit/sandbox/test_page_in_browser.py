@@ -138,6 +138,8 @@ def test_statuses_move_live(page: Page, sandbox: Sandbox) -> None:
     page.until_node_has(ORDERS, "running")
     sandbox.set_dataset(ORDERS, status="error", status_error="No such table")
     page.until_node_has(ORDERS, "✕ error")
+    sandbox.set_dataset(ORDERS, name="all_orders")
+    page.until_node_has(ORDERS, "all_orders")
     sandbox.add_dataset(name="gift_cards")
     page.until("document.getElementById('graph').innerText.includes('gift_cards')")
 
