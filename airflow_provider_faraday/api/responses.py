@@ -129,11 +129,6 @@ def read_page(request: Request, response: Response, decode: Decode[T], now: date
     return Page(items, _next_url(request, response) if is_get else None)
 
 
-def decode_dicts(response: Response) -> list[dict[str, Any]]:
-    """Decode a list of objects that need not be resources."""
-    return _DICTS.decode(_json(response))
-
-
 def redirect(request: Request, response: Response, *, allow_http: bool) -> Request | None:
     """Return the request to which a download is redirected, on any server; None if it is not redirected.
 

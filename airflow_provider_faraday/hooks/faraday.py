@@ -135,9 +135,9 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getgraph
         """
-        from airflow_provider_faraday.api.responses import decode_dicts
+        from airflow_provider_faraday.api.responses import decode_objects
 
-        return self.fetch(endpoints.graph(), decode_dicts)
+        return self.fetch(endpoints.graph(), decode_objects)
 
     def list_datasets(self, ids: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Return the datasets of the account, with all fields that Faraday sent.
