@@ -1,6 +1,6 @@
 """List datasets in one task, and wait until those are ready in the next.
 
-The sensor's `datasets` argument accepts dataset ids or the dicts that a list operator returns.
+The sensor opens when the datasets are ready: the input is in Faraday. Its `datasets` argument accepts dataset ids or the dicts that a list operator returns.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
@@ -34,6 +34,7 @@ with DAG(
         task_id="list_datasets",
         scope_id="{{ params.scope_id }}",
         fields=["id", "name"],
+        execution_timeout=timedelta(minutes=10),
     )
 
     DatasetsReadySensor(

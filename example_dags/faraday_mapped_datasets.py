@@ -47,6 +47,7 @@ with DAG(
         task_id="list_datasets",
         scope_id="{{ params.scope_id }}",
         fields=["id", "name"],
+        execution_timeout=timedelta(minutes=10),
     )
 
     wait_until_ready = DatasetsReadySensor.partial(
@@ -63,7 +64,7 @@ with DAG(
             task_id="force_update", datasets=ready, wait_for_completion=True, **WAIT
         )
 
-        @task
+        @task(execution_timeout=timedelta(minutes=10))
         def count_new_rows(before: list[dict[str, Any]]) -> int:
             now = FaradayHook().get_dataset(before[0]["id"])
             return now["row_count"] - before[0]["row_count"]

@@ -9,6 +9,7 @@ Requires the Airflow connection `faraday_default` (type Faraday).
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -27,7 +28,7 @@ with DAG(
     tags=["faraday", "example"],
 ):
 
-    @task
+    @task(execution_timeout=timedelta(minutes=10))
     def show_builds(triggering_asset_events: Any) -> list[dict[str, Any]]:
         """Return the builds that started this run. Replace this with the tasks that need the new data."""
         builds = [event.extra["payload"] for event in triggering_asset_events[CUSTOMERS]]

@@ -1,4 +1,4 @@
-"""Upload tonight's orders to Faraday, wait until the predictions built from them are delivered, and load them.
+"""Upload tonight's orders to Faraday, wait until the new predictions are delivered, and load them.
 
     extract -> upload -> refresh -> wait_for_predictions -> download -> load -> check_row_count
 
@@ -77,9 +77,10 @@ with DAG(
         fields=["id", "name", "count", "last_updated_output_at"],
         # The sandbox builds in seconds. For Faraday, 60 is plenty.
         poke_interval=2,
+        # Limits the wait. On Airflow 2, an execution_timeout would, too.
         timeout=timedelta(hours=6).total_seconds(),
         execution_timeout=None,
-        # Frees the worker slot.
+        # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.
         deferrable=True,
     )
 
@@ -97,7 +98,9 @@ with DAG(
             rows = csv.reader(file)
             columns = next(rows)
             definitions = ", ".join(f'"{column}" VARCHAR(255)' for column in columns)
-            warehouse.run(["DROP TABLE IF EXISTS likely_buyers", f"CREATE TABLE likely_buyers ({definitions})"])
+            warehouse.run(
+                ["DROP TABLE IF EXISTS likely_buyers", f"CREATE TABLE likely_buyers ({definitions})"]
+            )
             warehouse.insert_rows("likely_buyers", rows, target_fields=columns, executemany=True)
 
     check_row_count = SQLValueCheckOperator(

@@ -1,6 +1,7 @@
-"""Load a table, have Faraday rebuild the dataset that reads it, wait for that build, then load the result.
+"""Load a table, have Faraday rebuild the dataset that reads it, wait for that build, then record it.
 
-Right after the request, the dataset still has the status `ready` from its previous build. Therefore the
+The sensor opens when the *dataset* is rebuilt. To wait for the predictions that follow from it, see
+`faraday_predictions_to_warehouse`. Right after the request, the dataset still has the status `ready` from its previous build. Therefore the
 sensor takes `requested_at`, the time of the request by Faraday's clock, and ignores older builds.
 
 The sensor's outlet is the asset that represents the dataset. The asset event has the time and row count of
@@ -40,9 +41,12 @@ with DAG(
             "CREATE TABLE IF NOT EXISTS new_orders (order_id INTEGER, loaded_by VARCHAR(250))",
             "INSERT INTO new_orders SELECT COUNT(*) + 1, '{{ run_id }}' FROM new_orders",
         ],
+        execution_timeout=timedelta(hours=1),
     )
 
-    force_update = ForceUpdateDatasetsOperator(task_id="force_update", datasets=[ORDERS])
+    force_update = ForceUpdateDatasetsOperator(
+        task_id="force_update", datasets=[ORDERS], execution_timeout=timedelta(minutes=10)
+    )
 
     # ForceUpdateDatasetsOperator(…, wait_for_completion=True) combines these two tasks.
     wait_for_that_build = DatasetsReadySensor(
@@ -69,6 +73,7 @@ with DAG(
             {% endfor %}
             """,
         ],
+        execution_timeout=timedelta(hours=1),
     )
 
     chain(load_new_orders, force_update)

@@ -1,6 +1,8 @@
-"""Wait until the datasets of a scope are ready, then process them in a TaskFlow task.
+"""Wait until a scope and everything that it is built from is ready, then continue in a TaskFlow task.
 
-The sensor returns the datasets as an XCom, so a TaskFlow task can take them as an argument.
+The sensor opens when Faraday has computed the predictions. Delivering them is what the scope's targets do: to
+use a delivered file or table, wait with a `TargetsReadySensor` instead. Without `include_upstream`, the scope
+would also read `ready` while the datasets behind it are being rebuilt.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
@@ -12,7 +14,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
-from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.sensors.scopes import ScopesReadySensor
 
 with DAG(
     dag_id="faraday_scope_gate",
@@ -30,9 +32,11 @@ with DAG(
     },
     tags=["faraday", "example"],
 ):
-    wait_until_ready = DatasetsReadySensor(
+    wait_until_ready = ScopesReadySensor(
         task_id="wait_until_ready",
-        scope_id="{{ params.scope_id }}",
+        scopes=["{{ params.scope_id }}"],
+        include_upstream=True,
+        fields=["id", "name", "population_count", "last_updated_output_at"],
         # The sandbox builds in seconds. For Faraday, 60 is plenty.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
@@ -40,9 +44,9 @@ with DAG(
         deferrable=True,
     )
 
-    @task
-    def summarize(datasets: list[dict[str, Any]]) -> dict[str, int]:
-        """Return the row count of each dataset. Replace this with the tasks that need the data."""
-        return {dataset["name"]: dataset.get("row_count") or 0 for dataset in datasets}
+    @task(execution_timeout=timedelta(minutes=10))
+    def summarize(scopes: list[dict[str, Any]]) -> dict[str, int]:
+        """Return the number of people in each scope. Replace this with the tasks that need the predictions."""
+        return {scope["name"]: scope["population_count"] for scope in scopes}
 
     summarize(wait_until_ready.output)

@@ -1,8 +1,9 @@
-"""``make demo``: run the main example DAG on Airflow against a local Faraday API, and show what happens."""
+"""``make demo``: run two example DAGs on Airflow against a local Faraday API, and show what happens."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sqlite3
 import subprocess
 import sys
@@ -14,18 +15,69 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import local_airflow
+import source_tables
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
+from airflow_provider_faraday.sandbox.resources import KINDS
 from held_builds import builds_begin_at_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
-DAG_ID = "faraday_connection_to_warehouse"
+DAGS_TEST = Path(__file__).parent / "dags_test.py"
 CONNECTION_ID = "c0000000-0000-4000-8000-000000000001"
+DATASET_ID = "d0000000-0000-4000-8000-000000000007"
+TARGET_ID = "70000000-0000-4000-8000-000000000001"
+# The demo is to take less than half a minute, most of which Airflow takes to start.
+SPEED = 2.0
 STEP_SECONDS = 300.0
+MAX_COLUMNS = 6
 # Lines from three sources are printed in order of time, so each waits until no earlier one can arrive.
 SETTLE = timedelta(seconds=0.5)
+
+
+class Part(NamedTuple):
+    """One of the DAGs that the demo runs.
+
+    :param dag_id: the DAG
+    :param requests: what its requests to Faraday mean: the first whose pattern matches method and path
+    :param tasks: what it means that a task has succeeded; ``{}`` is what the task is mapped over
+    :param statuses: the statuses to show of resources in Faraday
+    """
+
+    dag_id: str
+    requests: dict[str, str]
+    tasks: dict[str, str]
+    statuses: tuple[str, ...]
+
+
+DATASETS = Part(
+    "faraday_connection_to_warehouse",
+    {rf"GET /v1/connections/{CONNECTION_ID}/datasets": "the gate asks whether all datasets are ready"},
+    {
+        "wait_until_ready": "the gate opens: the input is in Faraday",
+        "load": "loaded {}",
+        "check_row_count": "{} has as many rows as Faraday reports",
+    },
+    ("starting", "running", "ready"),
+)
+PREDICTIONS = Part(
+    "faraday_predictions_to_warehouse",
+    {
+        r"POST /v1/uploads/.*": "sends the file",
+        r"POST /v1/datasets/.*": "asks Faraday to rebuild the dataset",
+        r"GET /v1/graph": "the gate asks whether the target and everything upstream is ready",
+        r"GET /v1/targets/.*csv": "downloads the predictions",
+    },
+    {
+        "extract": "wrote tonight's orders to a file",
+        "upload": "Faraday's copy of the file is complete",
+        "wait_for_predictions": "the gate opens: the predictions are delivered",
+        "load": "loaded the predictions",
+        "check_row_count": "the table has as many rows as Faraday reports",
+    },
+    ("running", "ready"),
+)
 
 
 class DemoFailed(Exception):
@@ -44,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :return: the exit status: 0 if the warehouse has the expected tables, 1 if not, 130 after Ctrl-C
     """
-    parser = argparse.ArgumentParser(description="Run the main example DAG against a local Faraday API.")
+    parser = argparse.ArgumentParser(description="Run two example DAGs against a local Faraday API.")
     parser.add_argument(
         "--port", type=int, default=0, help="port of the local Faraday API (default: a free port)"
     )
@@ -53,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with local_airflow.throw_away_home("faraday-demo-") as home:
         log = home / "airflow.log"
         try:
-            with Sandbox(port=port) as sandbox, log.open("wb") as output:
-                _run(sandbox, Demo(home, sandbox, output.fileno()))
+            with Sandbox(port=port, speed=SPEED) as sandbox, log.open("wb") as output:
+                Demo(home, sandbox, output.fileno()).run()
         except KeyboardInterrupt:
             print("\nStopping; Airflow exits and its files are removed.")
             return 130
@@ -66,150 +118,208 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Demo:
-    """The Airflow that runs the DAG: its directory, its processes and its metadata database.
+    """The demo: its Airflow, its warehouse and its Faraday.
 
-    :param home: its ``AIRFLOW_HOME``
-    :param sandbox: the local Faraday API that its Airflow connection points to
+    :param home: the ``AIRFLOW_HOME``
+    :param sandbox: the local Faraday API
     :param output: the file descriptor that Airflow writes its output to
     """
 
     def __init__(self, home: Path, sandbox: Sandbox, output: int) -> None:
-        self.warehouse = home / "warehouse.db"
+        self._sandbox = sandbox
+        self._warehouse = home / "warehouse.db"
         self._metadata = home / "airflow.db"
         self._output = output
-        self._env = local_airflow.environment(
-            home,
-            EXAMPLES,
-            {
-                "faraday_default": {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key},
-                "warehouse_default": {"conn_type": "sqlite", "host": str(self.warehouse)},
-            },
-        )
-
-    def airflow(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start an Airflow command in the background."""
-        return local_airflow.start(self._env, *arguments, output=self._output)
-
-    def finished_tasks(self) -> list[Event]:
-        """Return an event for each finished task of the gate and the load."""
-        query = (
-            "SELECT end_date, task_id, rendered_map_index, state FROM task_instance "
-            "WHERE task_id IN ('wait_until_ready', 'load', 'check_row_count') "
-            "AND state IN ('success', 'failed') AND end_date IS NOT NULL"
-        )
-        try:
-            with closing(sqlite3.connect(f"file:{self._metadata}?mode=ro", uri=True)) as database:
-                rows = database.execute(query).fetchall()
-        except sqlite3.OperationalError:
-            # Airflow is writing to it, or has not created it yet.
-            return []
-        texts = {
-            ("wait_until_ready", "success"): "Airflow: the gate opens",
-            ("load", "success"): "Airflow: loaded {}",
-            ("check_row_count", "success"): "Airflow: {} has as many rows as Faraday reports",
+        connections = {
+            "faraday_default": {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key},
+            "warehouse_default": {"conn_type": "sqlite", "host": str(self._warehouse)},
         }
+        self._env = local_airflow.environment(home, EXAMPLES, connections) | {
+            "AIRFLOW_VAR_FARADAY_FILES": f"file://{home}/files"
+        }
+
+    def run(self) -> None:
+        """Run both DAGs, and show what happens.
+
+        :raises DemoFailed: if one of them fails, or the warehouse does not have the expected tables
+        """
+        print(f"1. The local Faraday API is running at {self._sandbox.url}.")
+        source_tables.fill(self._sandbox, self._warehouse)
+        with builds_begin_at_request(self._sandbox) as begun:
+            print(f"2. Airflow {version('apache-airflow')} creates its metadata database ...", flush=True)
+            self._wait(local_airflow.start(self._env, "db", "migrate", output=self._output), "db migrate")
+            print(f"3. Airflow starts and runs the DAG {DATASETS.dag_id} ...", flush=True)
+            process = local_airflow.start_script(
+                self._env, DAGS_TEST, DATASETS.dag_id, PREDICTIONS.dag_id, output=self._output
+            )
+            deadline = time.monotonic() + STEP_SECONDS
+            while not begun.wait(0.1):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise DemoFailed("Airflow did not send a request to Faraday.")
+        self._show_datasets()
+        self._follow(DATASETS, process)
+        self._check_and_show_tables()
+        print(f"\n4. Airflow runs the DAG {PREDICTIONS.dag_id} ...", flush=True)
+        self._follow(PREDICTIONS, process)
+        self._wait(process, "dags test")
+        self._check_and_show_predictions()
+
+    def _show_datasets(self) -> None:
+        print(f"\nThe datasets of Faraday connection {CONNECTION_ID}:\n")
+        rows = [
+            (each["name"], "archived" if each["archived_at"] else "new", each["id"])
+            for each in self._datasets()
+        ]
+        _print_table(("dataset", "status", "id"), rows)
+
+    def _follow(self, part: Part, process: subprocess.Popen[bytes]) -> None:
+        """Print status changes in Faraday, requests to it and finished tasks, as they happen.
+
+        :raises DemoFailed: if the DAG run does not succeed
+        """
+        print("\nWhat happened, in seconds since Airflow's first call:\n", flush=True)
+        deadline = time.monotonic() + STEP_SECONDS
+        printed: set[Event] = set()
+        state = None
+        while state is None:
+            time.sleep(0.1)
+            state = self._run_state(part) or ("failed" if process.poll() is not None else None)
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"the DAG run timed out after {STEP_SECONDS:.0f} s.")
+            settled = datetime.now(UTC) - SETTLE
+            calls = self._calls(part)
+            if not calls:
+                continue
+            begin = min(call.at for call in calls)
+            events = {*self._moves(part, begin), *calls, *self._finished_tasks(part)} - printed
+            for event in sorted(events):
+                if state or event.at < settled:
+                    seconds = max(0.0, (event.at - begin).total_seconds())
+                    print(f"{seconds:7.1f}  {event.what}", flush=True)
+                    printed.add(event)
+        if state != "success":
+            raise DemoFailed(f"the run of the DAG {part.dag_id} failed.")
+
+    def _calls(self, part: Part) -> list[Event]:
+        calls = [
+            Event(datetime.fromisoformat(request["time"]), f"Airflow: {what}")
+            for request in self._sandbox.requests()
+            for pattern, what in part.requests.items()
+            if re.fullmatch(pattern, f"{request['method']} {request['path']}")
+        ]
+        if part is DATASETS and calls:
+            # The same request as those of the gate.
+            calls[0] = calls[0]._replace(what="Airflow: lists the datasets")
+        return calls
+
+    def _moves(self, part: Part, begin: datetime) -> list[Event]:
+        """Return the status changes of the resources that the DAG is about."""
+        all_resources = self._sandbox.summaries()
+        if part is DATASETS:
+            shown = {each["id"] for each in self._datasets()}
+        else:
+            shown = {DATASET_ID}
+            # In the order of the pipeline, so what is upstream comes first.
+            for each in all_resources:
+                if shown.intersection(each["upstream_ids"]):
+                    shown.add(each["id"])
+        labels = {each["id"]: _label(each) for each in all_resources}
+        return [
+            Event(at, f"Faraday: {labels[move['id']]} is {move['status']}")
+            for move in self._sandbox.history()
+            if move["id"] in shown
+            and move["status"] in part.statuses
+            and (at := datetime.fromisoformat(move["at"])) >= begin
+        ]
+
+    def _finished_tasks(self, part: Part) -> list[Event]:
+        rows = self._query(
+            "SELECT end_date, task_id, rendered_map_index, state FROM task_instance "
+            "WHERE dag_id = ? AND state IN ('success', 'failed') AND end_date IS NOT NULL",
+            part.dag_id,
+        )
         return [
             Event(
                 datetime.fromisoformat(ended).replace(tzinfo=UTC),
-                texts.get((task_id, state), f"Airflow: {task_id} {{}} {state}").format(mapped or ""),
+                "Airflow: " + part.tasks[task_id].format(mapped)
+                if state == "success"
+                else f"Airflow: {task_id} {mapped or ''} failed",
             )
             for ended, task_id, mapped, state in rows
+            if state == "failed" or task_id in part.tasks
         ]
 
-
-def _run(sandbox: Sandbox, demo: Demo) -> None:
-    print(f"1. The local Faraday API is running at {sandbox.url}.")
-    with builds_begin_at_request(sandbox) as begun:
-        airflow_version = version("apache-airflow")
-        print(f"2. Airflow {airflow_version} creates its metadata database (SQLite) ...", flush=True)
-        _wait(demo.airflow("db", "migrate"), "airflow db migrate")
-        print(f"3. Airflow starts and runs the DAG {DAG_ID} ...", flush=True)
-        process = demo.airflow("dags", "test", DAG_ID)
-        deadline = time.monotonic() + STEP_SECONDS
-        while not begun.wait(0.1):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DemoFailed("Airflow did not send a request to Faraday.")
-        _show_datasets(sandbox)
-        _follow(sandbox, demo, process)
-        _wait(process, f"airflow dags test {DAG_ID}")
-    _check_and_show_rows(sandbox, demo.warehouse)
-
-
-def _show_datasets(sandbox: Sandbox) -> None:
-    datasets = _connection_datasets(sandbox)
-    print(f"\nThe datasets of Faraday connection {CONNECTION_ID}:\n")
-    rows = [(each["name"], "archived" if each["archived_at"] else "new", each["id"]) for each in datasets]
-    _print_table(("dataset", "status", "id"), rows)
-
-
-def _follow(sandbox: Sandbox, demo: Demo, process: subprocess.Popen[bytes]) -> None:
-    """Print status changes in Faraday, requests to it and finished tasks, as they happen."""
-    print("\nWhat happened, in seconds since Airflow's first call:\n", flush=True)
-    begin = datetime.fromisoformat(sandbox.requests()[0]["time"])
-    deadline = time.monotonic() + STEP_SECONDS
-    printed: set[Event] = set()
-    ended = False
-    while not ended:
-        time.sleep(0.1)
-        ended = process.poll() is not None
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"the DAG run timed out after {STEP_SECONDS:.0f} s.")
-        settled = datetime.now(UTC) - SETTLE
-        events = {*_moves(sandbox, begin), *_calls(sandbox), *demo.finished_tasks()} - printed
-        for event in sorted(events):
-            if ended or event.at < settled:
-                seconds = max(0.0, (event.at - begin).total_seconds())
-                print(f"{seconds:7.1f}  {event.what}", flush=True)
-                printed.add(event)
-
-
-def _moves(sandbox: Sandbox, begin: datetime) -> list[Event]:
-    ours = {each["id"] for each in _connection_datasets(sandbox)}
-    moves = [(datetime.fromisoformat(move["at"]), move) for move in sandbox.history()]
-    return [
-        Event(at, f"Faraday: {move['name']} is {move['status']}")
-        for at, move in moves
-        if move["id"] in ours and at >= begin
-    ]
-
-
-def _calls(sandbox: Sandbox) -> list[Event]:
-    first, *others = [datetime.fromisoformat(request["time"]) for request in sandbox.requests()]
-    polls = [Event(at, "Airflow: the gate asks whether all are ready") for at in others]
-    return [Event(first, "Airflow: lists the datasets"), *polls]
-
-
-def _check_and_show_rows(sandbox: Sandbox, warehouse: Path) -> None:
-    """Print the tables that the load wrote.
-
-    :raises DemoFailed: if they are not one table per ready dataset, each with Faraday's row count
-    """
-    try:
-        with closing(sqlite3.connect(f"file:{warehouse}?mode=ro", uri=True)) as database:
-            log = database.execute(
-                "SELECT loaded_into, last_updated_output_at, dataset_id FROM faraday_loads ORDER BY 3"
-            ).fetchall()
-            count = "SELECT COUNT(*) FROM {}"
-            rows = [(table, *database.execute(count.format(table)).fetchone(), *rest) for table, *rest in log]
-    except sqlite3.OperationalError as error:
-        raise DemoFailed(f"the warehouse cannot be read: {error}.") from error
-    expected = [
-        (f'"loaded_{each["name"]}"', each["row_count"], each["last_updated_output_at"], each["id"])
-        for each in _connection_datasets(sandbox)
-        if each["status"] == "ready" and not each["archived_at"]
-    ]
-    print(f"\nThe tables that the load wrote into the warehouse ({warehouse.name}):\n")
-    _print_table(("table", "rows", "last_updated_output_at", "dataset"), rows)
-    if not expected or rows != sorted(expected, key=lambda row: row[3]):
-        raise DemoFailed(
-            f"the warehouse has {len(rows)} tables, which do not match the {len(expected)} datasets that are "
-            "ready in Faraday."
+    def _run_state(self, part: Part) -> str | None:
+        """Return how the DAG run has ended, or None."""
+        rows = self._query(
+            "SELECT state FROM dag_run WHERE dag_id = ? AND state IN ('success', 'failed')", part.dag_id
         )
-    print(f"\nDone: {len(rows)} ready datasets, {len(rows)} tables loaded, and the archived one left out.")
+        return rows[0][0] if rows else None
+
+    def _query(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
+        try:
+            with closing(sqlite3.connect(f"file:{self._metadata}?mode=ro", uri=True)) as database:
+                return database.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError:
+            # Airflow is writing to it.
+            return []
+
+    def _check_and_show_tables(self) -> None:
+        """Print the tables that the first DAG has loaded.
+
+        :raises DemoFailed: if they are not one table per ready dataset, each with Faraday's row count
+        """
+        expected = {
+            f"loaded_{each['name']}": each["row_count"]
+            for each in self._datasets()
+            if each["status"] == "ready" and not each["archived_at"]
+        }
+        with closing(sqlite3.connect(self._warehouse)) as database:
+            found = database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'loaded%'").fetchall()
+            rows = {
+                name: database.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0]
+                for (name,) in sorted(found)
+            }
+        print(f"\nThe tables that the DAG loaded into the warehouse ({self._warehouse.name}):\n")
+        _print_table(("table", "rows", "rows in Faraday"), [(n, c, expected.get(n)) for n, c in rows.items()])
+        if not expected or rows != expected:
+            raise DemoFailed(
+                f"the warehouse has {len(rows)} tables, which do not match the {len(expected)} datasets that "
+                "are ready in Faraday."
+            )
+
+    def _check_and_show_predictions(self) -> None:
+        """Print the first rows of the predictions.
+
+        :raises DemoFailed: if the warehouse does not have all rows of the target
+        """
+        expected = self._sandbox.resource("targets", TARGET_ID)["count"]
+        with closing(sqlite3.connect(self._warehouse)) as database:
+            first = database.execute("SELECT * FROM likely_buyers LIMIT 3")
+            columns = [column[0] for column in first.description][:MAX_COLUMNS]
+            rows = [row[:MAX_COLUMNS] for row in first]
+            (count,) = database.execute("SELECT COUNT(*) FROM likely_buyers").fetchone()
+        print("\nThe first predictions in the table likely_buyers of the warehouse:\n")
+        _print_table(tuple(columns), rows)
+        if count != expected or not count:
+            raise DemoFailed(f"likely_buyers has {count} rows, but Faraday has delivered {expected}.")
+        print(f"\nDone: 4 tables loaded when their datasets were ready, then {count:,} predictions.")
+
+    def _datasets(self) -> list[dict[str, Any]]:
+        return [each for each in self._sandbox.datasets() if each["connection_id"] == CONNECTION_ID]
+
+    def _wait(self, process: subprocess.Popen[bytes], what: str) -> None:
+        try:
+            status = process.wait(STEP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise DemoFailed(f"'airflow {what}' timed out after {STEP_SECONDS:.0f} s.") from None
+        if status != 0:
+            raise DemoFailed(f"'airflow {what}' exited with status {status}.")
 
 
-def _connection_datasets(sandbox: Sandbox) -> list[dict[str, Any]]:
-    return [each for each in sandbox.datasets() if each["connection_id"] == CONNECTION_ID]
+def _label(resource: dict[str, Any]) -> str:
+    kind = KINDS[resource["resource_type"]].label
+    return resource["name"] if kind == "dataset" else f"{kind} '{resource['name']}'"
 
 
 def _print_table(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
@@ -218,15 +328,6 @@ def _print_table(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) ->
     lines.insert(1, tuple("-" * width for width in widths))
     for line in lines:
         print("   " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _wait(process: subprocess.Popen[bytes], what: str) -> None:
-    try:
-        status = process.wait(STEP_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise DemoFailed(f"'{what}' timed out after {STEP_SECONDS:.0f} s.") from None
-    if status != 0:
-        raise DemoFailed(f"'{what}' exited with status {status}.")
 
 
 if __name__ == "__main__":

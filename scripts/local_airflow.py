@@ -171,8 +171,19 @@ def start(env: Mapping[str, str], *arguments: str, output: int | IO[bytes]) -> s
 
     :param output: where its output goes
     """
+    return _start(env, airflow(*arguments), output)
+
+
+def start_script(
+    env: Mapping[str, str], script: Path, *arguments: str, output: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a Python script that uses Airflow, as :func:`start` does."""
+    return _start(env, [sys.executable, str(script), *arguments], output)
+
+
+def _start(env: Mapping[str, str], command: list[str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        airflow(*arguments),
+        command,
         env=dict(env),
         stdin=subprocess.DEVNULL,
         stdout=output,

@@ -36,30 +36,62 @@ def without_times(printed: str) -> list[str]:
     return [re.sub(r"^ *[\d.]+ {2}", "", line) for line in printed.splitlines()]
 
 
-def test_shows_the_datasets_the_gate_and_the_tables(tmp_path: Path) -> None:
+def test_shows_the_datasets_the_gates_the_cascade_and_the_tables(tmp_path: Path) -> None:
     ran = scripts.run(demo.__file__, temporary=tmp_path, timeout=240)
 
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = without_times(ran.stdout)
-    opened = lines.index("Airflow: the gate opens")
+    opened = lines.index("Airflow: the gate opens: the input is in Faraday")
     for name in ("customers", "orders", "email_subscribers", "store_visits"):
         assert lines.index(f"Faraday: {name} is ready") < opened < lines.index(f"Airflow: loaded {name}")
-        assert re.search(rf'^ +"loaded_{name}" +\d+ +20\S+Z +d0000000', ran.stdout, re.M)
-    assert "Done: 4 ready datasets, 4 tables loaded" in lines[-1]
-    (shown_in_readme,) = (block for block in PAGES["README.md"].blocks if block.kind == "text demo")
-    assert [line for line in without_times(shown_in_readme.text) if line not in [*lines, "    …", "…"]] == []
+        assert re.search(rf"^ +loaded_{name} +(\d+) +\1$", ran.stdout, re.M)
+    cascade = [
+        "Airflow: wrote tonight's orders to a file",
+        "Airflow: sends the file",
+        "Faraday: web_orders is ready",
+        "Faraday: stream 'web orders' is ready",
+        "Faraday: cohort 'Web buyers' is ready",
+        "Faraday: outcome 'Will buy in 30 days' is ready",
+        "Faraday: scope 'Likely buyers' is ready",
+        "Faraday: target 'Likely buyers CSV' is ready",
+        "Airflow: the gate opens: the predictions are delivered",
+        "Airflow: downloads the predictions",
+        "Airflow: loaded the predictions",
+    ]
+    assert [line for line in lines if line in cascade] == cascade
+    assert re.fullmatch(r"Done: 4 tables .* [\d,]{5,} predictions\.", lines[-1])
+    shown = [block for name in ("README.md",) for block in PAGES[name].blocks if block.kind == "text demo"]
+    assert shown
+    for block in shown:
+        assert [line for line in without_times(block.text) if line not in [*lines, "    …", "…"]] == []
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("dag_id", "old", "new", "message"),
+    [
+        (demo.DATASETS.dag_id, '"loaded_', '"lost_', "0 tables"),
+        (demo.PREDICTIONS.dag_id, "rows, target_fields", "[], target_fields", demo.PREDICTIONS.dag_id),
+    ],
+)
 @pytest.mark.usefixtures("original_signal_handlers")
-def test_fails_and_keeps_the_log_if_the_load_writes_nothing(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capfd
+def test_fails_and_keeps_the_log_if_a_load_writes_nothing(
+    dag_id: str,
+    old: str,
+    new: str,
+    message: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd,
 ) -> None:
     dags = tmp_path_factory.mktemp("dags")
-    main_example = demo.EXAMPLES / f"{demo.DAG_ID}.py"
-    source = main_example.read_text()
-    assert source.count("return loads\n") == 1
-    (dags / main_example.name).write_text(source.replace("return loads\n", "return []\n"))
+    for part in (demo.DATASETS, demo.PREDICTIONS):
+        source = (demo.EXAMPLES / f"{part.dag_id}.py").read_text()
+        if part.dag_id == dag_id:
+            assert old in source
+            source = source.replace(old, new)
+        (dags / f"{part.dag_id}.py").write_text(source)
     monkeypatch.setattr(demo, "EXAMPLES", dags)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
@@ -67,7 +99,7 @@ def test_fails_and_keeps_the_log_if_the_load_writes_nothing(
 
     printed = capfd.readouterr()
     assert "The demo failed: " in printed.err
-    assert "0 tables" in printed.err
+    assert message in printed.err
     log = Path(re.search(r"Airflow's log is kept in (\S+)", printed.err)[1])
     assert [log] == [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import local_airflow
+import source_tables
 from airflow_provider_faraday.sandbox import Sandbox
 from held_builds import builds_begin_at_request
-from support.ids import CUSTOMERS, ORDERS, SCOPE, UPLOADS, WAREHOUSE
+from support.ids import CUSTOMERS, ORDERS, OUTCOME, SCOPE, UPLOADS, WAREHOUSE, WEB_ORDERS
 from support.run_dag import AIRFLOW_3, AIRFLOW_3_0
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 LIVE_DATASETS = {"customers", "orders", "email_subscribers", "store_visits"}
 CONNECTION_DATASETS = f"/v1/connections/{WAREHOUSE}/datasets"
-SCOPE_DATASETS = f"/v1/scopes/{SCOPE}/datasets"
 
 
 @dataclass
@@ -42,9 +42,18 @@ class ExampleRun:
 
 @pytest.fixture
 def run_example(another_airflow_home: Path, tmp_path: Path) -> Callable[..., ExampleRun]:
-    def run(dag_id: str, runs: int = 1, builds_begin_at: int = 1, **conf: str) -> ExampleRun:
+    def run(
+        dag_id: str,
+        runs: int = 1,
+        builds_begin_at: int = 1,
+        prepare: Callable[[Sandbox], object] = lambda sandbox: None,
+        **conf: str,
+    ) -> ExampleRun:
         warehouse = tmp_path / "warehouse.db"
         with Sandbox() as sandbox, builds_begin_at_request(sandbox, builds_begin_at):
+            if dag_id == "faraday_connection_to_warehouse":
+                source_tables.fill(sandbox, warehouse)
+            prepare(sandbox)
             env = local_airflow.environment(
                 another_airflow_home,
                 EXAMPLES,
@@ -57,6 +66,7 @@ def run_example(another_airflow_home: Path, tmp_path: Path) -> Callable[..., Exa
                     "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
                 },
             )
+            env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{tmp_path}/files"
             # By default, Python shows deprecations of the main module only.
             env["PYTHONWARNINGS"] = "default"
             if AIRFLOW_3_0:
@@ -121,68 +131,93 @@ def _stored(home: Path) -> tuple[dict[str, str], dict[str, Any]]:
     )
 
 
+def query(run: ExampleRun, sql: str) -> list[tuple[Any, ...]]:
+    """Return what the warehouse has after the run."""
+    with closing(sqlite3.connect(run.warehouse)) as warehouse:
+        return warehouse.execute(sql).fetchall()
+
+
 def test_every_example_has_a_test() -> None:
     text = Path(__file__).read_text()
 
     assert [path.stem for path in EXAMPLES.glob("*.py") if f'run_example("{path.stem}"' not in text] == []
 
 
-def test_connection_to_warehouse_loads_each_ready_dataset_once(run_example) -> None:
+def test_connection_to_warehouse_loads_each_ready_dataset(run_example) -> None:
     # The first request lists the datasets, the second is the gate's first poll.
     run = run_example("faraday_connection_to_warehouse", builds_begin_at=2)
 
     assert run.exit_status == 0, run.log
-    loads = ("fill_source", "load", "check_row_count", "remember")
-    once = ("list_datasets", "wait_until_ready", "create_load_log", "read_load_log", "plan_loads")
     assert run.states == {
-        **dict.fromkeys(once, "success"),
-        **{f"{task_id}[{index}]": "success" for task_id in loads for index in range(4)},
+        **dict.fromkeys(("list_datasets", "wait_until_ready"), "success"),
+        **{f"{task_id}[{index}]": "success" for task_id in ("load", "check_row_count") for index in range(4)},
     }
-    listed = {dataset["name"]: dataset["status"] for dataset in run.xcoms["list_datasets"]}
-    assert listed.keys() == LIVE_DATASETS | {"legacy_orders"}
-    assert {dataset["name"] for dataset in run.xcoms["wait_until_ready"]} == LIVE_DATASETS
-    with closing(sqlite3.connect(run.warehouse)) as warehouse:
-        loaded = {
-            dataset_id: (table, built_at, *warehouse.execute(f"SELECT COUNT(*) FROM {table}").fetchone())
-            for dataset_id, table, _, built_at in warehouse.execute("SELECT * FROM faraday_loads").fetchall()
-        }
-    assert loaded == {
-        dataset["id"]: (
-            f'"loaded_{dataset["options"]["table_name"]}"',
-            dataset["last_updated_output_at"],
-            dataset["row_count"],
-        )
-        for dataset in run.xcoms["wait_until_ready"]
-    }
-    assert all(row_count > 0 for _, _, row_count in loaded.values())
+    listed = {dataset["name"] for dataset in run.xcoms["list_datasets"]}
+    assert listed == LIVE_DATASETS | {"legacy_orders"}
+    loaded = {dataset["name"]: dataset["row_count"] for dataset in run.xcoms["wait_until_ready"]}
+    assert loaded.keys() == LIVE_DATASETS
+    assert all(row_count > 0 for row_count in loaded.values())
+    for name, row_count in loaded.items():
+        assert query(run, f"SELECT COUNT(*) FROM loaded_{name}") == [(row_count,)]
     # One request lists the datasets, and the gate polls more than once.
     assert len(run.sandbox.requests(CONNECTION_DATASETS)) > 2
 
 
-def test_connection_to_warehouse_skips_a_dataset_that_was_not_rebuilt(run_example) -> None:
+def test_connection_to_warehouse_replaces_what_it_loaded_before(run_example) -> None:
     run = run_example("faraday_connection_to_warehouse", runs=2)
 
     assert run.exit_status == 0, run.log
-    assert {run.states[task_id] for task_id in ("fill_source", "load", "check_row_count", "remember")} == {
-        "skipped"
-    }
-    assert re.search(r"customers\b.*not rebuilt", run.log)
+    assert query(run, "SELECT COUNT(*) FROM loaded_customers") == query(run, "SELECT COUNT(*) FROM customers")
 
 
-def test_connection_to_warehouse_fails_a_load_with_a_wrong_row_count_and_does_not_record_it(
+def test_connection_to_warehouse_fails_if_a_table_has_not_as_many_rows_as_the_dataset(
     run_example, tmp_path
 ) -> None:
-    with closing(sqlite3.connect(tmp_path / "warehouse.db")) as warehouse:
-        warehouse.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY)")
-        warehouse.execute("INSERT INTO customers VALUES (-1)")
-        warehouse.commit()
+    def remove_a_customer(sandbox: Sandbox) -> None:
+        with closing(sqlite3.connect(tmp_path / "warehouse.db")) as warehouse, warehouse:
+            warehouse.execute("DELETE FROM customers WHERE id = 1")
 
-    run = run_example("faraday_connection_to_warehouse")
+    run = run_example("faraday_connection_to_warehouse", prepare=remove_a_customer)
 
     assert run.exit_status != 0
     assert [run.states[f"check_row_count[{index}]"] for index in range(4)] == ["failed", *["success"] * 3]
-    with closing(sqlite3.connect(run.warehouse)) as warehouse:
-        assert warehouse.execute("SELECT COUNT(*) FROM faraday_loads").fetchone() == (0,)
+
+
+def test_predictions_to_warehouse_loads_what_was_built_from_the_uploaded_file(run_example) -> None:
+    run = run_example("faraday_predictions_to_warehouse")
+
+    assert run.exit_status == 0, run.log
+    assert set(run.states.values()) == {"success"}
+    assert run.xcoms["upload"]["skipped"] is False
+    uploaded_at = run.xcoms["upload"]["uploaded_at"]
+    (delivered,) = run.xcoms["wait_for_predictions"]
+    for resource_type, id_ in (("datasets", WEB_ORDERS), ("outcomes", OUTCOME), ("scopes", SCOPE)):
+        built_at = run.sandbox.resource(resource_type, id_)["last_updated_output_at"]
+        assert uploaded_at[:19] <= built_at <= delivered["last_updated_output_at"]
+    assert delivered["count"] == run.xcoms["download"]["count"] > 0
+    assert query(run, "SELECT COUNT(*) FROM likely_buyers") == [(delivered["count"],)]
+
+
+def test_predictions_to_warehouse_does_not_upload_the_same_file_again(run_example) -> None:
+    run = run_example("faraday_predictions_to_warehouse", runs=2)
+
+    assert run.exit_status == 0, run.log
+    assert run.xcoms["upload"]["skipped"] is True
+    assert set(run.states.values()) == {"success"}
+
+
+def test_predictions_to_warehouse_downloads_nothing_if_something_upstream_fails(run_example) -> None:
+    def fail_outcome(sandbox: Sandbox) -> None:
+        sandbox.set_resource(
+            "outcomes", OUTCOME, sandbox={"outcome": "error", "status_error": "Too few buyers"}
+        )
+
+    run = run_example("faraday_predictions_to_warehouse", prepare=fail_outcome)
+
+    assert run.exit_status != 0
+    assert run.states["wait_for_predictions"] == "failed"
+    assert run.states["download"] == "upstream_failed"
+    assert "Too few buyers" in run.log
 
 
 def test_refresh_and_wait_loads_the_build_that_it_requested(run_example) -> None:
@@ -197,10 +232,7 @@ def test_refresh_and_wait_loads_the_build_that_it_requested(run_example) -> None
     requested_at = requested_at[ORDERS] if isinstance(requested_at, dict) else requested_at
     assert build["last_updated_output_at"] >= requested_at[:19]
     assert build["row_count"] == run.sandbox.dataset(ORDERS)["row_count"]
-    with closing(sqlite3.connect(run.warehouse)) as warehouse:
-        assert warehouse.execute("SELECT * FROM builds").fetchall() == [
-            (build["last_updated_output_at"], build["row_count"])
-        ]
+    assert query(run, "SELECT * FROM builds") == [(build["last_updated_output_at"], build["row_count"])]
 
 
 def test_mapped_datasets_rebuilds_each_dataset(run_example) -> None:
@@ -243,14 +275,15 @@ def test_on_update_says_on_airflow_2_that_it_needs_airflow_3(another_airflow_hom
     assert "ResourceUpdatedTrigger requires Airflow 3.0 or later" in failed["error"]
 
 
-def test_scope_gate_passes_the_ready_datasets_to_a_taskflow_task(run_example) -> None:
+def test_scope_gate_opens_when_the_scope_is_ready(run_example) -> None:
     run = run_example("faraday_scope_gate")
 
     assert run.exit_status == 0, run.log
     assert run.states == {"wait_until_ready": "success", "summarize": "success"}
-    assert run.xcoms["summarize"].keys() == {"customers", "orders"}
-    assert all("sample" not in dataset for dataset in run.xcoms["wait_until_ready"])
-    assert len(run.sandbox.requests(SCOPE_DATASETS)) > 1
+    (scope,) = run.xcoms["wait_until_ready"]
+    assert run.xcoms["summarize"] == {"Likely buyers": scope["population_count"]}
+    assert scope["last_updated_output_at"] >= run.sandbox.dataset(ORDERS)["last_updated_output_at"]
+    assert len(run.sandbox.requests("/v1/scopes")) > 1
 
 
 def test_list_into_sensor_waits_for_the_listed_datasets(run_example) -> None:
