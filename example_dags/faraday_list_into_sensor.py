@@ -1,6 +1,7 @@
 """List datasets in one task, and wait until those are ready in the next.
 
-The sensor opens when the datasets are ready: the input is in Faraday. Its `datasets` argument accepts dataset ids or the dicts that a list operator returns.
+The sensor opens when the datasets are ready, which means that the input is in Faraday. Its `datasets`
+argument accepts dataset ids or the dicts that a list operator returns.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """

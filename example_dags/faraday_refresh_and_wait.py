@@ -1,7 +1,9 @@
 """Load a table, have Faraday rebuild the dataset that reads it, wait for that build, then record it.
 
 The sensor opens when the *dataset* is rebuilt. To wait for the predictions that follow from it, see
-`faraday_predictions_to_warehouse`. Right after the request, the dataset still has the status `ready` from its previous build. Therefore the
+`faraday_predictions_to_warehouse`.
+
+Right after the request, the dataset still has the status `ready` from its previous build. Therefore the
 sensor takes `requested_at`, the time of the request by Faraday's clock, and ignores older builds.
 
 The sensor's outlet is the asset that represents the dataset. The asset event has the time and row count of

@@ -46,7 +46,7 @@ with DAG(
 
     @task(execution_timeout=timedelta(minutes=10))
     def summarize(scopes: list[dict[str, Any]]) -> dict[str, int]:
-        """Return the number of people in each scope. Replace this with the tasks that need the predictions."""
+        """Return the number of people in each scope. Replace this with what needs the predictions."""
         return {scope["name"]: scope["population_count"] for scope in scopes}
 
     summarize(wait_until_ready.output)

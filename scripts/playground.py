@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import requests
 
 import local_airflow
+import source_tables
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(home: Path, log: Path, faraday: Sandbox, port: int | None) -> None:
     if port and local_airflow.free_port(port) != port:
         raise PlaygroundFailed(f"port {port} is in use. Choose another one, or omit it to use a free port.")
+    source_tables.fill(faraday, home / "warehouse.db")
     env = local_airflow.server_environment(home, EXAMPLES, port or local_airflow.free_port(AIRFLOW_PORT))
+    env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{home}/files"
     api = local_airflow.Api(env)
     if not port and not api.url.endswith(f":{AIRFLOW_PORT}"):
         print(f"Port {AIRFLOW_PORT} is in use, so Airflow uses a free port.")
@@ -119,6 +122,7 @@ def _greeting(api: local_airflow.Api, faraday: Sandbox) -> str:
 Airflow is running at {api.url} (this machine only, no login). Press Ctrl-C to stop it and remove its files.
 
 Open an example and click Trigger:
+  {api.url}/dags/faraday_predictions_to_warehouse   from a file to predictions
   {api.url}/dags/faraday_connection_to_warehouse
   {api.url}/dags/faraday_refresh_and_wait   its sensor waits for about ten seconds
   {api.url}/dags/faraday_mapped_datasets    its builds also start faraday_on_update

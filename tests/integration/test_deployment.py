@@ -16,9 +16,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 import local_airflow
+import source_tables
 from airflow_provider_faraday.sandbox import Sandbox
 from support.cluster import cluster
-from support.ids import CUSTOMERS, ORDERS
+from support.ids import CUSTOMERS, ORDERS, WEB_ORDERS
 from support.run_dag import AIRFLOW_3_3
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ WAITING = {
         "queued",
         "running",
     },
+    ("faraday_predictions_to_warehouse", "wait_for_predictions", -1): {"deferred"},
     ("faraday_mapped_datasets", "wait_until_ready", 0): {"deferred"},
     ("faraday_mapped_datasets", "wait_until_ready", 1): {"deferred"},
     ("faraday_refresh_and_wait", "wait_for_that_build", -1): {"deferred"},
@@ -87,6 +89,8 @@ def airflow(another_airflow_home: Path, faraday: Sandbox, warehouse: Path) -> It
             "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
         }
         local_airflow.store_connections(created.env, connections)
+        source_tables.fill(faraday, warehouse)
+        created.env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{warehouse.parent}/files"
         yield created
 
 
@@ -141,11 +145,13 @@ def test_every_run_succeeds_once_despite_a_killed_triggerer_and_an_outage(
     assert airflow.query("SELECT DISTINCT state, try_number FROM task_instance") == [("success", 1)]
     assert airflow.query("SELECT * FROM task_instance_history") == []
     posted = sorted(request["path"] for request in faraday.requests() if request["method"] == "POST")
-    assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
+    assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS, WEB_ORDERS)] + [
+        "/v1/uploads/web_orders/web_orders.csv"
+    ]
     with closing(sqlite3.connect(warehouse)) as database:
-        tables = ("new_orders", "builds", "faraday_loads")
+        tables = ("new_orders", "builds", "loaded_store_visits")
         counts = {name: database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
-    assert counts == {"new_orders": 1, "builds": 1, "faraday_loads": 4}
+    assert counts == {"new_orders": 1, "builds": 1, "loaded_store_visits": 2310}
 
     # The key is stored encrypted in the Airflow connection, and nowhere else.
     airflow.assert_stored_nowhere(faraday.api_key)

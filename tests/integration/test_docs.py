@@ -61,6 +61,10 @@ if TYPE_CHECKING:
 TO_EXECUTE = {"python"} if airflow_version.startswith("2.") else {"python", "python airflow3"}
 
 
+# In its place, the blocks use a directory with the file web_orders.csv.
+BUCKET = "s3://aws_default@bucket"
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """Return a sandbox whose builds finish at once, and later than the data interval of any DAG run."""
@@ -100,15 +104,17 @@ def test_info_strings_are_known(block: Block) -> None:
     "name", [name for name, page in PAGES.items() if any(block.kind in TO_EXECUTE for block in page.blocks)]
 )
 @pytest.mark.usefixtures("faraday_default", "warehouse_default")
-def test_python_blocks_run(name: str, run_dag: Callable[..., Any]) -> None:
+def test_python_blocks_run(name: str, run_dag: Callable[..., Any], tmp_path: Path) -> None:
     path = ROOT / name
+    (tmp_path / "web_orders.csv").write_text("order_id,email\nW-1,ada@example.com\n")
     namespace = vars(ModuleType("page"))
     with DAG(re.sub(r"\W", "_", name), schedule=None) as page_dag:
         for block in PAGES[name].blocks:
             if block.kind in TO_EXECUTE:
                 # Show the page's name and line numbers in tracebacks.
                 linecache.checkcache(str(path))
-                code = compile("\n" * (block.line - 1) + block.text, str(path), "exec", dont_inherit=True)
+                text = block.text.replace(BUCKET, f"file://{tmp_path}")
+                code = compile("\n" * (block.line - 1) + text, str(path), "exec", dont_inherit=True)
                 exec(code, namespace)
     for task in page_dag.tasks:
         if isinstance(task, BaseSensorOperator):
