@@ -31,7 +31,6 @@ TARGET_ID = "70000000-0000-4000-8000-000000000001"
 # The demo is to take less than half a minute, most of which Airflow takes to start.
 SPEED = 2.0
 STEP_SECONDS = 300.0
-MAX_COLUMNS = 6
 # Lines from three sources are printed in order of time, so each waits until no earlier one can arrive.
 SETTLE = timedelta(seconds=0.5)
 
@@ -296,11 +295,12 @@ class Demo:
         expected = self._sandbox.resource("targets", TARGET_ID)["count"]
         with closing(sqlite3.connect(self._warehouse)) as database:
             first = database.execute("SELECT * FROM likely_buyers LIMIT 3")
-            columns = [column[0] for column in first.description][:MAX_COLUMNS]
-            rows = [row[:MAX_COLUMNS] for row in first]
+            header = tuple(column[0] for column in first.description)
+            # The id and the predictions; in between are the columns of the person.
+            (columns, *rows) = [(row[0], *row[-3:]) for row in (header, *first)]
             (count,) = database.execute("SELECT COUNT(*) FROM likely_buyers").fetchone()
         print("\nThe first predictions in the table likely_buyers of the warehouse:\n")
-        _print_table(tuple(columns), rows)
+        _print_table(columns, rows)
         if count != expected or not count:
             raise DemoFailed(f"likely_buyers has {count} rows, but Faraday has delivered {expected}.")
         print(f"\nDone: 4 tables loaded when their datasets were ready, then {count:,} predictions.")
