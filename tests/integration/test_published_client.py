@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,24 +15,31 @@ from typing import Any, NoReturn
 import pytest
 
 from airflow_provider_faraday.sandbox import Sandbox
+from support.ids import CUSTOMERS, SCOPE, TARGET, WAREHOUSE
 
 CLIENT = "@fdy/faraday-js@0.1.172"
 SCRIPT = Path(__file__).parent / "published_client" / "read_everything.cjs"
-
-WAREHOUSE = "c0000000-0000-4000-8000-000000000001"
-BUYERS = "50000000-0000-4000-8000-000000000001"
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
 
 DATES = ("created_at", "updated_at", "status_changed_at", "last_updated_config_at", "last_updated_output_at")
 
 # The fields that the client's type declarations require.
 RESOURCE = {"id", "name", "resource_type", "status", "created_at", "updated_at"}
 REQUIRED = {
-    "account": RESOURCE,
-    "connection": RESOURCE | {"directionality", "options"},
-    "scope": RESOURCE | {"payload", "population", "preview"},
-    "dataset": RESOURCE | {"identity_sets", "options"},
+    "accounts": RESOURCE,
+    "connections": RESOURCE | {"directionality", "options"},
+    "datasets": RESOURCE | {"identity_sets", "options"},
+    "streams": RESOURCE,
+    # The client does not know of the status.
+    "traits": RESOURCE - {"status"},
+    "cohorts": RESOURCE,
+    "outcomes": RESOURCE | {"attainment_cohort_id"},
+    "persona_sets": RESOURCE | {"cohort_id"},
+    "recommenders": RESOURCE | {"stream_name", "stream_property_name"},
+    "scopes": RESOURCE | {"payload", "population", "preview"},
+    "targets": RESOURCE | {"options", "representation", "scope_id"},
 }
+NOT_BUILT = ("returns", "Next product")
+"""The names of a dataset whose only build failed and of a preview."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.once]
 
@@ -73,7 +81,7 @@ def decoded(node_modules: Path) -> dict[str, Any]:
             "FARADAY_KEY": sandbox.api_key,
             "NODE_PATH": str(node_modules),
         }
-        command = ["node", str(SCRIPT), WAREHOUSE, BUYERS, CUSTOMERS]
+        command = ["node", str(SCRIPT), WAREHOUSE, SCOPE, CUSTOMERS, TARGET]
         ran = subprocess.run(
             command, env=environment, timeout=60, capture_output=True, text=True, check=False
         )
@@ -82,46 +90,76 @@ def decoded(node_modules: Path) -> dict[str, Any]:
     return responses
 
 
-def names(resources: list[dict[str, Any]]) -> list[str]:
-    return [resource["name"] for resource in resources]
+def names(items: list[dict[str, Any]]) -> list[str]:
+    return [item["name"] for item in items if "name" in item]
 
 
 def test_lists_are_complete(decoded: dict[str, Any]) -> None:
     warehouse = ["customers", "orders", "email_subscribers", "store_visits", "legacy_orders"]
-    assert names(decoded["connections"]) == ["Warehouse", "Uploads", "Empty"]
-    assert names(decoded["connectionDatasets"]) == warehouse
-    assert names(decoded["datasets"]) == [*warehouse, "returns"]
-    assert names(decoded["scopes"]) == ["Likely buyers"]
-    assert names(decoded["scopeDatasets"]) == ["customers", "orders"]
+    targets = ["Likely buyers CSV", "Likely buyers to Snowflake"]
+    assert {name: names(value) for name, value in decoded.items() if isinstance(value, list)} == {
+        "connections": ["Warehouse", "Uploads", "Empty", "Files"],
+        "connectionDatasets": warehouse,
+        "connectionTargets": targets[1:],
+        "datasets": [*warehouse, "returns", "web_orders"],
+        "streams": ["orders", "web orders"],
+        "traits": ["loyalty_tier"],
+        "cohorts": ["Customers", "Web buyers"],
+        "outcomes": ["Will buy in 30 days"],
+        "personaSets": ["Customer personas"],
+        "recommenders": ["Next product"],
+        "places": [],
+        "scopes": ["Likely buyers"],
+        "scopeDatasets": ["customers", "orders"],
+        "scopeTargets": targets,
+        "scopePopulationCohorts": ["Customers"],
+        "scopePayloadCohorts": [],
+        "scopePayloadOutcomes": ["Will buy in 30 days"],
+        "scopePayloadPersonaSets": ["Customer personas"],
+        "scopePayloadRecommenders": [],
+        "targets": targets,
+        "graph": [],
+        "uploads": [],
+    }
 
 
 @pytest.mark.parametrize(
-    ("kind", "response"),
+    "response",
     [
-        ("account", "account"),
-        ("connection", "connection"),
-        ("connection", "connections"),
-        ("scope", "scope"),
-        ("scope", "scopes"),
-        ("dataset", "dataset"),
-        ("dataset", "datasets"),
-        ("dataset", "connectionDatasets"),
-        ("dataset", "scopeDatasets"),
+        "account",
+        "connection",
+        "connections",
+        "connectionDatasets",
+        "connectionTargets",
+        "datasets",
+        "dataset",
+        "streams",
+        "traits",
+        "cohorts",
+        "outcomes",
+        "personaSets",
+        "recommenders",
+        "scopes",
+        "scope",
+        "scopeDatasets",
+        "scopeTargets",
+        "scopePopulationCohorts",
+        "scopePayloadOutcomes",
+        "scopePayloadPersonaSets",
+        "targets",
+        "target",
     ],
 )
-def test_required_fields_are_present_and_dates_are_valid(
-    decoded: dict[str, Any], kind: str, response: str
-) -> None:
+def test_required_fields_are_present_and_dates_are_valid(decoded: dict[str, Any], response: str) -> None:
     resources = decoded[response] if isinstance(decoded[response], list) else [decoded[response]]
     assert resources
     for resource in resources:
+        resource_type = resource["resource_type"]
         present = {name for name, value in resource.items() if value is not None}
-        assert REQUIRED[kind] <= present
-        assert resource["resource_type"] == f"{kind}s"
+        assert REQUIRED[resource_type] <= present
         assert "an invalid date" not in str(resource)
-        for name in DATES:
-            # A dataset whose only build failed has no output.
-            if resource["status"] != "error" or name != "last_updated_output_at":
+        for name in DATES if resource_type != "traits" else DATES[:2]:
+            if resource["name"] not in NOT_BUILT or name != "last_updated_output_at":
                 assert datetime.fromisoformat(resource[name]["date"]).tzinfo is not None
 
 
@@ -140,6 +178,30 @@ def test_decodes_a_dataset(decoded: dict[str, Any]) -> None:
     assert dataset["identity_sets"]["customer"]["email"] == "email"
 
 
+def test_decodes_a_target_and_its_file(decoded: dict[str, Any]) -> None:
+    target = decoded["target"]
+
+    assert (target["id"], target["scope_id"], target["status"]) == (TARGET, SCOPE, "ready")
+    assert target["options"] == {"type": "hosted_csv"}
+    assert target["representation"] == {"mode": "identified", "aggregate": "person"}
+    header, *rows = decoded["download"].splitlines()
+    assert header.startswith("person_id,email,")
+    assert len(rows) == decoded["scope"]["population_count"] == 18230
+
+
+def test_uploads_reads_lists_and_deletes_a_file(decoded: dict[str, Any]) -> None:
+    (listed,) = decoded["uploads"]
+
+    assert datetime.fromisoformat(listed.pop("created_at")["date"]).tzinfo is not None
+    content = b"id\n1\n"
+    assert listed == {
+        "subpath": "web_orders/monday.csv",
+        "file_size": len(content),
+        "md5_hash": hashlib.md5(content).hexdigest(),
+    }
+    assert (decoded["upload"], decoded["deleted"]) == (content.decode(), "nothing")
+
+
 def test_decodes_connections_scopes_and_the_account(decoded: dict[str, Any]) -> None:
     assert decoded["connection"]["options"]["database"] == "RETAIL"
     assert decoded["scope"]["population"]["cohort_ids"]
@@ -151,6 +213,12 @@ def test_decodes_the_graph(decoded: dict[str, Any]) -> None:
 
     assert (edge["upstream_id"], edge["upstream_literate"]) == (WAREHOUSE, "Warehouse")
     assert (edge["downstream_id"], edge["downstream_type"]) == (CUSTOMERS, "datasets")
+    assert (edge["upstream_status"], edge["downstream_status"]) == ("ready", "ready")
+    # The client knows the most common types.
+    assert {edge["downstream_type"] for edge in decoded["graph"]} == set(REQUIRED) - {
+        "accounts",
+        "connections",
+    }
 
 
 def test_decodes_an_error(decoded: dict[str, Any]) -> None:

@@ -64,6 +64,29 @@ def test_adds_and_removes_a_dataset(client: Client) -> None:
     assert client.get(f"/datasets/{dataset_id}").status_code == 404
 
 
+def test_adds_lists_and_removes_a_resource_of_any_type(client: Client, sandbox: Sandbox) -> None:
+    added = client.control("POST", "/targets", {"name": "to Redshift", "scope_id": BUYERS}).json()
+
+    listed = client.control("GET", "/targets").json()
+    assert [each["name"] for each in listed][2:] == ["to Redshift"]
+    assert (listed[2]["scope_id"], listed[2]["upstream_ids"]) == (BUYERS, [BUYERS])
+    assert added["id"] in {edge["downstream_id"] for edge in client.get("/graph").json()}
+    sandbox.advance(60)
+    assert client.get(f"/targets/{added['id']}").json()["count"] == 18230
+    assert client.control("DELETE", f"/targets/{added['id']}").status_code == 204
+    assert client.get(f"/targets/{added['id']}").status_code == 404
+
+
+def test_lists_all_resources_with_what_is_upstream_of_each(client: Client) -> None:
+    listed = client.control("GET", "/resources").json()
+
+    assert [each["id"] for each in listed if not each["upstream_ids"]][:4] == [
+        each["id"] for each in client.get("/connections").json()
+    ]
+    edges = {(up, each["id"]) for each in listed for up in each["upstream_ids"]}
+    assert edges == {(each["upstream_id"], each["downstream_id"]) for each in client.get("/graph").json()}
+
+
 def test_adds_a_preview(client: Client, sandbox: Sandbox) -> None:
     added = sandbox.add_dataset(name="draft", preview=True)
 
@@ -74,6 +97,8 @@ def test_adds_a_preview(client: Client, sandbox: Sandbox) -> None:
     ("method", "path", "body", "invalid"),
     [
         ("POST", "/datasets", {}, "name"),
+        ("POST", "/targets", {"name": "a", "scope_id": "b"}, "scope_id"),
+        ("PATCH", f"/datasets/{ORDERS}", {"sandbox": {"upstream_ids": []}}, "sandbox.upstream_ids"),
         ("PATCH", f"/datasets/{ORDERS}", {"sandbox": {"nwe": 1}}, "sandbox.nwe"),
         ("PATCH", f"/datasets/{ORDERS}", {"archived": "perhaps"}, "archived"),
         ("PATCH", "/datasets/orders", {}, "resource_id"),
@@ -101,6 +126,11 @@ def test_changing_an_unknown_resource_is_a_404(client: Client, path: str) -> Non
     assert client.control("PATCH", path, {"status": "ready"}).status_code == 404
 
 
+def test_an_unknown_resource_type_is_a_404(client: Client) -> None:
+    assert client.control("GET", "/nonsense").status_code == 404
+    assert client.control("POST", "/nonsense", {"name": "a"}).status_code == 404
+
+
 def test_lists_upcoming_statuses(client: Client) -> None:
     orders = client.control("GET", "/datasets").json()[1]
 
@@ -115,6 +145,7 @@ def test_lists_status_changes_in_order_of_time(client: Client, sandbox: Sandbox)
 
     assert [change["at"] for change in history] == sorted(change["at"] for change in history)
     changes = [change["status"] for change in history if change["id"] == ORDERS]
+    assert "targets" in {change["resource_type"] for change in history}
     assert changes == ["new", "starting", "running", "ready"]
 
 

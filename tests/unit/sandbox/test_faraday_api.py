@@ -13,16 +13,25 @@ import pytest
 import requests
 
 from airflow_provider_faraday.sandbox import Sandbox
+from support.ids import (
+    CUSTOMERS,
+    EMPTY_CONNECTION,
+    FILES,
+    LOYALTY_TIER,
+    ORDERS,
+    RECOMMENDER,
+    RETURNS,
+    SCOPE,
+    TARGET,
+    WAREHOUSE,
+    WEB_BUYERS,
+)
 
 if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Client
 
-WAREHOUSE = "c0000000-0000-4000-8000-000000000001"
-EMPTY = "c0000000-0000-4000-8000-000000000003"
-BUYERS = "50000000-0000-4000-8000-000000000001"
-CUSTOMERS = "d0000000-0000-4000-8000-000000000001"
-ORDERS = "d0000000-0000-4000-8000-000000000002"
-RETURNS = "d0000000-0000-4000-8000-000000000006"
+EMPTY = EMPTY_CONNECTION
+BUYERS = SCOPE
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
@@ -57,8 +66,32 @@ def assert_faraday_error(response: requests.Response, status: int, code: str) ->
         (f"/connections/{WAREHOUSE}/datasets?ids={ORDERS}&ids={RETURNS}", ["orders"]),
         (f"/connections?ids={EMPTY}", ["Empty"]),
         (f"/scopes?ids={NOWHERE}", []),
+        ("/streams", ["orders", "web orders"]),
+        ("/traits", ["loyalty_tier"]),
+        ("/cohorts", ["Customers", "Web buyers"]),
+        (f"/cohorts?ids={WEB_BUYERS}", ["Web buyers"]),
+        ("/outcomes", ["Will buy in 30 days"]),
+        ("/persona_sets", ["Customer personas"]),
+        ("/recommenders", ["Next product"]),
+        ("/targets", ["Likely buyers CSV", "Likely buyers to Snowflake"]),
+        (f"/targets?ids={TARGET}", ["Likely buyers CSV"]),
+        (f"/connections/{FILES}/datasets", ["web_orders"]),
+        (f"/connections/{FILES}/targets", ["Likely buyers CSV"]),
+        (f"/connections/{EMPTY}/targets", []),
+        (f"/scopes/{BUYERS}/targets", ["Likely buyers CSV", "Likely buyers to Snowflake"]),
+        (f"/scopes/{BUYERS}/population/cohorts", ["Customers"]),
+        (f"/scopes/{BUYERS}/payload/cohorts", []),
+        (f"/scopes/{BUYERS}/payload/outcomes", ["Will buy in 30 days"]),
+        (f"/scopes/{BUYERS}/payload/persona_sets", ["Customer personas"]),
+        (f"/scopes/{BUYERS}/payload/recommenders", []),
+        *(
+            (f"/{resource_type}", [])
+            for resource_type in (
+                "atlases", "attributes", "feature_stores", "market_opportunity_analyses", "places",
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_lists_resources(client: Client, path: str, expected: list[str]) -> None:
     assert names(client.get(path)) == expected
 
@@ -121,6 +154,8 @@ def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Clien
         (f"/datasets/{ORDERS}", "datasets"),
         (f"/scopes/{BUYERS}", "scopes"),
         (f"/connections/{EMPTY}", "connections"),
+        (f"/traits/{LOYALTY_TIER}", "traits"),
+        (f"/targets/{TARGET}", "targets"),
     ],
 )
 def test_force_update_responds_before_the_build_starts(
@@ -140,8 +175,10 @@ def test_force_update_responds_before_the_build_starts(
     sandbox.advance(70)
     rebuilt = client.get(path).json()
     assert (rebuilt["status"], rebuilt["resource_type"]) == ("ready", label)
-    assert before["last_updated_output_at"] < rebuilt["last_updated_output_at"]
-    assert requested_at < datetime.fromisoformat(rebuilt["last_updated_output_at"])
+    # A trait has no build times.
+    built = "status_changed_at" if label == "traits" else "last_updated_output_at"
+    assert before[built] < rebuilt[built]
+    assert requested_at < datetime.fromisoformat(rebuilt[built])
 
 
 def test_a_forced_build_adds_rows(client: Client, sandbox: Sandbox) -> None:
@@ -154,6 +191,23 @@ def test_a_forced_build_adds_rows(client: Client, sandbox: Sandbox) -> None:
     rebuilt = client.get(f"/datasets/{ORDERS}").json()
     assert rebuilt["row_count"] == before["row_count"] + 310
     assert len(rebuilt["updates"]) == len(before["updates"]) + 1
+
+
+def test_force_update_of_a_preview_builds_nothing(client: Client, sandbox: Sandbox) -> None:
+    assert client.post(f"/recommenders/{RECOMMENDER}/force_update").status_code == 204
+    sandbox.advance(60)
+
+    assert client.get(f"/recommenders/{RECOMMENDER}").json()["status"] == "new"
+
+
+def test_everything_is_ready_within_nine_seconds(client: Client, sandbox: Sandbox) -> None:
+    assert {each["upstream_id"] for each in client.get("/graph").json()} >= {CUSTOMERS, ORDERS}
+    assert client.get(f"/targets/{TARGET}").json()["status"] == "new"
+
+    sandbox.advance(9)
+
+    statuses = {each["name"]: each["status"] for each in sandbox.summaries()}
+    assert {name for name, status in statuses.items() if status != "ready"} == {"returns", "Next product"}
 
 
 def test_force_update_of_an_archived_dataset_is_a_conflict(client: Client) -> None:
@@ -256,6 +310,11 @@ def test_rejects_a_request_without_the_key(
         f"/connections/{NOWHERE}/datasets",
         f"/scopes/{NOWHERE}",
         f"/scopes/{NOWHERE}/datasets",
+        f"/connections/{NOWHERE}/targets",
+        f"/scopes/{NOWHERE}/targets",
+        f"/scopes/{NOWHERE}/payload/outcomes",
+        f"/targets/{NOWHERE}/download.csv",
+        "/uploads/web_orders/nothing.csv",
         f"/datasets/{NOWHERE}/logs/ingress",
     ],
 )
@@ -319,6 +378,19 @@ def test_the_help_lists_the_control_api(sandbox: Sandbox) -> None:
 
     assert "/sandbox/datasets" in response.text
     assert sandbox.api_key not in response.text
+
+
+def test_the_datasets_of_a_scope_can_be_given() -> None:
+    account = {
+        "datasets": [{"id": ORDERS, "name": "orders", "status": "ready"}, {"name": "another"}],
+        "scopes": [{"id": SCOPE, "name": "scope", "sandbox": {"dataset_ids": [ORDERS]}}],
+    }
+    sandbox = Sandbox(account=account)
+
+    assert [each["name"] for each in sandbox.scope_datasets(SCOPE)] == ["orders"]
+    assert [edge["upstream_id"] for edge in sandbox.graph()] == [ORDERS]
+    sandbox.advance(10)
+    assert sandbox.resource("scopes", SCOPE)["status"] == "ready"
 
 
 def test_serves_a_custom_account(tmp_path: Path) -> None:
