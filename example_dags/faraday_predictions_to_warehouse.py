@@ -95,7 +95,7 @@ with DAG(
         """Replace the table of predictions. For large files, use your warehouse's own bulk load."""
         warehouse = BaseHook.get_hook(WAREHOUSE)
         with ObjectStoragePath(path).open("r", newline="") as file:
-            rows = csv.reader(file)
+            rows = csv.reader(file.readlines())
             columns = next(rows)
             definitions = ", ".join(f'"{column}" VARCHAR(255)' for column in columns)
             warehouse.run(

@@ -61,6 +61,7 @@ def public_modules() -> list[str]:
         for entry in info[kind]
         for module in entry["python-modules"]
     ]
+    described += [entry["python-module"] for entry in info["transfers"]]
     others = ("assets.datasets", "assets.resources", "exceptions")
     sandbox = ("sandbox.server", "sandbox.control", "sandbox.faults")
     return [*described, *(f"airflow_provider_faraday.{module}" for module in (*others, *sandbox))]
