@@ -72,7 +72,7 @@ def modules_in(*rooms: str) -> list[str]:
 
 
 def test_operators_and_sensors_add_nothing_but_our_own_modules() -> None:
-    modules = modules_in("operators", "sensors", "assets")
+    modules = modules_in("operators", "sensors", "transfers", "assets")
     assert "airflow_provider_faraday.sensors.datasets" in modules
 
     added = added_by(*modules)

@@ -77,12 +77,12 @@ def test_the_version_is_in_one_file_and_in_the_changelog() -> None:
 
 def test_the_registry_entry_lists_every_public_class() -> None:
     info = get_provider_info()
-    sections = ["operators", "hooks", "sensors", "triggers"]
+    sections = ["operators", "hooks", "sensors", "transfers", "triggers"]
     public = {
         section: [
             f"{module}.{name}"
             for entry in info[section]
-            for module in entry["python-modules"]
+            for module in entry.get("python-modules", [entry.get("python-module")])
             for name, found in inspect.getmembers(import_module(module), inspect.isclass)
             if found.__module__ == module and not name.startswith("_")
         ]

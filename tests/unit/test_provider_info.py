@@ -53,6 +53,11 @@ def test_every_module_that_it_names_can_be_imported(section: str) -> None:
             import_module(module)
 
 
+def test_every_transfer_that_it_names_can_be_imported() -> None:
+    for entry in INFO["transfers"]:
+        import_module(entry["python-module"])
+
+
 def test_the_connection_type_belongs_to_the_hook(providers: ProvidersManager) -> None:
     try:
         from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
