@@ -64,14 +64,14 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "transfers": [
             {
-                "source-integration-name": "Common IO",
-                "target-integration-name": "Faraday",
-                "python-module": "airflow_provider_faraday.transfers.uploads",
-            },
-            {
                 "source-integration-name": "Faraday",
                 "target-integration-name": "Common IO",
                 "python-module": "airflow_provider_faraday.transfers.targets",
+            },
+            {
+                "source-integration-name": "Common IO",
+                "target-integration-name": "Faraday",
+                "python-module": "airflow_provider_faraday.transfers.uploads",
             },
         ],
         "asset-uris": _ASSET_URIS,

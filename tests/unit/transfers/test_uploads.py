@@ -8,7 +8,8 @@ import logging
 import os
 import threading
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_faraday.api import uploads
+from airflow_provider_faraday.api import endpoints, uploads
+from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.client.requests_client import RequestsClient
 from airflow_provider_faraday.exceptions import (
     FaradayApiError,
     FaradayAuthenticationError,
@@ -405,6 +408,24 @@ def test_a_server_that_stops_reading_times_out(play: Any, large: Path) -> None:
     assert methods(server) == ["GET", "POST"]
 
 
+def test_a_server_may_be_silent_for_longer_than_connecting_may_take(large: Path) -> None:
+    def late(connection: Any, request: Received) -> None:
+        threading.Event().wait(2)
+        after_body(OK)(connection, request)
+
+    with RawServer([late]) as server:
+        timeouts = {"connect_seconds": 0.5, "read_seconds": 60}
+        config = ClientConfig(conn_id="x", api_key=KEY, base_url=server.url, max_attempts=1, **timeouts)
+        size = large.stat().st_size
+        endpoint = endpoints.upload("web_orders", "large.csv")
+
+        @contextmanager
+        def chunks() -> Iterator[list[bytes]]:
+            yield [bytes(size)]
+
+        RequestsClient(config).upload(endpoint, size, chunks, lambda: False)
+
+
 def test_the_timeout_does_not_limit_the_whole_transfer(play: Any, large: Path) -> None:
     def slowly(then: Step) -> Step:
         def step(connection: Any, request: Received) -> None:
@@ -516,7 +537,7 @@ def test_an_md5_in_base64_is_compared_and_a_missing_one_is_a_warning(
     assert any("WARNING" in line and "was not compared" in line for line in task_log)
 
 
-@pytest.mark.parametrize("change", [b"more", None])
+@pytest.mark.parametrize("change", [b"more", b"x" * 1_000_000, None])
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     play: Any, source: Path, change: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -526,9 +547,12 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
             source.write_bytes(CONTENT + change if change else CONTENT[:-1])
 
     monkeypatch.setattr(files, "_Source", Changing)
-    error, _ = play(Uploads(*[after_body(OK)] * 9), source)
+    faraday = Uploads()
+    error, _ = play(faraday, source)
     assert isinstance(error, FaradayInputError)
     assert "changed while it was read" in str(error)
+    # Nothing beyond the announced length, which a server could take for the next request.
+    assert [body for body in faraday.bodies if body != CONTENT] == []
 
 
 def test_an_error_of_the_file_system_is_not_taken_for_one_of_the_network(
