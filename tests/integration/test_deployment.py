@@ -19,7 +19,7 @@ import local_airflow
 import source_tables
 from airflow_provider_faraday.sandbox import Sandbox
 from support.cluster import cluster
-from support.ids import CUSTOMERS, ORDERS, WAREHOUSE, WEB_ORDERS
+from support.ids import CUSTOMERS, ORDERS, WAREHOUSE
 from support.run_dag import AIRFLOW_3_3
 
 if TYPE_CHECKING:
@@ -150,9 +150,7 @@ def test_every_run_succeeds_once_despite_a_killed_triggerer_and_an_outage(
     assert airflow.query("SELECT DISTINCT state, try_number FROM task_instance") == [("success", 1)]
     assert airflow.query("SELECT * FROM task_instance_history") == []
     posted = sorted(request["path"] for request in faraday.requests() if request["method"] == "POST")
-    assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS, WEB_ORDERS)] + [
-        "/v1/uploads/web_orders/web_orders.csv"
-    ]
+    assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
     with closing(sqlite3.connect(warehouse)) as database:
         tables = ("new_orders", "builds", "loaded_store_visits")
         counts = {name: database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
