@@ -20,23 +20,16 @@ log = logging.getLogger(__name__)
 
 
 class Body:
-    """The body of a request: the ASGI function ``receive``, which knows how much there is to come."""
+    """The body of a request: the ASGI function ``receive``, which knows whether the client is gone."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._arrived = False
         self.disconnected = False
 
     async def __call__(self) -> Message:
         message = await self._receive()
         self.disconnected = message["type"] == "http.disconnect"
-        self._arrived = not message.get("more_body", False)
         return message
-
-    async def drain(self) -> None:
-        """Read the rest of it."""
-        while not self._arrived:
-            await self()
 
 
 class SandboxMiddleware:
@@ -96,7 +89,6 @@ class SandboxMiddleware:
             send_broken(transport, response, fault)
             await _disconnect(receive)
         else:
-            await receive.drain()
             await response(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Body, send: Send) -> None:
@@ -104,8 +96,6 @@ class SandboxMiddleware:
 
         async def send_dated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # A client that is still sending would not see the response, only that the connection is lost.
-                await receive.drain()
                 self._date(MutableHeaders(scope=message))
             await send(message)
 

@@ -150,9 +150,7 @@ class Pipeline:
     def _succeeded(self, resource: Resource, event: Event) -> None:
         self._set_counts(resource, event)
         cause = event.cause
-        before = resource.state(event.at, before=event)
-        changed = resource.settings.changes or before.get("last_updated_output_at") is None
-        if cause is None or not changed:
+        if cause is None or not resource.settings.changes:
             return
         for downstream in self._each():
             held = self._held.get(downstream.id)

@@ -244,6 +244,14 @@ def test_setting_a_resource_to_ready_is_a_change() -> None:
     assert account.builds(1000)["target"] == [18, 69]
 
 
+def test_a_build_that_was_canceled_rebuilds_nothing() -> None:
+    account = Account()
+    account.force_update(SCOPE, 60)
+    account.change(SCOPE, 61, status="ready")
+
+    assert account.builds(1000)["target"] == [18, 64]
+
+
 def test_a_rebuild_during_a_cascade_does_not_count_as_its_last() -> None:
     account = Account()
     account.force_update(DATASET, 60)
