@@ -36,7 +36,7 @@ class Pipeline:
         # Successful builds to come, the next one first. The number keeps those of the same time in order.
         self._successes: list[tuple[datetime, int, str, Event]] = []
         self._number = count()
-        # By id: what caused the change upstream that the resource has yet to be rebuilt for, and when.
+        # By id: when what caused the change happened that the resource has yet to be rebuilt for.
         self._stale: dict[str, datetime] = {}
         # By id: when a status was set by hand. What was caused before does not change it any more.
         self._held: dict[str, datetime] = {}
@@ -116,9 +116,10 @@ class Pipeline:
         if "status" in (change.model_extra or {}):
             self._held[resource.id] = now
             self._stale.pop(resource.id, None)
-        if change.archived or change.rebuild:
+        changed = resource.change(change, now)
+        if change.rebuild or not changed.builds(now):
             self._stale.pop(resource.id, None)
-        self._put(resource.change(change, now))
+        self._put(changed)
         self.settle(now)
         self._rebuild_stale(now)
 
@@ -130,6 +131,7 @@ class Pipeline:
             # It may have been canceled.
             if resource is not None and any(event is each for each in resource.events):
                 self._succeeded(resource, event)
+            if not self._successes or self._successes[0][0] > at:
                 self._rebuild_stale(at)
 
     def _create(self, resource_type: str, spec: ResourceSpec, now: datetime) -> None:
@@ -141,10 +143,12 @@ class Pipeline:
         resource = self.get(resource_type, spec.id)
         if "status" in spec.faraday_fields() or "status" in KINDS[resource_type].defaults:
             self._held[spec.id] = now
+        elif not resource.builds(now):
+            return
         # Connections do not count: datasets build from the start.
         elif any(upstream.type != "connections" for upstream in self.upstream(resource)):
             self._stale[spec.id] = now
-        elif resource.builds(now):
+        else:
             self._put(resource.first_build(now))
 
     def _succeeded(self, resource: Resource, event: Event) -> None:
@@ -154,7 +158,9 @@ class Pipeline:
             return
         for downstream in self._each():
             held = self._held.get(downstream.id)
-            if resource.id in self._upstream[downstream.id] and (held is None or cause > held):
+            if resource.id not in self._upstream[downstream.id] or not downstream.builds(event.at):
+                continue
+            if held is None or cause > held:
                 self._stale[downstream.id] = max(cause, self._stale.get(downstream.id, cause))
 
     def _set_counts(self, resource: Resource, event: Event) -> None:
@@ -179,8 +185,6 @@ class Pipeline:
         settled: dict[str, bool] = {}
         for resource_id, cause in list(self._stale.items()):
             resource = self._resources[self._types[resource_id]][resource_id]
-            if not resource.builds(now):
-                continue
             if all(self._is_settled(upstream, now, settled) for upstream in self.upstream(resource)):
                 del self._stale[resource_id]
                 self._put(resource.force_update(now, cause))
@@ -188,10 +192,12 @@ class Pipeline:
     def _is_settled(self, resource: Resource, now: datetime, known: dict[str, bool]) -> bool:
         """Return whether a resource and everything upstream of it is ready and stays so for now."""
         if resource.id not in known:
-            known[resource.id] = not resource.builds(now) or (
-                resource.id not in self._stale
-                and resource.is_settled(now)
-                and all(self._is_settled(each, now, known) for each in self.upstream(resource))
+            known[resource.id] = resource.id not in self._stale and (
+                not resource.builds(now)
+                or (
+                    resource.is_settled(now)
+                    and all(self._is_settled(each, now, known) for each in self.upstream(resource))
+                )
             )
         return known[resource.id]
 
