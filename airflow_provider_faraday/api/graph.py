@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,14 +27,14 @@ _FIELDS = (
     "last_updated_output_at",
     "archived_at",
 )
+_TYPE_NAME = re.compile(r"[a-z_]{1,60}")
 _SIDES = ("upstream", "downstream")
 PreviewKey = tuple[str, str | None]
-_Id = Annotated[str, msgspec.Meta(min_length=1)]
 
 Edge: Any = msgspec.defstruct(
     "Edge",
-    [(f"{side}_id", _Id) for side in _SIDES]
-    + [(f"{side}_{field}", str | None, None) for side in _SIDES for field in _FIELDS[1:]],
+    # Any type: one odd edge must not end every wait of the account.
+    [(f"{side}_{field}", Any, None) for side in _SIDES for field in _FIELDS],
     frozen=True,
     gc=False,
     kw_only=True,
@@ -53,6 +54,7 @@ class Upstream:
 
     :param next_ids: by the id of each upstream resource, the id of the next resource on the shortest path
         to the waited resource. Nearest first.
+    :param steps: by the id of each upstream resource, the length of that path.
     :param unsettled: the upstream resources that are not ready, or about to be rebuilt. Nearest first.
     :param left_out: archived resources and previews. What lies behind them is not in ``next_ids``.
     """
@@ -61,11 +63,13 @@ class Upstream:
         self,
         nodes: dict[str, ResourceState],
         next_ids: dict[str, str],
+        steps: dict[str, int],
         unsettled: list[ResourceState],
         left_out: list[ResourceState],
     ) -> None:
         self._nodes = nodes
         self.next_ids = next_ids
+        self.steps = steps
         self.unsettled = unsettled
         self.left_out = left_out
 
@@ -101,16 +105,22 @@ class Graph:
         self.unsettled: set[str] = set()
         self.sent_at: datetime | None = None
         self._inputs: dict[str, list[str]] = defaultdict(list)
+        self._outputs: dict[str, list[str]] = defaultdict(list)
+        self._downstream: dict[str, set[str]] = {}
         self._previews: set[str] = set()
         self._upstream: dict[str, Upstream] = {}
         for page in pages:
             self.sent_at = self.sent_at or page.sent_at
             for edge in page.edges:
-                upstream_id, downstream_id = edge.upstream_id.lower(), edge.downstream_id.lower()
+                upstream_id, downstream_id = _text(edge.upstream_id), _text(edge.downstream_id)
+                if not (upstream_id and downstream_id):
+                    continue
+                upstream_id, downstream_id = upstream_id.lower(), downstream_id.lower()
                 self._inputs[downstream_id].append(upstream_id)
+                self._outputs[upstream_id].append(downstream_id)
                 for id_, read in ((upstream_id, _READ_UPSTREAM), (downstream_id, _READ_DOWNSTREAM)):
                     if id_ not in self.nodes:
-                        self._add(id_, *read(edge))
+                        self._add(id_, *map(_text, read(edge)))
 
     def upstream_of(self, id_: str) -> Upstream:
         """Return what a resource is built from; nothing if it is not in the graph."""
@@ -119,19 +129,38 @@ class Graph:
             found = self._upstream[id_] = self._search(id_)
         return found
 
-    def unclear(self, ids: Iterable[str], known: Mapping[PreviewKey, bool]) -> dict[str, list[str]]:
-        """Return the ids of unsettled resources upstream that may be previews, by the name of their type.
+    def downstream_of(self, id_: str) -> set[str]:
+        """Return the ids of what is built from a resource."""
+        found = self._downstream.get(id_)
+        if found is None:
+            found = self._downstream[id_] = set()
+            queue = deque([id_])
+            while queue:
+                new = [each for each in self._outputs.get(queue.popleft(), ()) if each not in found]
+                found.update(new)
+                queue.extend(new)
+        return found
 
-        The graph does not say which resources are previews.
+    def unclear(self, ids: Iterable[str], known: Mapping[PreviewKey, bool]) -> dict[str, list[str]]:
+        """Return the ids of resources upstream that may be previews, by the name of their type.
+
+        The graph does not say which resources are previews. It matters for those that are unsettled, and for
+        those on the way from them: what lies behind a preview does not block.
 
         :param ids: the waited resources.
         :param known: which resources are previews, and which are not.
         """
         found: dict[str, dict[str, None]] = defaultdict(dict)
         for id_ in ids:
-            for state in self.upstream_of(id_).unsettled:
-                if state.resource_type.preview and preview_key(state) not in known:
-                    found[state.resource_type.name][state.id.lower()] = None
+            upstream = self.upstream_of(id_)
+            seen: set[str] = set()
+            for key in (state.id.lower() for state in upstream.unsettled):
+                while key in upstream and key not in seen:
+                    seen.add(key)
+                    state = self.nodes[key]
+                    if state.resource_type.preview and preview_key(state) not in known:
+                        found[state.resource_type.name][key] = None
+                    key = upstream.next_ids[key]
         return {name: list(unclear) for name, unclear in found.items()}
 
     def leave_out_previews(self, known: Mapping[PreviewKey, bool]) -> None:
@@ -150,7 +179,7 @@ class Graph:
     def _add(
         self,
         key: str,
-        id_: str,
+        id_: str | None,
         type_name: str | None,
         name: str | None,
         status: str | None,
@@ -161,7 +190,7 @@ class Graph:
         archived_at: str | None,
     ) -> None:
         state = self.nodes[key] = state_type(_resource_type(type_name))(
-            id=id_,
+            id=id_ or key,
             name=name,
             status=status,
             status_error=status_error,
@@ -176,6 +205,7 @@ class Graph:
     def _search(self, waited: str) -> Upstream:
         """Search breadth-first, so that paths are the shortest ones. Graphs may have cycles."""
         next_ids: dict[str, str] = {}
+        steps = {waited: 0}
         unsettled, left_out = [], []
         seen = {waited}
         queue = deque([waited])
@@ -190,10 +220,11 @@ class Graph:
                     left_out.append(state)
                     continue
                 next_ids[id_] = current
+                steps[id_] = steps[current] + 1
                 queue.append(id_)
                 if id_ in self.unsettled:
                     unsettled.append(state)
-        return Upstream(self.nodes, next_ids, unsettled, left_out)
+        return Upstream(self.nodes, next_ids, steps, unsettled, left_out)
 
 
 def preview_key(state: ResourceState) -> PreviewKey:
@@ -204,7 +235,11 @@ def preview_key(state: ResourceState) -> PreviewKey:
 _READ_UPSTREAM, _READ_DOWNSTREAM = (attrgetter(*(f"{side}_{field}" for field in _FIELDS)) for side in _SIDES)
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _resource_type(name: str | None) -> ResourceType:
     # Faraday may have types that this version does not know.
-    name = name or "resources"
+    name = name if name and _TYPE_NAME.fullmatch(name) else "resources"
     return RESOURCE_TYPES.get(name) or ResourceType(name, name.removesuffix("s").replace("_", " "))

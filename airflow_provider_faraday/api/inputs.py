@@ -33,6 +33,11 @@ def resource_id(value: object, argument: str) -> str:
     return text.lower()
 
 
+def is_resource_id(value: str) -> bool:
+    """Return whether a text is a UUID."""
+    return _UUID.fullmatch(value) is not None
+
+
 def resource_ids(values: object, argument: str) -> list[str]:
     """Return the ids of resources given by id or as dicts with an ``id``, deduplicated, in order.
 

@@ -134,6 +134,11 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """
         if not isinstance(self.updated_after, frozenset):
             return self.updated_after
+        if not self.times:
+            raise FaradayInputError(
+                "updated_after is an empty dict: the task that it comes from has requested nothing.\n"
+                "Skip this task then, or pass a time."
+            )
         time = self.times.get(state.id.lower())
         if time is None and upstream:
             time = max((time for id_, time in self.times.items() if id_ in upstream), default=None)
@@ -290,12 +295,17 @@ def assess(
             continue
         inputs = graph.upstream_of(id_) if graph else None
         after = criteria.threshold(state, inputs)
+        if graph:
+            after = _from_builds(id_, after, graph, criteria)
         reason = _why_not_ready(state, after)
+        if reason is None and graph and id_ in graph.unsettled:
+            # The graph is newer than the list.
+            reason = _why_not_ready(graph.nodes[id_], None)
         if state.status == "error" and criteria.fail_on_error and not _is_past(state, after):
             failed.append((state, _reason(state.status_error) or "Faraday gave no reason"))
             continue
         if graph and inputs:
-            above = _assess_upstream(state, reason, inputs, graph, criteria)
+            above = _assess_upstream(state, after, reason, inputs, graph, criteria)
             upstream.append(above)
             if above.failed or above.waiting:
                 continue
@@ -322,22 +332,32 @@ def assess(
 
 
 def _assess_upstream(
-    waited: ResourceState, reason: str | None, inputs: Upstream, graph: Graph, criteria: Criteria
+    waited: ResourceState,
+    after: datetime | None,
+    reason: str | None,
+    inputs: Upstream,
+    graph: Graph,
+    criteria: Criteria,
 ) -> UpstreamVerdict:
     """Judge what a resource is built from.
 
+    :param after: the earliest build of the resource itself that counts.
     :param reason: why the resource itself is not ready; None if it is.
     """
-    after = criteria.threshold(waited, inputs)
+    requested_at = criteria.threshold(waited, inputs)
     failed: list[str] = []
     waiting: list[tuple[int, str]] = []
+    more = 0
     for state in inputs.unsettled:
-        since = criteria.times.get(state.id.lower(), after)
+        id_ = state.id.lower()
+        since = _from_builds(id_, criteria.times.get(id_, requested_at), graph, criteria)
         # What was built since does not block, whatever it does next. A busy account would never settle.
         if since and _is_built_since(state, since):
             continue
-        path = inputs.path_from(state.id.lower())
         if state.status == "error" and criteria.fail_on_error and not _is_past(state, since):
+            if len(failed) == LISTED:
+                break
+            path = inputs.path_from(id_)
             steps = [
                 state.resource_type.label,
                 *(step.title for step in path[1:]),
@@ -346,22 +366,28 @@ def _assess_upstream(
             error = _reason(state.status_error) or "Faraday gave no reason"
             failed.append(f"{state.title} failed: {error} ({' → '.join(steps)})")
         else:
-            waiting.append((len(path), f"{state.title} {_activity(state)}"))
+            # They come nearest first. Messages name only the first ones.
+            if len(waiting) < LISTED:
+                waiting.append((inputs.steps[id_], f"{state.title} {_activity(state)}"))
+            else:
+                more += 1
     for id_, time in criteria.times.items():
         # An update was requested, but the status still is that of the previous build.
         if id_ in inputs and id_ not in graph.unsettled and not _is_built_since(graph.nodes[id_], time):
-            distance = len(inputs.path_from(id_))
-            waiting.append(
-                (distance, f"{graph.nodes[id_].title} has not been rebuilt since {time.isoformat()}")
-            )
+            text = f"{graph.nodes[id_].title} has not been rebuilt since {time.isoformat()}"
+            waiting.append((inputs.steps[id_], text))
     reasons = [
         f"{text} ({distance} step{'s' if distance > 1 else ''} upstream)"
         for distance, text in sorted(waiting, key=lambda each: each[0])
     ]
+    reasons += ["…"] * more
     if reasons and reason and waited.status != "ready":
         reasons.insert(0, reason)
     unchanged = ""
-    if reason and after and not (failed or reasons or inputs.unsettled or _why_not_ready(waited, None)):
+    # A build that was requested of the resource itself comes in any case.
+    requested = waited.id.lower() in criteria.times
+    other = requested or failed or reasons or inputs.unsettled or _why_not_ready(waited, None)
+    if reason and after and not other:
         # Only the time of its last build is missing.
         since = max(filter(None, (after, inputs.changed_at, changed_at(waited))))
         settled = f"nothing upstream has changed since {since:%F %TZ}"
@@ -376,9 +402,21 @@ def _assess_upstream(
         state=waited,
         failed=tuple(failed),
         waiting=tuple(reasons),
-        left_out=tuple(f"{state.title} ({graph.why_left_out(state)})" for state in inputs.left_out),
+        left_out=tuple(f"{state.title} ({graph.why_left_out(state)})" for state in inputs.left_out[:LISTED]),
         unchanged=unchanged,
     )
+
+
+def _from_builds(id_: str, after: datetime | None, graph: Graph, criteria: Criteria) -> datetime | None:
+    """Return from when a build of a resource contains the requested builds upstream of it.
+
+    With several requests, what is downstream of the first can be built before the others are.
+    """
+    if after is None or id_ in criteria.times:
+        return after
+    listed = (graph.nodes[each] for each in criteria.times if id_ in graph.downstream_of(each))
+    built = (timestamp(state.last_updated_output_at) for state in listed if state.last_updated_output_at)
+    return max([after, *filter(None, built)])
 
 
 def is_settled(state: ResourceState) -> bool:

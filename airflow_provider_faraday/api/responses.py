@@ -39,6 +39,7 @@ _ERROR_CLASSES: dict[int, type[FaradayApiError]] = {
     401: FaradayAuthenticationError,
     404: FaradayNotFoundError,
 }
+_PAGES = ("text/html", "application/xhtml")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Text is redacted before it is cut: half a key would not be recognized.
 _REDACTED = 65536
@@ -169,7 +170,8 @@ def too_many_redirects(request: Request) -> FaradayResponseError:
 def is_file(response: Response) -> bool:
     """Return whether the body of a response is the requested file."""
     # Some proxies respond with 200 and a page that says what is wrong.
-    return response.status == 200 and not response.headers.get("Content-Type", "").startswith("text/html")
+    content_type = response.headers.get("Content-Type", "").lower()
+    return response.status == 200 and not content_type.startswith(_PAGES)
 
 
 def file_error(request: Request, response: Response, now: datetime) -> FaradayApiError:

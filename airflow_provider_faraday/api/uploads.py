@@ -12,6 +12,9 @@ from typing import Any
 MAX_UPLOAD_BYTES = 5 * 1024**3
 """Faraday's limit is 5 GB per file."""
 
+OLDEST = datetime.min.replace(tzinfo=UTC)
+"""The time of an upload whose time is not known, for sorting."""
+
 _HEX = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{22}==")
 

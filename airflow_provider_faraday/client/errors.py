@@ -6,7 +6,6 @@ import os
 import ssl
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_faraday.api.endpoints import origin
 from airflow_provider_faraday.api.errors import (
@@ -73,10 +72,8 @@ def transport_error(
     server = f"Faraday at {host}:{port}" if is_faraday else f"{host}:{port} (where Faraday redirected to)"
     what = "No complete response from" if request_sent else "Could not connect to"
     through = " through the HTTP proxy" if config.proxy else ""
-    text = _reason(cause)
-    if query := urlsplit(request.url).query:
-        # That of a signed URL is a secret.
-        text = text.replace(query, "***")
+    # What another server sends may quote the signed URL, in any form.
+    text = _reason(cause) if is_faraday or isinstance(cause, OSError) else type(cause).__name__
     reason = shortened(config.redact(text).strip().rstrip("."))
     return FaradayTransportError(
         f"{what} {server}{through}: {reason}.",

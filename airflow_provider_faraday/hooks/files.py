@@ -73,17 +73,20 @@ def upload_file(hook: FaradayHook, path: object, directory: str, filename: str |
                 hook.log.info("Faraday has stored %s, although its response was lost", name)
             return arrived
 
-        source.md5 = None
         return client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
 
+    # Once, not per key: a file whose response was lost is looked up also after a rotation.
+    source.md5 = None
     responded_at = hook._with_current_key(send)
     confirmed = _confirm(hook, name, source)
     uploaded_at = confirmed.uploaded_at
     if existing and existing.uploaded_at == uploaded_at:
         # The list has the time of the file that was replaced.
         uploaded_at = None
-    if uploaded_at is None and responded_at is not None:
-        uploaded_at = uploads.end_of_second(responded_at)
+    if responded_at is not None:
+        # Object stores stamp large files when their upload begins. What was built until it ended lacks them.
+        ended_at = uploads.end_of_second(responded_at) if uploaded_at is None else responded_at
+        uploaded_at = max(filter(None, (uploaded_at, ended_at)))
     if uploaded_at is None:
         hook.log.warning(
             "Neither Faraday's list of uploads nor its response says when the file was uploaded, so "
@@ -116,7 +119,7 @@ def download_target(hook: FaradayHook, target_id: str, path: object) -> tuple[di
                 method=endpoint.method,
                 path=endpoint.path,
             )
-        destination.commit()
+        destination.commit(saved.size)
     except BaseException:
         destination.discard()
         raise
@@ -205,6 +208,7 @@ class _Source:
                 "Copy it to another one."
             )
         self.size: int = info["size"]
+        self._version = _version(path)
         self.md5: str | None = None
         if self.size > uploads.MAX_UPLOAD_BYTES:
             raise FaradayInputError(
@@ -233,7 +237,7 @@ class _Source:
                 if meter.size > self.size:
                     break
                 yield chunk
-            if meter.size != self.size:
+            if meter.size != self.size or _version(self._path) != self._version:
                 raise FaradayInputError(
                     f"The file changed while it was read; it had {self.size:,} bytes before: {self._path}\n"
                     "Upload it when the task that writes it has finished."
@@ -253,6 +257,7 @@ class _Destination:
         self._fs: AbstractFileSystem = path.fs
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._part = f"{path.path}.part"
+        self._owns_part = False
         # Moving a file to a directory would move it into the directory.
         if self._is_local and self._fs.isdir(path.path):
             raise FaradayInputError(
@@ -269,6 +274,7 @@ class _Destination:
             if self._fs.exists(self._part):
                 # Not truncated: a process that was lost may still write to it.
                 self._fs.rm_file(self._part)
+        self._owns_part = True
         with _Meter(self._log, "Received", total) as meter:
             with self._fs.open(self._part, "wb", block_size=_BLOCK_BYTES) as file:
                 for chunk in chunks:
@@ -276,8 +282,20 @@ class _Destination:
                     file.write(chunk)
             return _Saved(meter.size, meter.finish())
 
-    def commit(self) -> None:
-        """Move the sibling to the destination."""
+    def commit(self, size: int) -> None:
+        """Move the sibling to the destination.
+
+        :param size: the bytes that were written.
+        """
+        self._fs.invalidate_cache(self._fs._parent(self._part))
+        stored = self._fs.info(self._part).get("size") if self._fs.exists(self._part) else 0
+        if stored not in (size, None):
+            # A worker that was taken for lost may still run, and write to the same sibling.
+            self._owns_part = False
+            raise OSError(
+                f"{self._path}.part has {stored:,} bytes, but {size:,} were written.\n"
+                "Check whether another task writes to the same path, then clear this task."
+            )
         if getattr(self._fs.mv, "__func__", None) is AbstractFileSystem.mv:
             # It would copy and remove, too, but expand wildcards in the name.
             self._fs.cp_file(self._part, self._path.path)
@@ -286,7 +304,9 @@ class _Destination:
             self._fs.mv(self._part, self._path.path)
 
     def discard(self) -> None:
-        """Remove the sibling, if possible."""
+        """Remove the sibling that this task has written, if possible."""
+        if not self._owns_part:
+            return
         try:
             if self._fs.exists(self._part):
                 self._fs.rm_file(self._part)
@@ -315,8 +335,17 @@ def _storage_path(path: object) -> ObjectStoragePath:
     return storage
 
 
+def _version(path: ObjectStoragePath) -> list[Any]:
+    """Return what differs after a file was rewritten, as far as its file system says."""
+    path.fs.invalidate_cache(path.fs._parent(path.path))
+    info = path.fs.info(path.path)
+    return [str(info.get(key)) for key in ("ino", "mtime", "ETag", "etag", "LastModified", "generation")]
+
+
 def _named(name: str, listed: list[Upload]) -> Upload | None:
-    return next((upload for upload in listed if upload.path == name), None)
+    # Some object stores list all versions of a file.
+    versions = [upload for upload in listed if upload.path == name]
+    return max(versions, key=lambda each: each.uploaded_at or uploads.OLDEST, default=None)
 
 
 def _is_complete(upload: Upload | None, source: _Source) -> bool:

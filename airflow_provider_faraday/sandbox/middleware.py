@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from email.utils import format_datetime
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -32,6 +34,25 @@ class Body:
         return message
 
 
+def _is_cross_site(scope: Scope) -> bool:
+    """Return whether a page of another site sends a request to the control API, which needs no key."""
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        return True
+    # A foreign name that resolves to this machine (DNS rebinding).
+    name = urlsplit(f"//{host}").hostname or "localhost"
+    return _is_loopback((scope["server"] or ("",))[0]) and not (name == "localhost" or _is_loopback(name))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 class SandboxMiddleware:
     """ASGI middleware around the whole application.
 
@@ -48,6 +69,10 @@ class SandboxMiddleware:
             return
         request = Body(receive)
         if scope["path"] == "/" or f"{scope['path']}/".startswith("/sandbox/"):
+            if _is_cross_site(scope):
+                refusal = FaradayError(403, "The sandbox is not controlled by pages of other sites.")
+                await refusal.response()(scope, request, send)
+                return
             await self._respond(scope, request, send)
             return
         entry = self._log(scope)

@@ -98,12 +98,17 @@ class ResourcesReadyTrigger(BaseTrigger):
         import msgspec
 
         from airflow_provider_faraday.api.readiness import Criteria
-        from airflow_provider_faraday.waiting.events import TimedOut
+        from airflow_provider_faraday.waiting.events import Errored, TimedOut
         from airflow_provider_faraday.waiting.feed import subscribe
         from airflow_provider_faraday.waiting.wait import Progress
 
         source = Source.from_json(self.source)
         criteria = msgspec.convert(self.criteria, Criteria)
+        try:
+            # Now, since a feed that fails would fail others, too.
+            source.endpoints(source.resource_ids or ())
+        except FaradayInputError as error:
+            return Errored(type(error).__name__, str(error), None)
         progress = Progress(self.log)
         left = max(0.0, self.deadline - time.time()) + self.poke_interval + GRACE_SECONDS
         try:

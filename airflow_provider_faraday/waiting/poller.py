@@ -182,9 +182,12 @@ class Poller:
                 await asyncio.sleep(0)
                 endpoint, decode = steps.send(items)
                 try:
-                    items = await self._fetch(endpoint, decode)
-                except FaradayError as error:
-                    unclear |= {id_: error for _, id_ in endpoint.query}
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        items = await self._fetch(endpoint, decode)
+                except (FaradayError, TimeoutError) as error:
+                    # Concerns only those who wait for what is downstream.
+                    failure = error if isinstance(error, FaradayError) else _too_slow(endpoint)
+                    unclear |= {id_: failure for _, id_ in endpoint.query}
                     items = None
         except StopIteration as finished:
             for poll in polls:
@@ -232,3 +235,11 @@ class Poller:
         else:
             return client_config(connection)
         raise failure
+
+
+def _too_slow(endpoint: Endpoint) -> FaradayTransportError:
+    return FaradayTransportError(
+        f"Faraday did not say within {PATIENCE_SECONDS:.0f} s which resources upstream are previews.",
+        method=endpoint.method,
+        path=endpoint.path,
+    )

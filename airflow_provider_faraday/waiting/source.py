@@ -184,13 +184,13 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
 
     :param value: a datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; a mapping
         of ids to such times, such as ``requested_at`` of a force update; or a list of mappings, as a mapped
-        force update returns them.
+        force update returns them. Of a list of times, the latest counts.
     :raises FaradayInputError: if it is anything else.
     """
     if value is None:
         return None
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        mappings = [value] if isinstance(value, Mapping) else list(value)
+        mappings: list[Any] = [value] if isinstance(value, Mapping) else list(value)
         if mappings and all(isinstance(mapping, Mapping) for mapping in mappings):
             times: dict[str, datetime] = {}
             for key, given in chain.from_iterable(mapping.items() for mapping in mappings):
@@ -198,6 +198,9 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
                 # Requested twice: only a build after both counts.
                 times[id_] = max(time, times.get(id_, time))
             return times
+        if mappings and not any(isinstance(each, Mapping) for each in mappings):
+            # As several mapped uploads return theirs.
+            return max(_time(each) for each in mappings)
     return _time(value)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.graph import Graph, PreviewKey, preview_key
+from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import Decode, decode_graph, decode_states
 
@@ -18,7 +19,7 @@ def graph_requests(
     """Yield requests with their decoders, receive the decoded items, and return the graph.
 
     The first request is for the graph. The graph does not say which resources are previews, so the others
-    are for unsettled resources that may be. Their items may be None if such a request failed.
+    are for those that may be. Their items may be None if such a request failed.
 
     :param waited: ids of the waited resources, in lower case.
     :param previews: which resources are known to be previews or not; remembered from poll to poll.
@@ -27,7 +28,9 @@ def graph_requests(
     graph.sent_at = graph.sent_at or datetime.now(UTC)
     for name, ids in graph.unclear(waited, previews).items():
         resource_type = RESOURCE_TYPES[name]
-        for endpoint in endpoints.resources_by_id(resource_type, ids):
+        # Nothing can be requested by another kind of id.
+        valid = [id_ for id_ in ids if is_resource_id(id_)]
+        for endpoint in endpoints.resources_by_id(resource_type, valid):
             states = yield endpoint, decode_states(resource_type)
             if states is not None:
                 found = {state.id.lower() for state in states if state.preview is True}

@@ -142,6 +142,7 @@ def _assert_one_poll_an_interval(faraday: Sandbox) -> None:
     for path in (SCOPE_PATH, UPLOADS_PATH):
         polls = faraday.requests(path)
         assert intervals / 2 <= len(polls) <= intervals + 1
-        assert {poll["status"] for poll in polls} == {200}
+        # The last one may have no response yet.
+        assert {poll["status"] for poll in polls} - {None} == {200}
         # All polls use one TCP connection.
         assert len({poll["client"] for poll in polls}) == 1

@@ -181,9 +181,15 @@ class TestLeftOut:
         changed = outcome(status="new", last_updated_config_at="2026-01-06T00:00:00Z")
         assert graph_of(pipeline(o=changed)).unclear(["t"], known) == {"outcomes": ["o"]}
 
-    def test_only_unsettled_resources_of_types_with_previews_are_looked_up(self) -> None:
+    def test_what_is_unsettled_or_on_the_way_from_it_is_looked_up(self) -> None:
         edges = pipeline(d=dataset(status="running"), c=cohort(status="running"))
-        assert graph_of(edges).unclear(["t"], {}) == {"datasets": ["d"]}
+        assert graph_of(edges).unclear(["t"], {}) == {"datasets": ["d"], "outcomes": ["o"]}
+        assert graph_of(pipeline()).unclear(["t"], {}) == {}
+
+    def test_a_preview_that_reads_ready_hides_an_error_behind_it(self) -> None:
+        graph = graph_of(pipeline(c=cohort(status="error", status_error=REASON)))
+        graph.leave_out_previews({preview_key(graph.nodes["o"]): True})
+        assert verdict(graph).is_ready
 
 
 class TestShapes:
@@ -219,11 +225,33 @@ class TestShapes:
         assert "resource d has no status (1 step upstream)" in verdict(graph).pending
 
     @pytest.mark.parametrize(
-        "edges", [[{"upstream_id": "d"}], [{"upstream_id": "", "downstream_id": "t"}], {}]
+        "odd",
+        [
+            {"upstream_id": "d"},
+            {"upstream_id": "", "downstream_id": "t"},
+            {"upstream_id": None, "downstream_id": 5},
+            {"upstream_id": "x", "downstream_id": "y", "upstream_type": 5, "upstream_status": []},
+            {"upstream_id": "x", "downstream_id": "y", "upstream_type": "\0"},
+        ],
     )
-    def test_an_edge_without_ids_is_an_error(self, edges: Any) -> None:
-        with pytest.raises(msgspec.ValidationError):
-            graph_of(edges)
+    def test_an_odd_edge_concerns_nobody_else(self, odd: dict[str, Any]) -> None:
+        assert verdict(graph_of([*pipeline(), odd])).is_ready
+        assert not verdict(graph_of([*pipeline(c=cohort(status="running")), odd])).is_ready
+
+    def test_what_is_not_a_list_of_edges_is_an_error(self) -> None:
+        for body in ({}, [1]):
+            with pytest.raises(msgspec.ValidationError):
+                graph_of(body)  # type: ignore[arg-type]
+
+    def test_thousands_of_unsettled_resources_are_counted_and_the_nearest_named(self) -> None:
+        nodes = [node(f"n{n}", "cohorts", status="running") for n in range(3000)]
+        pending = verdict(graph_of(chain(*nodes, target()))).pending
+        assert "cohort 'n2999' is running (1 step upstream), cohort 'n2998'" in pending
+        assert pending.endswith("and 2990 more")
+
+    def test_the_graph_is_newer_than_the_list(self) -> None:
+        edges = pipeline(t=target(status="running"))
+        assert not verdict(graph_of(edges)).is_ready
 
 
 class TestTimesPerResource:
@@ -233,13 +261,30 @@ class TestTimesPerResource:
         return {"updated_after": frozenset(times.items())}
 
     def test_the_latest_time_upstream_counts(self) -> None:
-        other = node("e", "datasets", last_updated_output_at="2026-01-05T00:00:00Z")
-        rebuilt = dataset(last_updated_output_at="2026-01-05T00:00:00Z")
+        other = node("e", "datasets", last_updated_output_at="2026-01-04T00:00:00Z")
+        rebuilt = dataset(last_updated_output_at="2026-01-04T00:00:00Z")
         edges = [*pipeline(d=rebuilt), edge(other, cohort())]
         times = self.criteria(d=AFTER, e=LATER)
         for built, ready in (("2026-01-03T12:00:00Z", False), ("2026-01-04T12:00:00Z", True)):
             waited = target(last_updated_output_at=built)
             assert verdict(graph_of(edges), waited, **times).is_ready == ready
+
+    def test_a_build_from_before_the_last_requested_one_ended_does_not_count(self) -> None:
+        """Two refreshes: the first one's cascade delivers before the second one is done."""
+        slow = node("e", "datasets", "Slow", last_updated_output_at="2026-01-05T00:00:00Z")
+        quick = dataset(last_updated_output_at="2026-01-04T01:00:00Z")
+        early = {"last_updated_output_at": "2026-01-04T06:00:00Z"}
+        times = self.criteria(d=AFTER, e=LATER)
+        edges = [*pipeline(d=quick, c=cohort(**early)), edge(slow, cohort(**early))]
+        assert not verdict(graph_of(edges), target(**early), **times).is_ready
+        # Nor does it excuse what is building on the way.
+        busy = cohort(status="running", **early)
+        edges = [*pipeline(d=quick, c=busy), edge(slow, busy)]
+        result = verdict(graph_of(edges), target(**early), **times)
+        assert "cohort 'Customers' is running (3 steps upstream)" in result.pending
+        late = target(last_updated_output_at="2026-01-05T06:00:00Z")
+        edges = [*pipeline(d=quick), edge(slow, cohort())]
+        assert verdict(graph_of(edges), late, **times).is_ready
 
     def test_its_own_time_counts_first(self) -> None:
         waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
@@ -251,6 +296,10 @@ class TestTimesPerResource:
         result = verdict(graph_of(pipeline()), waited, **self.criteria(d=AFTER))
         assert "dataset 'Orders' has not been rebuilt since 2026-01-03" in result.pending
         assert "(4 steps upstream)" in result.pending
+
+    def test_an_empty_dict_is_an_input_error(self) -> None:
+        with pytest.raises(FaradayInputError, match="updated_after is an empty dict"):
+            verdict(graph_of(pipeline()), updated_after=frozenset())
 
     def test_none_upstream_is_an_input_error(self) -> None:
         with pytest.raises(FaradayInputError, match="or for a resource upstream of it"):
@@ -306,6 +355,10 @@ class TestUnchanged:
         times = frozenset({"d": AFTER}.items())
         assert not verdict(graph_of(pipeline()), updated_after=times, unchanged_after=1).is_ready
         assert verdict(graph_of(self.rebuilt), updated_after=times, unchanged_after=1).unchanged == {"t"}
+
+    def test_not_if_a_build_of_the_resource_itself_was_requested(self) -> None:
+        times = frozenset({"t": AFTER}.items())
+        assert not verdict(graph_of(pipeline()), updated_after=times, unchanged_after=1).is_ready
 
     def test_a_rebuilt_resource_is_not_unchanged(self) -> None:
         waited = target(last_updated_output_at="2026-01-03T12:00:00Z")

@@ -194,7 +194,7 @@ def test_takes_the_api_down_and_up(page: Page, sandbox: Sandbox, client: Client)
     assert client.get("/datasets").status_code == 200
     page.until("document.getElementById('api-state').innerText.includes('up')")
     page.click("Next 3 requests: 429")
-    assert "next 3: status 429" in page.text("faults")
+    page.until("document.getElementById('faults').innerText.includes('next 3: status 429')")
     assert client.get("/datasets").headers["Retry-After"] == "2"
     page.click("Clear")
     assert sandbox.requests() == []

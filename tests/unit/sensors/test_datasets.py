@@ -155,6 +155,8 @@ def test_a_missing_status_is_waited_for(all_ready: Sandbox) -> None:
         lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         lambda moment: str(moment.astimezone(timezone(timedelta(hours=-8)))),
         lambda moment: moment.replace(tzinfo=None),
+        # As mapped uploads return theirs: the latest counts.
+        lambda moment: [(moment - timedelta(days=1)).isoformat(), moment.isoformat()],
     ],
 )
 def test_updated_after_counts_only_later_builds(
@@ -167,7 +169,7 @@ def test_updated_after_counts_only_later_builds(
     assert not sensor(datasets=[ORDERS], updated_after=as_given(later)).poke(FIRST).is_done
 
 
-@pytest.mark.parametrize("value", ["None", "", "yesterday", 5, ["2026-01-01"]])
+@pytest.mark.parametrize("value", ["None", "", "yesterday", 5, [], ["2026-01-01", {}]])
 def test_updated_after_must_be_a_time(sandbox: Sandbox, value: Any) -> None:
     with pytest.raises(FaradayInputError, match="updated_after must be a datetime, ISO 8601 text"):
         sensor(scope_id=SCOPE, updated_after=value).poke(FIRST)

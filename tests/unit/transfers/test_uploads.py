@@ -168,7 +168,7 @@ def test_an_empty_file_is_sent(play: Any, tmp_path: Path) -> None:
         # Without fractions, builds that finished within the same second must not count.
         ("2026-11-25T03:00:00Z", "2026-11-25T03:00:01+00:00"),
         # Not usable: from the Date of the response, which has no fractions.
-        ("soon", "2026-11-25T04:00:01+00:00"),
+        ("soon", "2026-11-25T03:00:01+00:00"),
     ],
 )
 def test_uploaded_at_is_faradays_time_and_excludes_earlier_builds(
@@ -176,10 +176,19 @@ def test_uploaded_at_is_faradays_time_and_excludes_earlier_builds(
 ) -> None:
     faraday = Uploads()
     faraday._posts = [
-        faraday.store(answer(200, headers={"Date": "Wed, 25 Nov 2026 04:00:00 GMT"}), created_at=created_at)
+        faraday.store(answer(200, headers={"Date": "Wed, 25 Nov 2026 03:00:00 GMT"}), created_at=created_at)
     ]
     result, _ = play(faraday, source)
     assert result["uploaded_at"] == expected
+
+
+def test_uploaded_at_is_not_earlier_than_the_end_of_the_upload(play: Any, source: Path) -> None:
+    """Object stores stamp large files when their upload begins."""
+    faraday = Uploads()
+    date = {"Date": "Wed, 25 Nov 2026 03:10:00 GMT"}
+    faraday._posts = [faraday.store(answer(200, headers=date), created_at="2026-11-25T03:00:00.500Z")]
+    result, _ = play(faraday, source)
+    assert result["uploaded_at"] == "2026-11-25T03:10:00+00:00"
 
 
 def test_a_time_that_the_list_keeps_from_the_replaced_file_is_not_used(play: Any, source: Path) -> None:
@@ -482,6 +491,8 @@ def test_a_key_that_is_rotated_meanwhile_is_used_for_the_whole_file(
     assert sent == [
         ("GET", f"Bearer {KEY}"),
         ("POST", f"Bearer {KEY}"),
+        # Has it arrived?
+        ("GET", "Bearer new"),
         ("POST", "Bearer new"),
         ("GET", "Bearer new"),
     ]
