@@ -47,6 +47,13 @@ Airflow's default logging. This provider waits for one list of 100 datasets. A t
 leaves the state `deferred`. In the row `no polling`, the triggers only wait for a point in time."""
 
 
+ABOUT_TRANSFERS = """\
+Medians for a file of {gigabytes:g} GB of random bytes. The server runs on the same machine and shares its
+cores. This provider computes the MD5 of the file while it is sent or received, so curl followed by `md5sum`
+does the same work. Peak memory is the growth of the process, without its imports; for curl, it is the whole
+process."""
+
+
 class Results:
     """All measurements, with methods to select some."""
 
@@ -69,6 +76,11 @@ class Results:
             subject=subject,
             waiters=waiters,
         )[0]
+
+    def curl(self, one: Result) -> Result:
+        """Return what curl took for the same transfer."""
+        (found,) = self.of("transfer", subject="curl", direction=one["direction"], tls=one["tls"])
+        return found
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -119,6 +131,10 @@ def figures(results: Results, waiters: int) -> str:
     poll_ratio = dbt["cpu_ms_per_poll"] / own["cpu_ms_per_poll"]
     import_ratio = imports["airbyte"]["ms"] / imports[OURS]["ms"]
     libraries = imports[OURS]["http_libraries"]
+    downloads = {one["subject"]: one for one in results.of("transfer", direction="download", tls=False)}
+    download, curl, hashed = (downloads[name] for name in (OURS, "curl", "curl, then md5sum"))
+    download_ratio = download["mb_per_s"] / curl["mb_per_s"]
+    peak = max(one["peak_mb"] for one in results.of("transfer", subject=OURS))
     rows = [
         (
             f"requests per interval, {waiters} sensors waiting for one list",
@@ -159,6 +175,19 @@ def figures(results: Results, waiters: int) -> str:
             "≤ 1/6 of airbyte's, no HTTP library",
             f"{number(imports[OURS]['ms'])} ms, 1/{import_ratio:.0f} of airbyte's; loads "
             f"{', '.join(libraries) or 'none'}: {_goal(import_ratio >= 6 and not libraries)}",
+        ),
+        (
+            f"download of {number(download['megabytes'] / 1000)} GB to a file",
+            f"curl {number(curl['mb_per_s'])} MB/s; with md5sum {number(hashed['mb_per_s'])} MB/s",
+            "≥ 0.7 of curl's speed",
+            f"{number(download['mb_per_s'])} MB/s, {download_ratio:.2f} of curl's, "
+            f"{download['mb_per_s'] / hashed['mb_per_s']:.2f} with md5sum: {_goal(download_ratio >= 0.7)}",
+        ),
+        (
+            "peak memory of a transfer",
+            "",
+            "≤ 64 MB",
+            f"{number(peak)} MB: {_goal(peak <= 64)}",
         ),
     ]
     return table(("metric", "peers", "goal", "this provider"), rows)
@@ -392,6 +421,22 @@ def write(directory: Path, about: dict[str, Any], measured: list[Result]) -> Non
         "## In a real triggerer",
         ABOUT_TRIGGERER,
         _triggerer(results),
+        "## Transfers",
+        ABOUT_TRANSFERS.format(gigabytes=results.of("transfer")[0]["megabytes"] / 1000),
+        table(
+            ("direction", "protocol", "subject", "MB/s", "compared to curl", "peak memory MB"),
+            (
+                (
+                    one["direction"],
+                    "HTTPS" if one["tls"] else "HTTP",
+                    one["subject"],
+                    number(one["mb_per_s"]),
+                    f"{one['mb_per_s'] / results.curl(one)['mb_per_s']:.2f}",
+                    number(one["peak_mb"]),
+                )
+                for one in results.of("transfer")
+            ),
+        ),
         "## XCom",
         table(
             ("100 datasets", "bytes"),

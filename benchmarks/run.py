@@ -16,7 +16,7 @@ from report import write
 from server import Server
 
 HERE = Path(__file__).parent
-STAGES = ("sizes", "imports", "waiting", "triggerer")
+STAGES = ("sizes", "imports", "waiting", "triggerer", "transfers")
 
 
 def _stage(name: str, quick: bool) -> list[dict[str, Any]]:
@@ -45,7 +45,18 @@ def _stage(name: str, quick: bool) -> list[dict[str, Any]]:
 
 def _short(result: dict[str, Any]) -> str:
     shown = ("subject", "waiters", "lists", "size", "interval", "tls", "spread", "cpu_ms_per_interval")
-    shown += ("lag_ms_p99", "ms", "modules", "median_s", "last_s", "lag_ms_max", "ready_to_last_resumed_s")
+    shown += (
+        "direction",
+        "mb_per_s",
+        "peak_mb",
+        "lag_ms_p99",
+        "ms",
+        "modules",
+        "median_s",
+        "last_s",
+        "lag_ms_max",
+        "ready_to_last_resumed_s",
+    )
     fields = (
         f"{key}={result[key]:.4g}" if isinstance(result[key], float) else f"{key}={result[key]}"
         for key in shown
