@@ -59,3 +59,21 @@ def test_lists_the_last_requests_only(client: Client) -> None:
     assert len(client.control("GET", "/requests").json()) == 3
     assert len(client.control("GET", "/requests?path=/v1/scopes").json()) == 1
     assert client.control("GET", "/requests?last=0").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+        # A name of another site that resolves to this machine.
+        {"Host": "elsewhere.example:8123"},
+    ],
+)
+def test_other_sites_cannot_control_the_sandbox(sandbox: Sandbox, headers: dict[str, str]) -> None:
+    sandbox.fail_next(status=503)
+    response = requests.post(f"{sandbox.origin}/sandbox/reset", headers=headers, timeout=10)
+    assert response.status_code == 403
+    assert sandbox.pending_faults()
+    own = requests.post(f"{sandbox.origin}/sandbox/reset", headers={"Origin": sandbox.origin}, timeout=10)
+    assert own.status_code == 204

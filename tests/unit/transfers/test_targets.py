@@ -9,6 +9,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -396,6 +397,73 @@ def test_an_error_of_another_host_names_it_and_hides_the_signed_url(
     assert "127.0.0.1" in str(error)
     assert error.attempts == attempts == downloads(server)
     assert SECRET not in f"{error}{error!r}{vars(error)}{caplog.text}"
+    assert_untouched(destination)
+
+
+def test_a_failure_before_the_download_leaves_a_sibling_that_another_task_writes(
+    play: Any, destination: Path
+) -> None:
+    part = destination.with_name(f"{destination.name}.part")
+    part.write_bytes(b"of another task")
+    error, _ = play(Target(answer(404, {"error": "NOT_FOUND"})), destination)
+    assert isinstance(error, FaradayNotFoundError)
+    assert part.read_bytes() == b"of another task"
+
+
+def test_a_worker_that_was_taken_for_lost_does_not_move_what_its_successor_has_written(
+    connect: Callable[..., None], destination: Path
+) -> None:
+    successor_is_halfway, lost_has_ended = threading.Event(), threading.Event()
+
+    def slow(connection: Any, request: Received) -> None:
+        connection.sendall(head(f"Content-Length: {len(CONTENT)}") + CONTENT[:-5])
+        successor_is_halfway.wait(20)
+        connection.sendall(CONTENT[-5:])
+        connection.close()
+
+    def halfway(connection: Any, request: Received) -> None:
+        part = destination.with_name(f"{destination.name}.part")
+        inode = part.stat().st_ino
+        connection.sendall(head(f"Content-Length: {len(CONTENT)}") + CONTENT[: len(CONTENT) // 2])
+        # Until the successor has replaced the sibling.
+        while not part.exists() or part.stat().st_ino == inode:
+            time.sleep(0.01)
+        successor_is_halfway.set()
+        lost_has_ended.wait(20)
+        connection.sendall(CONTENT[len(CONTENT) // 2 :])
+        connection.close()
+
+    results: dict[str, Any] = {}
+
+    def run(name: str) -> None:
+        try:
+            results[name] = download(destination)
+        except Exception as error:
+            results[name] = error
+
+    with RawServer(Target(slow, halfway)) as server:
+        connect(server.url, extra={"timeout": 30, "max_attempts": 1})
+        lost = threading.Thread(target=run, args=("lost",))
+        lost.start()
+        while downloads(server) == 0 or not destination.with_name(f"{destination.name}.part").exists():
+            time.sleep(0.01)
+        successor = threading.Thread(target=run, args=("successor",))
+        successor.start()
+        lost.join(30)
+        assert isinstance(results["lost"], OSError)
+        assert "another task writes to the same path" in str(results["lost"])
+        assert destination.read_bytes() == b"yesterday"
+        lost_has_ended.set()
+        successor.join(30)
+    assert results["successor"]["md5"] == MD5
+    assert destination.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content_type", ["Text/HTML; charset=utf-8", "application/xhtml+xml"])
+def test_a_page_is_not_taken_for_the_file(play: Any, destination: Path, content_type: str) -> None:
+    page = answer(body=b"<h1>Sign in</h1>", headers={"Content-Type": content_type})
+    error, _ = play(Target(page), destination, extra={"max_attempts": 1})
+    assert isinstance(error, FaradayResponseError)
     assert_untouched(destination)
 
 

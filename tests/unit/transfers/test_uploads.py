@@ -499,6 +499,66 @@ def test_a_key_that_is_rotated_meanwhile_is_used_for_the_whole_file(
     assert faraday.bodies == [CONTENT]
 
 
+def test_a_key_that_is_rotated_after_a_lost_response_does_not_send_the_file_again(
+    connect: Any, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [KEY]
+
+    def lose(connection: Any, request: Received) -> None:
+        keys[0] = "new"
+        fields = json.loads(os.environ["AIRFLOW_CONN_FARADAY_DEFAULT"])
+        monkeypatch.setenv("AIRFLOW_CONN_FARADAY_DEFAULT", json.dumps(fields | {"password": "new"}))
+        reset(connection, request)
+
+    faraday = Uploads()
+    faraday._posts = [faraday.store(lose)]
+
+    def script(request: Received) -> Step:
+        if request.headers["authorization"] != f"Bearer {keys[0]}":
+            return answer(401, {"error": "EXPIRED_API_KEY"})
+        return faraday(request)
+
+    with RawServer(script) as server:
+        connect(server.url)
+        assert upload(source)["md5"] == MD5
+        assert methods(server).count("POST") == 1
+
+
+def test_of_several_versions_of_a_file_the_newest_counts(play: Any, source: Path) -> None:
+    path = "web_orders/web_orders.csv"
+    faraday = Uploads()
+
+    def add_version(connection: Any, request: Received) -> None:
+        faraday.list[:] = [
+            entry(path, b"old", "2026-11-20T00:00:00.000Z"),
+            entry(path, CONTENT, "2026-11-25T00:00:00.000Z"),
+        ]
+        OK(connection, request)
+
+    faraday._posts = [after_body(add_version, into=faraday.bodies)]
+    result, _ = play(faraday, source)
+    assert result["md5"] == MD5
+
+
+def test_a_file_that_is_rewritten_in_place_while_it_is_read_is_an_error(play: Any, source: Path) -> None:
+    changed = CONTENT.replace(b"a@", b"b@")
+    faraday = Uploads()
+
+    def rewrite(connection: Any, request: Received) -> None:
+        source.write_bytes(changed)
+        os.utime(source, (1, 1))
+        faraday.store()(connection, request)
+
+    # The server reads the body only after the file was rewritten.
+    large = CONTENT * 20
+    source.write_bytes(large)
+    changed = large.replace(b"a@", b"b@")
+    faraday._posts = [rewrite]
+    error, _ = play(faraday, source)
+    assert isinstance(error, FaradayInputError)
+    assert "changed while it was read" in str(error)
+
+
 def test_a_rejected_key_is_an_authentication_error_before_the_file_is_sent(play: Any, source: Path) -> None:
     error, server = play([answer(401, {"error": "EXPIRED_API_KEY"})], source)
     assert isinstance(error, FaradayAuthenticationError)

@@ -268,3 +268,48 @@ def test_a_rotated_key_is_looked_up_once_by_concurrent_requests(
                 assert len(looked_up) == 2
 
         run(test)
+
+
+def test_a_stalled_lookup_of_previews_holds_up_only_those_downstream(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "PATIENCE_SECONDS", 0.2)
+    account = Account()
+    account.preview = node(PREVIEW, "outcomes", "Draft", status="new")
+    released = threading.Event()
+
+    def respond(request: Any) -> Any:
+        if "/outcomes" in request.target:
+            released.wait(20)
+        return account.respond(request)
+
+    with RawServer(respond) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with (
+                subscribe({"resource_ids": (TARGETS[0],)}) as behind,
+                subscribe({"resource_ids": (TARGETS[1],)}) as beside,
+            ):
+                poll = await beside.next_poll()
+                assert poll.verdict(Criteria(), beside.ids).is_ready
+                with pytest.raises(FaradayApiError, match="did not say within"):
+                    (await behind.next_poll()).verdict(Criteria(), behind.ids)
+                released.set()
+
+        run(test)
+
+
+def test_ids_that_are_no_uuids_concern_nobody_else(connect: Connect) -> None:
+    account = Account()
+    account.preview = node("odd", "outcomes", "Odd", status="running")
+    with RawServer(account.respond) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe({"resource_ids": (TARGETS[0], TARGETS[1])}) as subscriber:
+                poll = await subscriber.next_poll()
+                assert poll.verdict(Criteria(), (TARGETS[1],)).is_ready
+                assert "outcome 'Odd' is running" in poll.verdict(Criteria(), (TARGETS[0],)).pending
+
+        run(test)
