@@ -1,4 +1,4 @@
-"""The dependency graph of an account: edges make nodes, and what each node is built from."""
+"""The dependency graph of an account: which resources are built from which."""
 
 from __future__ import annotations
 

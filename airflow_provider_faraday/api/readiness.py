@@ -384,7 +384,7 @@ def _assess_upstream(
     if reasons and reason and waited.status != "ready":
         reasons.insert(0, reason)
     unchanged = ""
-    # A build that was requested of the resource itself comes in any case.
+    # A build that was requested for the resource itself happens even if nothing upstream has changed.
     requested = waited.id.lower() in criteria.times
     other = requested or failed or reasons or inputs.unsettled or _why_not_ready(waited, None)
     if reason and after and not other:
@@ -408,9 +408,9 @@ def _assess_upstream(
 
 
 def _from_builds(id_: str, after: datetime | None, graph: Graph, criteria: Criteria) -> datetime | None:
-    """Return from when a build of a resource contains the requested builds upstream of it.
+    """Return the earliest time at which a build can contain the requested builds upstream of it.
 
-    With several requests, what is downstream of the first can be built before the others are.
+    If several builds were requested, what is downstream of them can be built before the last of them is.
     """
     if after is None or id_ in criteria.times:
         return after

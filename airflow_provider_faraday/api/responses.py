@@ -187,8 +187,10 @@ def file_error(request: Request, response: Response, now: datetime) -> FaradayAp
 
 
 def elsewhere_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
-    """Return the error for a response of another server, to which Faraday redirected, without its text, which
-    may quote the signed URL."""
+    """Return the error for a response from a server to which Faraday redirected.
+
+    It does not include the response's text, which may quote the signed URL.
+    """
     what = "a web page" if response.status == 200 else phrases.get(response.status, "(unknown status)")
     return FaradayApiError(
         f"Faraday redirected to {origin(request.url)[1]}, which returned {response.status} {what}.",

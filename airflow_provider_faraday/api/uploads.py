@@ -66,10 +66,10 @@ def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
 
 
 def end_of_second(time: datetime) -> datetime:
-    """Return the end of a second that a clock without fractions has shown.
+    """Round a time without fractions up to the end of its second.
 
-    A file that was uploaded at 10:00:00.9 says 10:00:00. A build that finished at 10:00:00.5 must not seem to
-    contain it. No build begins and finishes within a second, so that the next second excludes none that does.
+    A file that was uploaded at 10:00:00.9 is listed as 10:00:00. A build that finished at 10:00:00.5 must not
+    seem to contain it. Builds take longer than a second, so this excludes no build that does contain it.
     """
     return time + timedelta(seconds=1)
 

@@ -75,7 +75,7 @@ def upload_file(hook: FaradayHook, path: object, directory: str, filename: str |
 
         return client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
 
-    # Once, not per key: a file whose response was lost is looked up also after a rotation.
+    # Reset once, not per key: after a key rotation, a file whose response was lost is still looked up.
     source.md5 = None
     responded_at = hook._with_current_key(send)
     confirmed = _confirm(hook, name, source)
@@ -84,7 +84,7 @@ def upload_file(hook: FaradayHook, path: object, directory: str, filename: str |
         # The list has the time of the file that was replaced.
         uploaded_at = None
     if responded_at is not None:
-        # Object stores stamp large files when their upload begins. What was built until it ended lacks them.
+        # Object stores stamp large files when their upload begins. Builds before its end do not contain them.
         ended_at = uploads.end_of_second(responded_at) if uploaded_at is None else responded_at
         uploaded_at = max(filter(None, (uploaded_at, ended_at)))
     if uploaded_at is None:
@@ -353,7 +353,10 @@ def _is_complete(upload: Upload | None, source: _Source) -> bool:
 
 
 def _confirm(hook: FaradayHook, name: str, source: _Source) -> Upload:
-    """Return Faraday's copy of the file that was sent, which must be equal."""
+    """Return Faraday's entry for the file that was sent.
+
+    :raises FaradayResponseError: if its size or MD5 differs, or if there is none.
+    """
 
     def find() -> Upload | None:
         return _named(name, uploads.uploads(hook.list_uploads()))

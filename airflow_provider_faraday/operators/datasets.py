@@ -63,7 +63,7 @@ class ListConnectionDatasetsOperator(_DatasetsOperator, ListResourcesOperator):
 
     :param connection_id: UUID of the Faraday connection (templated).
     :param tables: list only the datasets that read these tables: a list of names, or a single one, each with
-        or without its schema, in any case (templated).
+        or without its schema. Case is ignored. A table that no dataset reads is an error (templated).
     :param fields: the dataset fields to return (templated); None for all but ``sample``, which holds rows of
         customers' data.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
@@ -85,7 +85,7 @@ class ListScopeDatasetsOperator(_DatasetsOperator, ListResourcesOperator):
 
     :param scope_id: UUID of the scope (templated).
     :param tables: list only the datasets that read these tables: a list of names, or a single one, each with
-        or without its schema, in any case (templated).
+        or without its schema. Case is ignored. A table that no dataset reads is an error (templated).
     :param fields: the dataset fields to return (templated); None for all but ``sample``, which holds rows of
         customers' data.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
@@ -115,8 +115,8 @@ class ForceUpdateDatasetsOperator(_DatasetsOperator, ForceUpdateResourcesOperato
     :param datasets: update these: ids, or dicts as a list operator returns them; a list, or a single one
         (templated). Pass exactly one of these three.
     :param tables: with ``connection_id`` or ``scope_id``, update only the datasets that read these tables: a
-        list of names, or a single one, each with or without its schema, in any case (templated).
-    :raises FaradayNotFoundError: if no dataset reads one of ``tables``, unless ``allow_empty``.
+        list of names, or a single one, each with or without its schema. Case is ignored (templated).
+    :raises FaradayNotFoundError: if a table in ``tables`` is not read by any dataset, unless ``allow_empty``.
     :raises DatasetsFailedError: if a build that is waited for fails.
     """
 

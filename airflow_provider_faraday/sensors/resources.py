@@ -64,15 +64,16 @@ class ResourcesReadySensor(BaseSensorOperator):
         argument of that name.
     :param updated_after: count only builds at or after this time, and wait out errors from before it. A
         datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; or a dict of ids and
-        times, such as the ``requested_at`` of a force update (templated).
+        times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return
+        them (templated).
     :param fail_on_error: fail as soon as a resource is in status ``error``; False waits until it is fixed.
     :param allow_empty: succeed if there is nothing to wait for, instead of failing.
     :param include_upstream: also wait until everything that the resources are built from is settled: not
         building, about to be rebuilt or in ``error``. With ``updated_after``, older errors upstream are
         waited out, and what was built since does not block.
     :param unchanged_after: Faraday rebuilds a resource only if it detects changes upstream. After this many
-        seconds without any change upstream since ``updated_after``, take a resource for ready although it
-        was not rebuilt. Each returned dict then has a flag ``unchanged``. By default, it is waited for.
+        seconds without any change upstream since ``updated_after``, treat a resource as ready even if it was
+        not rebuilt. Each returned dict then has a flag ``unchanged``. By default, the sensor keeps waiting.
     :param fields: the fields to return (templated); None for all but ``ResourceType.excluded_fields``.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :param deferrable: wait in the triggerer, where tasks that wait for the same list share one poll. The
@@ -81,7 +82,7 @@ class ResourcesReadySensor(BaseSensorOperator):
     :raises ResourcesFailedError: if a resource is in status ``error`` (skipped with ``soft_fail=True``).
     :raises NothingToWaitForError: if there is nothing to wait for (skipped with ``soft_fail=True``).
     :raises AirflowSensorTimeout: after ``timeout`` seconds (skipped with ``soft_fail=True``).
-    :raises FaradayNotFoundError: if Faraday does not return one of ``resources``.
+    :raises FaradayNotFoundError: if Faraday does not return one of ``resource_ids``.
     :raises FaradayInputError: if an argument is not valid.
     :raises FaradayApiError: if a request fails, as described above.
     """

@@ -29,7 +29,6 @@ from airflow_provider_faraday.exceptions import (
     ResourcesFailedError,
 )
 from airflow_provider_faraday.hooks import files
-from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
 from faults import KEY
 from raw_server import RawServer, Received, Step, answer, raw, reset, stall
@@ -412,54 +411,24 @@ def test_a_failure_before_the_download_leaves_a_sibling_that_another_task_writes
 
 
 def test_a_worker_that_was_taken_for_lost_does_not_move_what_its_successor_has_written(
-    connect: Callable[..., None], destination: Path
+    play: Any, destination: Path
 ) -> None:
-    successor_is_halfway, lost_has_ended = threading.Event(), threading.Event()
+    part = destination.with_name(f"{destination.name}.part")
 
-    def slow(connection: Any, request: Received) -> None:
+    def while_a_successor_begins(connection: Any, request: Received) -> None:
         connection.sendall(head(f"Content-Length: {len(CONTENT)}") + CONTENT[:-5])
-        successor_is_halfway.wait(20)
+        while not part.exists():
+            time.sleep(0.01)
+        part.unlink()
+        part.write_bytes(b"half a file")
         connection.sendall(CONTENT[-5:])
         connection.close()
 
-    def halfway(connection: Any, request: Received) -> None:
-        part = destination.with_name(f"{destination.name}.part")
-        inode = part.stat().st_ino
-        connection.sendall(head(f"Content-Length: {len(CONTENT)}") + CONTENT[: len(CONTENT) // 2])
-        # Until the successor has replaced the sibling.
-        while not part.exists() or part.stat().st_ino == inode:
-            time.sleep(0.01)
-        successor_is_halfway.set()
-        lost_has_ended.wait(20)
-        connection.sendall(CONTENT[len(CONTENT) // 2 :])
-        connection.close()
-
-    results: dict[str, Any] = {}
-
-    def run(name: str) -> None:
-        # Not the operator, which Airflow 2 runs in the main thread only.
-        try:
-            results[name] = FaradayHook().download_target(TARGET, destination)
-        except Exception as error:
-            results[name] = error
-
-    with RawServer(Target(slow, halfway)) as server:
-        connect(server.url, extra={"timeout": 30, "max_attempts": 1})
-        lost = threading.Thread(target=run, args=("lost",))
-        lost.start()
-        while not destination.with_name(f"{destination.name}.part").exists():
-            assert lost.is_alive()
-            time.sleep(0.01)
-        successor = threading.Thread(target=run, args=("successor",))
-        successor.start()
-        lost.join(30)
-        assert isinstance(results["lost"], OSError)
-        assert "another task writes to the same path" in str(results["lost"])
-        assert destination.read_bytes() == b"yesterday"
-        lost_has_ended.set()
-        successor.join(30)
-    assert results["successor"]["md5"] == MD5
-    assert destination.read_bytes() == CONTENT
+    error, _ = play(Target(while_a_successor_begins), destination)
+    assert isinstance(error, OSError)
+    assert "another task writes to the same path" in str(error)
+    assert destination.read_bytes() == b"yesterday"
+    assert part.read_bytes() == b"half a file"
 
 
 @pytest.mark.parametrize("content_type", ["Text/HTML; charset=utf-8", "application/xhtml+xml"])
