@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from airflow_provider_faraday.sensors.targets import TargetsReadySensor
 from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
 from airflow_provider_faraday.waiting import feed
 from raw_server import RawServer, answer
+from support.events import Events
 from support.ids import SCOPE, TARGET, UNKNOWN, WAREHOUSE, WAREHOUSE_TARGET
 from support.run_dag import AIRFLOW_3
 
@@ -177,11 +177,10 @@ def test_every_type_with_build_times_can_be_updated_and_waited_for(account: Acco
 def test_every_type_has_assets_whose_events_carry_the_build(account: Account, name: str) -> None:
     asset: Any = resource_asset(name, ID.upper())
     assert asset.uri == f"faraday://{name}/{ID}"
-    extra: dict[str, Any] = {}
-    events = {asset: SimpleNamespace(extra=extra)}
+    events: Any = Events()
     ListResourcesOperator(task_id="t", resource_type=name, outlets=[asset]).execute({"outlet_events": events})
     count = {COUNTS[name]: 7} if name in COUNTS else {}
-    assert extra == {
+    assert events.extras[asset.uri] == {
         "resource_type": name,
         "id": ID,
         "name": f"{name} 1",
@@ -221,7 +220,7 @@ def test_the_sandbox_has_every_type(sandbox: Sandbox, name: str) -> None:
     for resource in resources[:1]:
         assert FaradayHook().get_resource(name, resource["id"])["name"] == resource["name"]
         by_id = ListResourcesOperator(task_id="t", resource_type=name, resource_ids=[resource["id"]])
-        assert by_id.execute({}) == [resource]
+        assert ids(by_id.execute({})) == [resource["id"]]
 
 
 def test_the_sandboxs_targets_and_graph_can_be_read(sandbox: Sandbox) -> None:
@@ -292,11 +291,11 @@ def test_credentials_of_faraday_connections_are_not_returned_or_logged(
     account: Account, task: Any, task_log: list[str]
 ) -> None:
     asset: Any = resource_asset("connections", ID)
-    extra: dict[str, Any] = {}
+    events = Events()
     task.outlets = [asset]
-    returned = task.execute({"outlet_events": {asset: SimpleNamespace(extra=extra)}})
+    returned = task.execute({"outlet_events": events})
     assert returned
-    assert SECRET not in json.dumps([returned, extra, task_log])
+    assert SECRET not in json.dumps([returned, events.extras, task_log])
     assert account.requests
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from airflow_provider_faraday.operators.datasets import (
     ListScopeDatasetsOperator,
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from support.events import Events
 from support.ids import CUSTOMERS, ORDERS, SCOPE, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -95,16 +95,6 @@ def test_watch_every_adds_a_watcher_of_the_dataset() -> None:
 def test_watching_on_airflow_2_says_what_it_requires() -> None:
     with pytest.raises(AirflowOptionalProviderFeatureException, match=r"requires Airflow 3\.0 or later"):
         dataset_asset(CUSTOMERS, watch_every=30)
-
-
-class Events:
-    """A stand-in for ``context["outlet_events"]``: an accessor with ``extra`` for each outlet."""
-
-    def __init__(self) -> None:
-        self.extras: dict[str, Any] = {}
-
-    def __getitem__(self, outlet: Any) -> Any:
-        return SimpleNamespace(extra=self.extras.setdefault(outlet.uri, {}))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from airflow_provider_faraday.hooks import files
 from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
 from faults import KEY
 from raw_server import RawServer, Received, Step, answer, raw, reset, stall
+from support.events import Events
 from support.ids import TARGET
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
@@ -563,9 +563,9 @@ def test_a_target_that_is_rebuilt_again_and_again_is_an_error(play: Any, destina
 
 def test_the_outlet_of_the_target_carries_the_build(play: Any, destination: Path) -> None:
     outlet = resource_asset("targets", TARGET)
-    context = {"outlet_events": {outlet: SimpleNamespace(extra={})}}
-    play(Target(), destination, context=context, outlets=[outlet])
-    extra = context["outlet_events"][outlet].extra
+    events = Events()
+    play(Target(), destination, context={"outlet_events": events}, outlets=[outlet])
+    extra = events.extras[outlet.uri]
     assert (extra["id"], extra["count"], extra["last_updated_output_at"]) == (TARGET, 300_000, BUILT)
 
 
