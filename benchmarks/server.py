@@ -17,9 +17,12 @@ from typing import Any, Self
 EPOCH = datetime(2026, 1, 1, 6, tzinfo=UTC)
 
 
-def list_id(size: int, number: int = 0) -> str:
-    """Return the id of a Faraday connection with ``size`` datasets, one id for each number."""
-    return f"{size:08d}-0000-4000-8000-{number:012d}"
+def list_id(size: int, number: int = 0, *, changing: bool = True) -> str:
+    """Return the id of a Faraday connection with ``size`` datasets, one id for each number.
+
+    :param changing: whether every response differs from the previous one.
+    """
+    return f"{size:08d}-0000-4000-{'8' if changing else '9'}000-{number:012d}"
 
 
 def dataset(number: int, *, ready: bool) -> dict[str, Any]:
@@ -186,7 +189,8 @@ class State:
         ready = path in self.ready
         if path.startswith("/v1/connections/"):
             before, after = _list_body(int(path[16:24]), ready)
-            return b"200 OK", [before, b"%07d" % (1_000_000 + self.requests % 8_000_000), after]
+            change = self.requests % 8_000_000 if path[35] == "8" else 0
+            return b"200 OK", [before, b"%07d" % (1_000_000 + change), after]
         if path == "/v1/graph":
             return b"200 OK", [_graph_body()]
         if path == "/v1/targets":

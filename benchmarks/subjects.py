@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from server import list_id, target_id
+from server import EPOCH, list_id, target_id
 
 HOUR = 3600.0
 
@@ -36,12 +37,25 @@ class Subject:
     tls: Callable[[int], None] = lambda port: None
 
 
-def _faraday(number: int, size: int, interval: float) -> Any:
+def _faraday(number: int, size: int, interval: float, *, changing: bool = True) -> Any:
     from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
 
     return DatasetsReadyTrigger(
         faraday_conn_id="bench_faraday",
-        connection_id=list_id(size, number),
+        connection_id=list_id(size, number, changing=changing),
+        poke_interval=interval,
+        deadline=time.time() + HOUR,
+    )
+
+
+def unlike(number: int, size: int, interval: float, *, changing: bool) -> Any:
+    """Return a trigger that waits for the one list with an ``updated_after`` like no other's."""
+    from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
+
+    return DatasetsReadyTrigger(
+        faraday_conn_id="bench_faraday",
+        connection_id=list_id(size, changing=changing),
+        updated_after=(EPOCH + timedelta(seconds=size // 2, microseconds=number)).isoformat(),
         poke_interval=interval,
         deadline=time.time() + HOUR,
     )
@@ -135,6 +149,7 @@ OURS = Subject(
     _faraday,
     lambda number, size: f"/v1/connections/{list_id(size, number)}/datasets",
 )
+UNCHANGED = replace(OURS, trigger=partial(_faraday, changing=False))
 PEERS = (
     Subject(
         "dbt-cloud",

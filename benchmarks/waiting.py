@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from typing import Any
 import psutil
 from forked import forked
 from server import Counter
-from subjects import OURS, PEERS, SUBJECTS, Subject, connections, upstream
+from subjects import OURS, PEERS, SUBJECTS, UNCHANGED, Subject, connections, unlike, upstream
 
 TICK = 0.01
 
@@ -32,6 +33,7 @@ class Case:
     :param size: the number of datasets in each list; has no effect on the peers, which poll jobs.
     :param lists: the number of different lists or jobs, either 1 or the number of triggers.
     :param interval: seconds between polls.
+    :param changing: whether every response differs from the previous one. The peers' never do.
     :param spread: whether the triggers' starts are spread over the interval. By default they start at once,
         as after a restart of the triggerer.
     """
@@ -41,6 +43,7 @@ class Case:
     size: int = 5
     lists: int = 1
     interval: float = 2.0
+    changing: bool = True
     spread: bool = False
     tls: bool = False
     cpu_rounds: int = 2
@@ -133,7 +136,7 @@ async def _first_event(subject: Subject, number: int, case: Case, wait: float = 
 
 
 async def _measure(case: Case, memory: int, control_port: int) -> dict[str, Any]:
-    subject = SUBJECTS[case.subject]
+    subject = SUBJECTS[case.subject] if case.changing else UNCHANGED
     counter = Counter(control_port)
     looked_up = counted_lookups()
     step = case.interval / case.waiters if case.spread else 0.0
@@ -288,6 +291,63 @@ async def _upstream(waiters: int, polls: int, control_port: int) -> dict[str, An
     }
 
 
+async def _unlike(waiters: int, changing: bool, rounds: int, control_port: int) -> dict[str, Any]:
+    """Wait for one list of 100 datasets with criteria that all differ, and time how they are judged."""
+    from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
+
+    interval = 4.0
+    counter = Counter(control_port)
+    counted_lookups()
+    clock = time.perf_counter
+    judged: list[float] = []
+    judge = ResourcesReadyTrigger._judge
+
+    def timed(self: Any, *arguments: Any) -> Any:
+        event = judge(self, *arguments)
+        judged.append(clock())
+        return event
+
+    ResourcesReadyTrigger._judge = timed  # type: ignore[method-assign]
+
+    async def wait(number: int) -> None:
+        async for event in unlike(number, 100, interval, changing=changing).run():
+            raise RuntimeError(f"A trigger ended: {event.payload}")
+
+    await asyncio.to_thread(__import__, "airflow_provider_faraday.waiting.wait")
+    memory = psutil.Process().memory_info().rss
+    tasks = [asyncio.create_task(wait(number)) for number in range(waiters)]
+    while len(judged) < waiters:  # noqa: ASYNC110 (it happens in other tasks)
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(interval / 2)
+    memory = psutil.Process().memory_info().rss - memory
+    judged.clear()
+    before, cpu = counter.ask(), time.process_time()
+    await asyncio.sleep(rounds * interval)
+    cpu, after = time.process_time() - cpu, counter.ask()
+    seconds = [0.0]
+    # Each round's judgements lie close together, and far from the next round's.
+    for earlier, later in itertools.pairwise(judged):
+        seconds = [*seconds, 0.0] if later - earlier > 1 else [*seconds[:-1], seconds[-1] + later - earlier]
+    count = len(judged) / rounds
+    lags = await ticks(rounds * interval)
+    for task in tasks:
+        task.cancel()
+    if errors := [each for each in await asyncio.gather(*tasks, return_exceptions=True) if str(each)]:
+        raise RuntimeError(f"{len(errors)} triggers failed, the first with {errors[0]!r}")
+    return {
+        "waiters": waiters,
+        "changing": changing,
+        "interval": interval,
+        "requests_per_interval": (after["requests"] - before["requests"]) / rounds,
+        "judged_per_interval": count,
+        "seconds_to_judge": max(seconds),
+        "cpu_ms_per_interval": 1000 * cpu / rounds,
+        "lag_ms_p99": 1000 * percentile(lags, 0.99),
+        "lag_ms_max": 1000 * max(lags),
+        "kb_per_waiter": memory / waiters / 1000,
+    }
+
+
 def _in_child(tls: bool, subject: Subject, work: Any, *arguments: Any) -> Any:
     ports = json.loads(os.environ["BENCH_PORTS"])
     if work is _measure:
@@ -327,6 +387,10 @@ def main(quick: bool) -> None:
     for size in (10_000,) if quick else (1000, 10_000):
         result = forked(_in_child, False, OURS, _large_list, size, 1 if quick else 5)
         output("large_list", subject=OURS.name, **result)
+    for changing in (False, True):
+        waiters, rounds = (500, 1) if quick else (10_000, 4)
+        result = forked(_in_child, False, OURS, _unlike, waiters, changing, rounds)
+        output("unlike", subject=OURS.name, **result)
     result = forked(_in_child, False, OURS, _upstream, 100 if quick else 1000, 1 if quick else 4)
     output("upstream", subject=OURS.name, **result)
 

@@ -97,17 +97,19 @@ class Graph:
     :param pages: the pages of the response.
     :ivar nodes: all resources that have an edge, by id.
     :ivar unsettled: the ids of those that are not ready, or about to be rebuilt.
+    :ivar previews: the ids of those that are known to be previews. A new set if they change.
     :ivar sent_at: the time of the response by Faraday's clock; None if it did not say.
     """
 
-    def __init__(self, pages: Iterable[GraphPage]) -> None:
+    def __init__(self, pages: Sequence[GraphPage]) -> None:
+        self._pages = pages
         self.nodes: dict[str, ResourceState] = {}
         self.unsettled: set[str] = set()
         self.sent_at: datetime | None = None
         self._inputs: dict[str, list[str]] = defaultdict(list)
         self._outputs: dict[str, list[str]] = defaultdict(list)
         self._downstream: dict[str, set[str]] = {}
-        self._previews: set[str] = set()
+        self.previews: set[str] = set()
         self._upstream: dict[str, Upstream] = {}
         for page in pages:
             self.sent_at = self.sent_at or page.sent_at
@@ -121,6 +123,10 @@ class Graph:
                 for id_, read in ((upstream_id, _READ_UPSTREAM), (downstream_id, _READ_DOWNSTREAM)):
                     if id_ not in self.nodes:
                         self._add(id_, *map(_text, read(edge)))
+
+    def is_of(self, pages: Sequence[GraphPage]) -> bool:
+        """Return whether the graph was made of these very pages."""
+        return [*map(id, pages)] == [*map(id, self._pages)]
 
     def upstream_of(self, id_: str) -> Upstream:
         """Return what a resource is built from; nothing if it is not in the graph."""
@@ -166,13 +172,13 @@ class Graph:
     def leave_out_previews(self, known: Mapping[PreviewKey, bool]) -> None:
         """Leave out the resources that are known to be previews."""
         previews = {id_ for id_, state in self.nodes.items() if known.get(preview_key(state))}
-        if previews != self._previews:
-            self._previews = previews
+        if previews != self.previews:
+            self.previews = previews
             self._upstream.clear()
 
     def why_left_out(self, state: ResourceState) -> str | None:
         """Return why a resource upstream does not block; None if it can."""
-        if state.id.lower() in self._previews:
+        if state.id.lower() in self.previews:
             return state.resource_type.preview
         return state.why_left_out
 

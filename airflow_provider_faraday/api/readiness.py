@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ LISTED = 10
 """How many resources a message names before it only counts them."""
 
 _REASON_LENGTH = 500
+
+T = TypeVar("T")
 
 
 class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -104,6 +106,34 @@ def states_of(resource_type: ResourceType, resources: list[dict[str, Any]]) -> l
     raise FaradayResponseError(message)
 
 
+Reason = str | tuple[datetime | None, datetime]
+"""Why a resource is waited for: a text, or the times of its last build and of the earliest that counts, which
+become text only if it is shown."""
+
+
+class Standing(NamedTuple):
+    """What readiness makes of a state, whatever the criteria.
+
+    :param id: in lower case.
+    :param left_out: why waits ignore the resource; None if they do not.
+    :param unsettled: why it is not ready, or is about to be rebuilt; None if it is settled.
+    """
+
+    state: ResourceState
+    id: str
+    left_out: str | None
+    unsettled: str | None
+    built_at: datetime | None
+
+
+def standings(states: Iterable[ResourceState]) -> list[Standing]:
+    """Judge states as far as that does not depend on criteria: once, for all who wait for them."""
+    return [
+        Standing(state, state.id.lower(), state.why_left_out, _why_unsettled(state), _built_at(state))
+        for state in states
+    ]
+
+
 class Criteria(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What counts as ready. Equal criteria get equal verdicts.
 
@@ -171,6 +201,7 @@ class UpstreamVerdict:
     :param waiting: what is not settled upstream, nearest first.
     :param left_out: the archived resources and previews upstream, each with the reason.
     :param unchanged: why the resource counts as ready although it was not rebuilt.
+    :param unchanged_in: seconds until it does, if nothing changes upstream; None if that takes a change.
     """
 
     state: ResourceState
@@ -178,6 +209,7 @@ class UpstreamVerdict:
     waiting: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     unchanged: str = ""
+    unchanged_in: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +218,7 @@ class Verdict:
 
     resource_type: ResourceType
     ready: tuple[ResourceState, ...]
-    waiting: tuple[tuple[ResourceState, str], ...]
+    waiting: tuple[tuple[ResourceState, Reason], ...]
     failed: tuple[tuple[ResourceState, str], ...]
     left_out: tuple[tuple[ResourceState, str], ...]
     missing: tuple[str, ...]
@@ -210,31 +242,39 @@ class Verdict:
         return frozenset(each.state.id for each in self.upstream if each.unchanged)
 
     @cached_property
+    def changes_in(self) -> float | None:
+        """In how many seconds the verdict changes, even if no resource does; None for never."""
+        return min(
+            (each.unchanged_in for each in self.upstream if each.unchanged_in is not None), default=None
+        )
+
+    @cached_property
     def problem(self) -> Problem | None:
         """Why waiting longer cannot help; None if it can."""
         if self.missing:
             return Problem("missing", f"Faraday did not return {self._the(self.missing)}.")
         if self.failed:
-            return Problem("failed", f"Faraday could not build {self._the(_reasons(self.failed))}.")
+            return Problem("failed", f"Faraday could not build {self._the([*map(_named, self.failed)])}.")
         if failed := [each for each in self.blocked if each.failed]:
             reasons = (f"{each.state.title} cannot be built: {'; '.join(each.failed)}" for each in failed)
             return Problem("failed", f"{'. '.join(reasons)}.")
         if not (self.ready or self.waiting or self.blocked or self.allow_empty):
-            found = (
-                f"all are left out: {first_of(_reasons(self.left_out))}" if self.left_out else "none found"
-            )
+            found = f"all are left out: {first_of(self.left_out, _named)}" if self.left_out else "none found"
             return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
         return None
 
     @cached_property
     def unknown_statuses(self) -> set[str]:
         """Statuses that the reference does not list; they count as not ready."""
-        return {one_line(state.status) for state, _ in self.waiting if state.status} - KNOWN_STATUSES
+        statuses = {state.status for state, _ in self.waiting if state.status}
+        return {one_line(status) for status in statuses - KNOWN_STATUSES}
 
     @cached_property
     def pending(self) -> str:
         """What is still waited for and why, such as ``'orders' (…): status running``."""
-        return first_of(_reasons(self.waiting) + self._upstream_reasons)
+        if self._upstream_reasons:
+            return first_of([*map(_named, self.waiting), *self._upstream_reasons])
+        return self._waiting
 
     @cached_property
     def description(self) -> str:
@@ -242,13 +282,13 @@ class Verdict:
         groups_counted = (self.ready, self.waiting, self.blocked, self.failed, self.missing)
         count = sum(map(len, groups_counted))
         groups = {
-            "failed": _reasons(self.failed),
-            "missing": self.missing,
-            "waiting for": _reasons(self.waiting),
-            "left out": _reasons(self.left_out),
+            "failed": first_of(self.failed, _named),
+            "missing": first_of(self.missing),
+            "waiting for": self._waiting,
+            "left out": first_of(self.left_out, _named),
         }
         parts = [f"{len(self.ready)} of {count} {self.resource_type.plural} ready"]
-        parts += [f"{group}: {first_of(members)}" for group, members in groups.items() if members]
+        parts += [f"{group}: {members}" for group, members in groups.items() if members]
         if self._upstream_reasons:
             parts.append(f"waiting for {first_of(self._upstream_reasons)}")
         parts += [
@@ -257,6 +297,10 @@ class Verdict:
         if left_out := list(dict.fromkeys(text for each in self.upstream for text in each.left_out)):
             parts.append(f"left out upstream: {first_of(left_out)}")
         return one_line("; ".join(parts))
+
+    @cached_property
+    def _waiting(self) -> str:
+        return first_of(self.waiting, _named)
 
     @cached_property
     def _upstream_reasons(self) -> list[str]:
@@ -271,36 +315,45 @@ class Verdict:
 
 def assess(
     resource_type: ResourceType,
-    states: Iterable[ResourceState],
+    listed: Iterable[Standing],
     criteria: Criteria,
     ids: Collection[str] | None = None,
     graph: Graph | None = None,
 ) -> Verdict:
-    """Judge the states of one poll.
+    """Judge the resources of one poll.
 
+    :param listed: what the poll returned, see :func:`standings`.
     :param ids: the resources to wait for, each of which must be there; None for all.
     :param graph: to wait for everything upstream as well.
     :raises FaradayInputError: if ``updated_after`` has a time per id, but none for a resource waited for.
     """
     wanted = None if ids is None else set(ids)
     missing = dict.fromkeys(ids or ())
+    # Written for speed: thousands of waiters may judge a long list.
+    per_id = graph is not None or isinstance(criteria.updated_after, frozenset)
+    after = None if isinstance(criteria.updated_after, frozenset) else criteria.updated_after
     ready, waiting, failed, left_out, upstream = [], [], [], [], []
-    for state in states:
-        id_ = state.id.lower()
+    for standing in listed:
+        state, id_ = standing.state, standing.id
+        reason: Reason | None = standing.unsettled
+        built_at = standing.built_at
         if wanted is not None and id_ not in wanted:
             continue
-        missing.pop(id_, None)
-        if why := state.why_left_out:
-            left_out.append((state, why))
+        if missing:
+            missing.pop(id_, None)
+        if standing.left_out:
+            left_out.append((state, standing.left_out))
             continue
         inputs = graph.upstream_of(id_) if graph else None
-        after = criteria.threshold(state, inputs)
-        if graph:
-            after = _from_builds(id_, after, graph, criteria)
-        reason = _why_not_ready(state, after)
+        if per_id:
+            after = criteria.threshold(state, inputs)
+            if graph:
+                after = _from_builds(id_, after, graph, criteria)
+        if reason is None and after is not None and (built_at is None or built_at < after):
+            reason = (built_at, after)
         if reason is None and graph and id_ in graph.unsettled:
             # The graph is newer than the list.
-            reason = _why_not_ready(graph.nodes[id_], None)
+            reason = _why_unsettled(graph.nodes[id_])
         if state.status == "error" and criteria.fail_on_error and not _is_past(state, after):
             failed.append((state, _reason(state.status_error) or "Faraday gave no reason"))
             continue
@@ -334,7 +387,7 @@ def assess(
 def _assess_upstream(
     waited: ResourceState,
     after: datetime | None,
-    reason: str | None,
+    reason: Reason | None,
     inputs: Upstream,
     graph: Graph,
     criteria: Criteria,
@@ -382,28 +435,31 @@ def _assess_upstream(
     ]
     reasons += ["…"] * more
     if reasons and reason and waited.status != "ready":
-        reasons.insert(0, reason)
-    unchanged = ""
+        reasons.insert(0, _text(reason))
+    unchanged, unchanged_in = "", None
     # A build that was requested for the resource itself happens even if nothing upstream has changed.
     requested = waited.id.lower() in criteria.times
-    other = requested or failed or reasons or inputs.unsettled or _why_not_ready(waited, None)
+    other = requested or failed or reasons or inputs.unsettled or _why_unsettled(waited)
     if reason and after and not other:
         # Only the time of its last build is missing.
         since = max(filter(None, (after, inputs.changed_at, changed_at(waited))))
         settled = f"nothing upstream has changed since {since:%F %TZ}"
         if criteria.unchanged_after is None:
             hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
-            reasons.append(f"{reason}, and {settled} ({hint})")
-        elif graph.sent_at and (graph.sent_at - since).total_seconds() >= criteria.unchanged_after:
+            reasons.append(f"{_text(reason)}, and {settled} ({hint})")
+        elif graph.sent_at:
+            unchanged_in = criteria.unchanged_after - (graph.sent_at - since).total_seconds()
+        if unchanged_in is not None and unchanged_in <= 0:
             unchanged = settled
-        else:
-            reasons.append(f"{reason}, and {settled}")
+        elif criteria.unchanged_after is not None:
+            reasons.append(f"{_text(reason)}, and {settled}")
     return UpstreamVerdict(
         state=waited,
         failed=tuple(failed),
         waiting=tuple(reasons),
         left_out=tuple(f"{state.title} ({graph.why_left_out(state)})" for state in inputs.left_out[:LISTED]),
         unchanged=unchanged,
+        unchanged_in=None if unchanged else unchanged_in,
     )
 
 
@@ -421,7 +477,7 @@ def _from_builds(id_: str, after: datetime | None, graph: Graph, criteria: Crite
 
 def is_settled(state: ResourceState) -> bool:
     """Return whether a resource is ready and not about to be rebuilt."""
-    return _why_not_ready(state, None) is None
+    return _why_unsettled(state) is None
 
 
 def changed_at(state: ResourceState) -> datetime | None:
@@ -456,10 +512,10 @@ def timestamp(text: str) -> datetime | None:
         return None
 
 
-def first_of(members: Sequence[str]) -> str:
-    """Return the first few of a list, and how many more there are."""
+def first_of(members: Sequence[T], text: Callable[[T], str] = str) -> str:
+    """Return the first few of a list as text, and how many more there are."""
     more = f" and {len(members) - LISTED} more" if len(members) > LISTED else ""
-    return ", ".join(members[:LISTED]) + more
+    return ", ".join(map(text, members[:LISTED])) + more
 
 
 def _in_utc(text: str) -> datetime:
@@ -473,8 +529,12 @@ def _is_past(state: ResourceState, after: datetime | None) -> bool:
     return bool(after and since and since < after)
 
 
+def _built_at(state: ResourceState) -> datetime | None:
+    return timestamp(state.last_updated_output_at) if state.last_updated_output_at else None
+
+
 def _is_built_since(state: ResourceState, since: datetime) -> bool:
-    built_at = timestamp(state.last_updated_output_at) if state.last_updated_output_at else None
+    built_at = _built_at(state)
     return bool(built_at and built_at >= since)
 
 
@@ -483,26 +543,23 @@ def _activity(state: ResourceState) -> str:
     if state.status == "error":
         return f"is in error, {_reason(state.status_error) or 'without a reason'}"
     if state.status == "ready":
-        return f"is {_why_not_ready(state, None)}"
+        return f"is {_why_unsettled(state)}"
     return f"is {state.status}" if state.status else "has no status"
 
 
-def _why_not_ready(state: ResourceState, after: datetime | None) -> str | None:
+def _why_unsettled(state: ResourceState) -> str | None:
     if state.status != "ready":
         reason = f"status {state.status}" if state.status else "no status"
         error = _reason(state.status_error) if state.status == "error" else ""
         return f"{reason}, {error}" if error else reason
     built, configured = state.last_updated_output_at, state.last_updated_config_at
-    built_at = timestamp(built) if built else None
+    built_at = _built_at(state)
     configured_at = timestamp(configured) if configured else None
     for text, time in ((built, built_at), (configured, configured_at)):
         if text and time is None:
             return f"ready, but {text[:40]!r} is not a valid timestamp"
     if built_at and configured_at and configured_at > built_at:
         return f"ready, but its configuration changed at {configured_at:%F %TZ}, after its last build"
-    if after and (built_at is None or built_at < after):
-        last = f"{built_at:%F %TZ}" if built_at else "unknown"
-        return f"ready, but its last build ({last}) is older than {after.isoformat()}"
     return None
 
 
@@ -512,5 +569,25 @@ def _reason(text: str | None) -> str:
     return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
 
 
-def _reasons(members: Iterable[tuple[ResourceState, str]]) -> list[str]:
-    return [f"{state.label}: {reason}" for state, reason in members]
+def _named(member: tuple[ResourceState, Reason]) -> str:
+    state, reason = member
+    return f"{state.label}: {_text(reason)}"
+
+
+def _text(reason: Reason) -> str:
+    if isinstance(reason, str):
+        return reason
+    built_at, after = reason
+    last = _utc(built_at) if built_at else "unknown"
+    return f"ready, but its last build ({last}) is older than {_iso(after)}"
+
+
+# Cached: all resources in a message have the same time to reach, and many verdicts name the same ones.
+@lru_cache(maxsize=4096)
+def _utc(moment: datetime) -> str:
+    return f"{moment:%F %TZ}"
+
+
+@lru_cache(maxsize=64)
+def _iso(moment: datetime) -> str:
+    return moment.isoformat()

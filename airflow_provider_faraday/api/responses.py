@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http.client import responses as phrases
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -209,6 +210,7 @@ def decode_resources(response: Response) -> list[dict[str, Any]]:
     return items
 
 
+@cache
 def decode_states(resource_type: ResourceType) -> Decode[ResourceState]:
     """Return a function that decodes a list of resources into the fields that readiness depends on."""
     from airflow_provider_faraday.api.readiness import state_type

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import certifi
@@ -27,15 +29,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CHUNK_BYTES = 256 * 1024
 _LARGE_BYTES = 1024 * 1024
 
 # Failures that come before a request is sent: resolving, connecting, the proxy's tunnel, TLS.
 _BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The body of a response, and the items that were decoded from it."""
+
+    body: bytes
+    items: list[Any]
+
+
 class AiohttpClient:
     """Sends requests to Faraday in one session, with the retry policy of both clients.
+
+    Most polls bring back what the last one did. A body with the same bytes is not decoded again: the items
+    are the same objects.
 
     :param config: the checked Airflow connection.
     :param keep_alive: seconds to keep an idle TCP connection open: longer than the pause between polls.
@@ -45,6 +57,12 @@ class AiohttpClient:
         self.config = with_environment_proxy(config)
         self._keep_alive = keep_alive
         self._session: aiohttp.ClientSession | None = None
+        self._seen: dict[str, Seen] = {}
+        self._latest: dict[str, Seen] = {}
+
+    def end_poll(self) -> None:
+        """Forget the responses to what was not requested since the last call."""
+        self._seen, self._latest = self._latest, {}
 
     async def close(self) -> None:
         """Close the TCP connections."""
@@ -57,35 +75,69 @@ class AiohttpClient:
 
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
-        retrying = tenacity.AsyncRetrying(**retries.policy(self.config.max_attempts))
+        statistics: dict[str, Any] = {}
         first = responses.Request(endpoint, endpoint.url(self.config.base_url))
         steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(first)
         try:
             request = next(steps)
             while True:
-                page: responses.Page[T] = await retrying(self._attempt, request, decode)
+                page: responses.Page[T] = await self._fetch_page(request, decode, statistics)
                 try:
                     request = steps.send(page)
                 except StopIteration as finished:
                     items: list[T] = finished.value
                     return items
         except FaradayError as error:
-            failure = errors.final(error, self.config, retrying.statistics)
+            failure = errors.final(error, self.config, statistics)
         # Raised here, so that the traceback shows no frames of libraries.
         raise failure.with_traceback(None)
 
+    async def _fetch_page(
+        self, request: responses.Request, decode: responses.Decode[T], statistics: dict[str, Any]
+    ) -> responses.Page[T]:
+        """Request a page, and retry.
+
+        :param statistics: receives those of tenacity.
+        """
+        statistics.clear()
+        try:
+            return await self._attempt(request, decode)
+        except FaradayError as error:
+            failures = [error]
+
+        # Tenacity takes a third of a poll's time, so only a failure of the first attempt is passed to it.
+        async def attempt() -> responses.Page[T]:
+            if failures:
+                raise failures.pop()
+            return await self._attempt(request, decode)
+
+        retrying = tenacity.AsyncRetrying(**retries.policy(self.config.max_attempts))
+        try:
+            page: responses.Page[T] = await retrying(attempt)
+        finally:
+            statistics.update(retrying.statistics)
+        return page
+
     async def _attempt(self, request: responses.Request, decode: responses.Decode[T]) -> responses.Page[T]:
-        response = await self._send(request)
-        if len(response.body) > _LARGE_BYTES:
+        seen = self._latest.get(request.url) or self._seen.get(request.url)
+        response = await self._send(request, seen.body if seen else b"")
+        is_new = seen is None or response.body is not seen.body
+        if is_new and len(response.body) > _LARGE_BYTES:
             # Other coroutines get their turn between reading a large body and decoding it.
             await asyncio.sleep(0)
-        return responses.read_page(request, response, decode, datetime.now(UTC))
 
-    async def _send(self, request: responses.Request) -> responses.Response:
+        def decode_if_new(response: responses.Response) -> list[T]:
+            items = decode(response) if seen is None or is_new else seen.items
+            self._latest[request.url] = Seen(response.body, items)
+            return items
+
+        return responses.read_page(request, response, decode_if_new, datetime.now(UTC))
+
+    async def _send(self, request: responses.Request, expected: bytes) -> responses.Response:
         # Errors are raised outside of the except block: those of aiohttp hold the request's headers.
         try:
             async with asyncio.timeout(self.config.connect_seconds + self.config.response_seconds) as whole:
-                return await self._exchange(request)
+                return await self._exchange(request, expected)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             cause = _root(error)
             if isinstance(cause, ssl.SSLError):
@@ -101,7 +153,7 @@ class AiohttpClient:
                 failure = errors.transport_error(request, self.config, cause, request_sent=sent)
         raise failure
 
-    async def _exchange(self, request: responses.Request) -> responses.Response:
+    async def _exchange(self, request: responses.Request, expected: bytes) -> responses.Response:
         session = await self._ready_session()
         async with session.request(
             request.endpoint.method,
@@ -110,15 +162,11 @@ class AiohttpClient:
             proxy=self.config.proxy,
             allow_redirects=False,
         ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                body += chunk
-                if len(body) > errors.MAX_BODY_BYTES:
-                    raise errors.too_large(request)
+            body = await _read(response.content.iter_any(), expected)
+            if body is None:
+                raise errors.too_large(request)
             link = partial(next_link, ", ".join(response.headers.getall("Link", [])))
-            return responses.Response(
-                response.status, response.headers, bytes(body), self.config.redact, link
-            )
+            return responses.Response(response.status, response.headers, body, self.config.redact, link)
 
     async def _ready_session(self) -> aiohttp.ClientSession:
         tls = await _tls(self.config) if self._session is None else False
@@ -140,6 +188,26 @@ class AiohttpClient:
             # aiohttp would resend a GET when a TCP connection breaks. The retry policy does that.
             self._session._retry_connection = False
         return self._session
+
+
+async def _read(chunks: AsyncIterator[bytes], expected: bytes) -> bytes | None:
+    """Return a body; ``expected`` itself if the bytes are the same, None if it is too large.
+
+    A megabyte that is compared as it comes costs a third of one that is put together first.
+    """
+    size = 0
+    different: list[bytes] = []
+    async for chunk in chunks:
+        if different or not expected.startswith(chunk, size):
+            if not different:
+                different.append(expected[:size])
+            different.append(chunk)
+        size += len(chunk)
+        if size > errors.MAX_BODY_BYTES:
+            return None
+    if different:
+        return b"".join(different)
+    return expected if size == len(expected) else expected[:size]
 
 
 def _root(error: BaseException) -> BaseException:

@@ -110,17 +110,19 @@ class ResourcesReadyTrigger(BaseTrigger):
         except FaradayInputError as error:
             return Errored(type(error).__name__, str(error), None)
         progress = Progress(self.log)
-        left = max(0.0, self.deadline - time.time()) + self.poke_interval + GRACE_SECONDS
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + max(0.0, self.deadline - time.time())
         try:
             async with (
-                asyncio.timeout(left),
+                asyncio.timeout_at(deadline + self.poke_interval + GRACE_SECONDS),
                 subscribe(self.faraday_conn_id, source, self.poke_interval) as subscriber,
             ):
                 while True:
-                    poll = await subscriber.next_poll()
+                    # From the deadline on, the next poll decides, also if it brings nothing new.
+                    poll = await subscriber.next_poll(min(deadline, progress.changes_at))
                     if event := self._judge(poll, source, criteria, progress):
                         return event
-                    if time.time() > self.deadline:
+                    if clock() > deadline:
                         break
         except TimeoutError:
             pass  # not even a poll came to its end
@@ -145,9 +147,10 @@ class ResourcesReadyTrigger(BaseTrigger):
                 return events.Errored(kind, str(error), getattr(error, "status_code", None))
             progress.poll_failed(error)
             return None
-        progress.polled(verdict)
         if verdict.is_ready:
+            # Not logged here: the resumed task does that, and a triggerer's log is slow.
             return events.Ready(criteria, self.deadline)
+        progress.polled(verdict, poll.began_at)
         if problem := verdict.problem:
             return events.Failed(problem.kind, describe_problem(problem, source))
         return None

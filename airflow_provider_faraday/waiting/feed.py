@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass
@@ -16,10 +18,11 @@ SETTLE_SECONDS = 1.0
 """How long a subscriber gets no poll: Airflow 3.1 can fail a task whose trigger fires right after
 deferring."""
 
-MIN_INTERVAL_SECONDS = 0.02
-"""The shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
+TICK_SECONDS = 0.1
+"""Polls begin at multiples of this: those of several feeds cost less if they share the event loop's turns.
+It is also the shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
 
-SUBSCRIBERS_AT_A_TIME = 2
+SUBSCRIBERS_AT_A_TIME = 25
 """How many subscribers are woken before the event loop gets to do other work."""
 
 
@@ -38,7 +41,11 @@ class FeedKey:
 
 
 class Subscriber:
-    """A subscription to a feed. It receives the polls that begin at least :data:`SETTLE_SECONDS` later."""
+    """A subscription to a feed.
+
+    It receives the polls that begin at least :data:`SETTLE_SECONDS` later, except those that bring nothing
+    new.
+    """
 
     def __init__(self, source: Source, settled_at: float) -> None:
         self.source = source.without_ids
@@ -46,13 +53,17 @@ class Subscriber:
         self._settled_at = settled_at
         self._changed = asyncio.Event()
         self._poll: Poll | None = None
+        self._last: Poll | None = None
+        self._again_at = math.inf
         self._bug: BaseException | None = None
 
-    async def next_poll(self) -> Poll:
-        """Wait for the next poll. If several are pending, return the latest.
+    async def next_poll(self, again_at: float = math.inf) -> Poll:
+        """Wait for the next poll that failed or brings something new; the latest if several are pending.
 
+        :param again_at: the event loop's time from which on any poll will do.
         :raises BaseException: whatever ended the feed unexpectedly.
         """
+        self._again_at = again_at
         while True:
             await self._changed.wait()
             if self._bug is not None:
@@ -62,11 +73,13 @@ class Subscriber:
                 poll, self._poll = self._poll, None
                 return poll
 
-    def deliver(self, poll: Poll) -> None:
-        """Pass on a poll."""
-        if poll.began_at >= self._settled_at:
-            self._poll = poll
-            self._changed.set()
+    def deliver(self, poll: Poll) -> bool:
+        """Pass on a poll. Return whether that wakes the subscriber."""
+        if poll.began_at < self._settled_at or (poll is self._last and poll.began_at < self._again_at):
+            return False
+        self._poll = self._last = poll
+        self._changed.set()
+        return True
 
     def fail(self, bug: BaseException) -> None:
         """End the wait with an unexpected exception, also if a poll has not been taken yet."""
@@ -80,6 +93,7 @@ class Feed:
     def __init__(self, key: FeedKey, first_pause: float) -> None:
         self.key = key
         self.subscribers: dict[Subscriber, None] = {}
+        self._wanted: dict[Source, list[str]] | None = None
         self._first_pause = max(first_pause, SETTLE_SECONDS)
         # In a context of its own: what it logs belongs to no single task, but to the triggerer's log.
         self.task = asyncio.get_running_loop().create_task(
@@ -93,25 +107,50 @@ class Feed:
         pause = self._first_pause
         try:
             while True:
-                await asyncio.sleep(pause)
-                pause = max(self.key.interval, MIN_INTERVAL_SECONDS)
-                wanted: dict[Source, dict[str, None]] = {}
-                for subscriber in self.subscribers:
-                    wanted.setdefault(subscriber.source, {}).update(dict.fromkeys(subscriber.ids))
-                polls = await poller.poll({source: list(ids) for source, ids in wanted.items()})
-                for number, subscriber in enumerate(list(self.subscribers)):
-                    if poll := polls.get(subscriber.source):
-                        subscriber.deliver(poll)
-                    if number % SUBSCRIBERS_AT_A_TIME == SUBSCRIBERS_AT_A_TIME - 1:
-                        await asyncio.sleep(0)
+                await _sleep_until_tick(pause)
+                pause = self.key.interval
+                await self._deliver(await poller.poll(self._sources()))
         finally:
             await poller.close()
+
+    async def _deliver(self, polls: Mapping[Source, Poll]) -> None:
+        woken = 0
+        for subscriber in list(self.subscribers):
+            poll = polls.get(subscriber.source)
+            if poll and subscriber.deliver(poll):
+                woken += 1
+                if woken % SUBSCRIBERS_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+
+    def _sources(self) -> dict[Source, list[str]]:
+        """Return what to poll, with the ids that any subscriber waits for."""
+        if self._wanted is None:
+            wanted: dict[Source, dict[str, None]] = {}
+            for subscriber in self.subscribers:
+                wanted.setdefault(subscriber.source, {}).update(dict.fromkeys(subscriber.ids))
+            self._wanted = {source: list(ids) for source, ids in wanted.items()}
+        return self._wanted
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Add a subscriber."""
+        self.subscribers[subscriber] = self._wanted = None
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Remove a subscriber."""
+        del self.subscribers[subscriber]
+        self._wanted = None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         # A feed is cancelled after its last subscriber has left. Any other end is unexpected.
         bug = None if task.cancelled() else task.exception()
         for subscriber in self.subscribers:
             subscriber.fail(bug or RuntimeError("The feed ended unexpectedly."))
+
+
+async def _sleep_until_tick(pause: float) -> None:
+    now = asyncio.get_running_loop().time()
+    tick = math.floor((now + pause) / TICK_SECONDS) + 1
+    await asyncio.sleep(tick * TICK_SECONDS - now)
 
 
 _feeds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[FeedKey, Feed]] = (
@@ -126,7 +165,8 @@ async def subscribe(
     """Subscribe to the feed of a source, which starts with its first subscriber and ends with its last.
 
     :param interval: seconds between polls.
-    :param poll_now: whether a feed that starts with this subscriber polls now, not after an interval.
+    :param poll_now: whether a feed that starts with this subscriber polls now, not at some time within an
+        interval.
     """
     loop = asyncio.get_running_loop()
     feeds = _feeds.setdefault(loop, {})
@@ -134,13 +174,14 @@ async def subscribe(
     key = FeedKey(faraday_conn_id=faraday_conn_id, source=polled, interval=interval)
     feed = feeds.get(key)
     if feed is None or feed.task.done():
-        feed = feeds[key] = Feed(key, first_pause=0.0 if poll_now else interval)
+        # Triggers start together when a triggerer does. Feeds that polled together would do so forever.
+        feed = feeds[key] = Feed(key, first_pause=0.0 if poll_now else random.uniform(0.0, interval))
     subscriber = Subscriber(source, settled_at=loop.time() + SETTLE_SECONDS)
-    feed.subscribers[subscriber] = None
+    feed.add(subscriber)
     try:
         yield subscriber
     finally:
-        del feed.subscribers[subscriber]
+        feed.remove(subscriber)
         if not feed.subscribers:
             if feeds.get(key) is feed:
                 del feeds[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,10 +52,10 @@ class MarkStore:
         self._stored: dict[tuple[str, str], Marks] = {}
         self._dirty = False
         self._yielded = self._settled = 0
-        self._retry_at = 0.0
         self._lock = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._warned: set[str] = set()
+        self._problem: str | None = None
         self._shown: str | None = ""  # unknown: an earlier process may have shown a problem
 
     async def load(self) -> None:
@@ -90,50 +90,58 @@ class MarkStore:
         self._yielded += has_events
         # A resource that is gone keeps its mark in this process, in case it comes back.
         self.marks.update(marks)
-        if self._dirty and self._states and asyncio.get_running_loop().time() >= self._retry_at:
-            self._dirty = False
-            self._start(self._record(latest))
+        if self._dirty and self._states:
+            self._start("record", self._record)
 
     def report(self, problem: str | None) -> None:
         """Show in the state of the assets why the watcher cannot watch; None if it can."""
-        if problem != self._shown and asyncio.get_running_loop().time() >= self._retry_at:
-            self._shown = problem
-            self._start(self._report(problem))
+        self._problem = problem
+        if problem != self._shown:
+            self._start("report", self._report)
 
     def close(self) -> None:
         """Drop what has not been recorded yet: it will be announced again."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         # In the background: Airflow's API may be slow, and polls go on.
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if name not in self._tasks:
+            self._tasks[name] = task = asyncio.create_task(work())
+            task.add_done_callback(lambda _: self._tasks.pop(name))
 
-    async def _report(self, problem: str | None) -> None:
+    async def _report(self) -> None:
         key = f"{self._key}.problem"
-        value = f"Failing since {datetime.now(UTC):%F %TZ}: {problem}"
-        async with self._lock:
-            for asset, state in self._states.items():
-                if not await self._attempt(asset, state.aset(key, value) if problem else state.adelete(key)):
-                    self._shown = ""
+        while (problem := self._problem) != self._shown:
+            value = f"Failing since {datetime.now(UTC):%F %TZ}: {problem}"
+            async with self._lock:
+                done = [
+                    await self._attempt(asset, state.aset(key, value) if problem else state.adelete(key))
+                    for asset, state in self._states.items()
+                ]
+            if all(done):
+                self._shown = problem
+            else:
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _record(self, marks: Marks) -> None:
-        yielded = self._yielded
-        if yielded > self._settled:
-            if not await self._events_are_stored():
+    async def _record(self) -> None:
+        while self._dirty:
+            self._dirty = False
+            marks, yielded = self._latest, self._yielded
+            if yielded > self._settled and await self._events_are_stored():
+                self._settled = yielded
+            if yielded > self._settled or not await self._write(marks):
                 self._dirty = True
-                return
-            self._settled = max(self._settled, yielded)
-        await self._write(marks)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _write(self, marks: Marks) -> None:
+    async def _write(self, marks: Marks) -> bool:
+        """Write what has changed. Return whether all of it was written."""
         ids = sorted(marks)
         values: dict[str, dict[str, Mark]] = {
             f"{self._key}.{number}": {id_: marks[id_] for id_ in ids[start : start + MARKS_PER_KEY]}
             for number, start in enumerate(range(0, len(ids), MARKS_PER_KEY))
         }
+        done = True
         async with self._lock:
             for asset, state in self._states.items():
                 unused = [
@@ -145,8 +153,9 @@ class MarkStore:
                     if await self._attempt(asset, state.aset(key, value)):
                         self._stored[asset, key] = value
                     else:
-                        self._dirty = True
+                        done = False
                         break  # the other assets are written all the same
+        return done
 
     async def _events_are_stored(self) -> bool:
         """Wait until Airflow has stored the events that were yielded before.
@@ -167,10 +176,7 @@ class MarkStore:
             await exchange
         except Exception as error:  # whatever Airflow's API or a state backend raises
             self._warn(asset, error)
-            if is_inactive_asset(error):
-                return True  # there is nothing to write to
-            self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
-            return False
+            return is_inactive_asset(error)  # there is nothing to write to then
         self._warned.discard(asset)
         return True
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.connection import get_async_connection
@@ -16,7 +17,14 @@ from airflow_provider_faraday.api.errors import (
     FaradayError,
     FaradayTransportError,
 )
-from airflow_provider_faraday.api.readiness import Criteria, ResourceState, Verdict, assess
+from airflow_provider_faraday.api.readiness import (
+    Criteria,
+    ResourceState,
+    Standing,
+    Verdict,
+    assess,
+    standings,
+)
 from airflow_provider_faraday.api.responses import decode_states
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import client_config
@@ -40,16 +48,20 @@ LISTS_AT_A_TIME = 8
 PATIENCE_SECONDS = 5.0
 """How long the fast lists of an account wait for the slow ones."""
 
+VERDICTS = 8
+"""How many verdicts of a poll are kept, for subscribers with equal criteria. Each may take kilobytes."""
+
 
 @dataclass(slots=True)
 class Poll:
-    """What one poll of a source brought.
+    """What one poll of a source brought. A later poll that brings nothing new is the same object.
 
-    :param began_at: the event loop's time before the first request.
+    :param began_at: the event loop's time before the first request of the latest of these polls.
     :param states: what Faraday returned.
     :param error: what failed the whole poll.
     :param error_by_id: what failed the batch in which a resource was requested by id.
     :param graph: for a source that includes what is upstream.
+    :param previews: those of the graph.
     :param unclear: what failed the requests that would say whether resources upstream are previews.
     """
 
@@ -59,19 +71,28 @@ class Poll:
     error: FaradayError | None = None
     error_by_id: dict[str, FaradayError] = field(default_factory=dict)
     graph: Graph | None = None
+    previews: set[str] | None = None
     unclear: dict[str, FaradayError] = field(default_factory=dict)
     _verdicts: dict[tuple[Criteria, tuple[str, ...] | None], Verdict] = field(default_factory=dict)
-    _by_id: dict[str, list[ResourceState]] = field(default_factory=dict)
+    _standings: list[Standing] = field(default_factory=list)
+    _by_id: dict[str, list[Standing]] = field(default_factory=dict)
+
+    def brings_nothing_new(self, last: Poll) -> bool:
+        """Return whether everything that verdicts and updates depend on is as it was."""
+        if any(poll.error or poll.error_by_id or poll.unclear for poll in (self, last)):
+            return False
+        same_graph = self.graph is last.graph and self.previews is last.previews
+        return same_graph and self.states == last.states
+
+    def repeat(self, began_at: float) -> None:
+        """Make this the result of a later poll, too."""
+        self.began_at = began_at
+        # They may depend on the time.
+        self._verdicts.clear()
 
     def states_of(self, ids: Iterable[str] | None) -> list[ResourceState]:
         """Return the states of these resources; None for all."""
-        if ids is None:
-            return self.states
-        # Hundreds of subscribers may each wait for one of hundreds of resources: index them once.
-        if not self._by_id:
-            for state in self.states:
-                self._by_id.setdefault(state.id.lower(), []).append(state)
-        return [state for id_ in ids for state in self._by_id.get(id_, ())]
+        return self.states if ids is None else [standing.state for standing in self._standings_of(ids)]
 
     def error_of(self, ids: Iterable[str] | None) -> FaradayError | None:
         """Return what failed the requests for these resources, if anything; None for all."""
@@ -86,12 +107,27 @@ class Poll:
         :raises FaradayApiError: if it is unclear whether a resource upstream is a preview.
         """
         key = (criteria, ids)
-        if key not in self._verdicts:
-            states = self.states_of(ids)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            listed = self._standings_of(ids)
             if self.graph and self.unclear:
-                self._check_clear(self.graph, states)
-            self._verdicts[key] = assess(self.resource_type, states, criteria, ids, self.graph)
-        return self._verdicts[key]
+                self._check_clear(self.graph, (standing.state for standing in listed))
+            verdict = assess(self.resource_type, listed, criteria, ids, self.graph)
+            if len(self._verdicts) >= VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[key] = verdict
+        return verdict
+
+    def _standings_of(self, ids: Iterable[str] | None) -> list[Standing]:
+        if len(self._standings) != len(self.states):
+            self._standings = standings(self.states)
+        if ids is None:
+            return self._standings
+        # Hundreds of subscribers may each wait for one of hundreds of resources: index them once.
+        if not self._by_id:
+            for standing in self._standings:
+                self._by_id.setdefault(standing.id, []).append(standing)
+        return [standing for id_ in ids for standing in self._by_id.get(id_, ())]
 
     def _check_clear(self, graph: Graph, states: Iterable[ResourceState]) -> None:
         for state in states:
@@ -118,6 +154,9 @@ class Poller:
         self._lookup = asyncio.Lock()
         self._slots = asyncio.Semaphore(LISTS_AT_A_TIME)
         self._previews: dict[PreviewKey, bool] = {}
+        self._last: dict[Source, Poll] = {}
+        self._graph: Graph | None = None
+        self._graph_at = 0.0
 
     async def close(self) -> None:
         """Cancel what is running, and close the TCP connections."""
@@ -152,7 +191,19 @@ class Poller:
             for client in self._replaced:
                 await client.close()
             self._replaced = []
-        return polls
+            if self._client:
+                self._client.end_poll()
+        self._last = {source: self._last[source] for source in wanted if source in self._last}
+        return {source: self._unless_new(source, poll) for source, poll in polls.items()}
+
+    def _unless_new(self, source: Source, poll: Poll) -> Poll:
+        """Return the last poll if this one brings nothing new."""
+        last = self._last.get(source)
+        if last and poll.brings_nothing_new(last):
+            last.repeat(poll.began_at)
+            return last
+        self._last[source] = poll
+        return poll
 
     async def _poll_list(self, source: Source, ids: Sequence[str]) -> Poll:
         poll = Poll(source.type, asyncio.get_running_loop().time())
@@ -172,7 +223,7 @@ class Poller:
 
     async def _add_graph(self, polls: Sequence[Poll]) -> None:
         waited = {state.id.lower(): None for poll in polls for state in poll.states}
-        steps = graph_requests(waited, self._previews)
+        steps = graph_requests(waited, self._previews, self._graph)
         endpoint, decode = next(steps)
         unclear: dict[str, FaradayError] = {}
         try:
@@ -190,8 +241,13 @@ class Poller:
                     unclear |= {id_: failure for _, id_ in endpoint.query}
                     items = None
         except StopIteration as finished:
+            graph: Graph = finished.value
+            now = asyncio.get_running_loop().time()
+            if graph is self._graph and graph.sent_at:
+                graph.sent_at += timedelta(seconds=now - self._graph_at)
+            self._graph, self._graph_at = graph, now
             for poll in polls:
-                poll.graph, poll.unclear = finished.value, unclear
+                poll.graph, poll.previews, poll.unclear = graph, graph.previews, unclear
         except FaradayError as error:
             for poll in polls:
                 poll.error = error

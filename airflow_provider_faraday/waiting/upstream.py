@@ -14,7 +14,7 @@ from airflow_provider_faraday.api.responses import Decode, decode_graph, decode_
 
 
 def graph_requests(
-    waited: Iterable[str], previews: dict[PreviewKey, bool]
+    waited: Iterable[str], previews: dict[PreviewKey, bool], last: Graph | None = None
 ) -> Generator[tuple[endpoints.Endpoint, Decode[Any]], list[Any] | None, Graph]:
     """Yield requests with their decoders, receive the decoded items, and return the graph.
 
@@ -23,9 +23,14 @@ def graph_requests(
 
     :param waited: ids of the waited resources, in lower case.
     :param previews: which resources are known to be previews or not; remembered from poll to poll.
+    :param last: the last poll's graph, which is returned again if the response has not changed.
     """
-    graph = Graph((yield endpoints.graph(), decode_graph) or ())
-    graph.sent_at = graph.sent_at or datetime.now(UTC)
+    pages = (yield endpoints.graph(), decode_graph) or ()
+    if last and last.is_of(pages):
+        graph = last
+    else:
+        graph = Graph(pages)
+        graph.sent_at = graph.sent_at or datetime.now(UTC)
     for name, ids in graph.unclear(waited, previews).items():
         resource_type = RESOURCE_TYPES[name]
         # Nothing can be requested by another kind of id.

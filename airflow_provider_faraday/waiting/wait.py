@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from airflow_provider_faraday.api.readiness import (
     ResourceState,
     Verdict,
     assess,
+    standings,
     states_of,
 )
 from airflow_provider_faraday.api.responses import decode_resources
@@ -118,7 +120,7 @@ class Wait:
             self.progress.poll_failed(error)
             return None
         self.has_polled = lambda: True
-        verdict = assess(self.source.type, states, self.criteria, ids, graph)
+        verdict = assess(self.source.type, standings(states), self.criteria, ids, graph)
         self.progress.polled(verdict)
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)
@@ -179,18 +181,24 @@ class Wait:
 
 
 class Progress:
-    """Log the verdicts of a wait, each change once, and remember what is still waited for."""
+    """Log the verdicts of a wait, each change once, and remember what is still waited for.
+
+    :ivar pending: what is still waited for, in a sentence.
+    :ivar changes_at: when the last verdict changes, even if no resource does, on the clock of the polls.
+    """
 
     def __init__(self, log: Any) -> None:
         self.pending = ""
+        self.changes_at = math.inf
         self._log = log
         self._logged = ""
         self._unknown: set[str] = set()
         self._waiting = ""
 
-    def polled(self, verdict: Verdict) -> None:
-        """Take the verdict of a poll."""
+    def polled(self, verdict: Verdict, began_at: float = 0.0) -> None:
+        """Take the verdict of a poll, and the time when it began."""
         self.pending = self._waiting = verdict.pending
+        self.changes_at = math.inf if verdict.changes_in is None else began_at + verdict.changes_in
         if verdict.description != self._logged:
             self._logged = verdict.description
             self._log.info("%s", self._logged)

@@ -55,6 +55,7 @@ def widgets(monkeypatch: pytest.MonkeyPatch, faraday_default: Callable[..., None
     )
     monkeypatch.setitem(RESOURCE_TYPES, "widgets", row)
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
     widgets = Widgets()
     with widgets.server as server:
         faraday_default(host=server.url)

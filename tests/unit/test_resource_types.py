@@ -81,6 +81,7 @@ class Account:
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, faraday_default: Callable[..., None]) -> Iterator[Account]:
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
     account = Account()
     with account.server as server:
         faraday_default(host=server.url)

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.graph import Graph, preview_key
-from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, state_type
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings, state_type
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import Response, decode_graph
 from support.graphs import BUILT, chain, edge, node
@@ -54,7 +54,7 @@ def verdict(
 ) -> Verdict:
     kind = RESOURCE_TYPES[type_name]
     state = msgspec.convert(waited or target(), state_type(kind))
-    return assess(kind, [state], Criteria(**criteria), None, graph)
+    return assess(kind, standings([state]), Criteria(**criteria), None, graph)
 
 
 def test_ready_if_everything_upstream_is_settled() -> None:

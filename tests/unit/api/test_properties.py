@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from airflow_provider_faraday.api import endpoints, responses, retries
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, timestamp
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings, timestamp
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig
@@ -223,7 +223,7 @@ WANTED = st.none() | st.lists(st.sampled_from(IDS), unique=True, max_size=3).map
 
 def verdict(datasets: list[dict[str, Any]], criteria: Criteria, ids: tuple[str, ...] | None) -> Verdict:
     states = decode_states(responses.Response(200, {}, json.dumps(datasets).encode()))
-    return assess(DATASET_TYPE, states, criteria, ids)
+    return assess(DATASET_TYPE, standings(states), criteria, ids)
 
 
 @searched

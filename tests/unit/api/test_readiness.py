@@ -15,6 +15,7 @@ from airflow_provider_faraday.api.readiness import (
     ResourceState,
     Verdict,
     assess,
+    standings,
     state_type,
     states_of,
     timestamp,
@@ -35,7 +36,7 @@ def state(id_: str = "a", **fields: Any) -> ResourceState:
 
 
 def verdict(*states: ResourceState, ids: tuple[str, ...] | None = None, **criteria: Any) -> Verdict:
-    return assess(DATASETS, states, Criteria(**criteria), ids)
+    return assess(DATASETS, standings(states), Criteria(**criteria), ids)
 
 
 def test_all_ready_opens_the_gate() -> None:
@@ -84,7 +85,10 @@ def test_updated_after_does_not_count_a_dataset_without_a_build() -> None:
 def test_a_time_per_id_applies_to_each_on_its_own() -> None:
     times = {"a": datetime(2026, 1, 1, tzinfo=UTC), "b": datetime(2026, 1, 3, tzinfo=UTC)}
     result = assess(
-        DATASETS, [state("A"), state("b")], Criteria(updated_after=frozenset(times.items())), ("a", "b")
+        DATASETS,
+        standings([state("A"), state("b")]),
+        Criteria(updated_after=frozenset(times.items())),
+        ("a", "b"),
     )
     assert [s.id for s in result.ready] == ["A"]
     assert [s.id for s, _ in result.waiting] == ["b"]
@@ -92,9 +96,9 @@ def test_a_time_per_id_applies_to_each_on_its_own() -> None:
 
 def test_a_resource_without_a_time_is_an_input_error_unless_it_is_left_out() -> None:
     criteria = Criteria(updated_after=frozenset({("a", datetime(2026, 1, 1, tzinfo=UTC))}))
-    assert assess(DATASETS, [state("a"), state("b", archived_at=BUILT)], criteria).is_ready
+    assert assess(DATASETS, standings([state("a"), state("b", archived_at=BUILT)]), criteria).is_ready
     with pytest.raises(FaradayInputError, match=r"times for 1 ids, but not for 'name-b' \(b\)"):
-        assess(DATASETS, [state("a"), state("b")], criteria)
+        assess(DATASETS, standings([state("a"), state("b")]), criteria)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ pytestmark = pytest.mark.usefixtures("faraday_default")
 def built(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set all datasets to ready, each with an old build."""
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
     for id_ in (CUSTOMERS, ORDERS):
         sandbox.set_dataset(id_, status="ready", last_updated_output_at="2026-01-01T00:00:00.000Z")
 

@@ -48,6 +48,7 @@ TIMED_OUT = {"status": "timeout", "pending": "'orders': status running"}
 @pytest.fixture(autouse=True)
 def settle_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("faraday_default")
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(marks, "CONFIRM_SECONDS", CONFIRM)
     monkeypatch.setattr(marks, "RETRY_SECONDS", 0.05)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -48,6 +50,7 @@ def datasets(*ids: str, status: str = "ready") -> Any:
 @pytest.fixture(autouse=True)
 def settle_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def test_many_subscribers_share_each_poll_and_one_tcp_connection(connect: Connec
             async with AsyncExitStack() as stack:
                 subscribers = [await stack.enter_async_context(subscribe()) for _ in range(500)]
                 for _ in range(3):
-                    polls = await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+                    polls = await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
                     assert len({id(poll) for poll in polls}) == 1
                     assert [state.id for state in polls[0].states] == [A]
 
@@ -88,7 +91,7 @@ def test_different_sources_and_intervals_are_polled_separately(connect: Connect)
                 subscribers = [
                     await stack.enter_async_context(subscribe(**fields)) for fields in [{}, *others]
                 ]
-                await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+                await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
 
         run(test)
         assert len(server.received) == 4
@@ -101,9 +104,9 @@ def test_ids_of_all_subscribers_are_requested_together_and_once(connect: Connect
 
         async def test() -> None:
             async with subscribe(A, B) as one, subscribe(B, C) as other:
-                await asyncio.gather(one.next_poll(), other.next_poll())
+                await asyncio.gather(one.next_poll(0), other.next_poll(0))
             async with subscribe(C) as last:
-                await last.next_poll()
+                await last.next_poll(0)
 
         run(test)
         assert server.targets == [f"/v1/datasets?ids={A}&ids={B}&ids={C}", f"/v1/datasets?ids={C}"]
@@ -117,7 +120,7 @@ def test_ids_are_requested_in_batches_of_a_hundred(connect: Connect) -> None:
             async with AsyncExitStack() as stack:
                 named = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(250)]
                 subscribers = [await stack.enter_async_context(subscribe(id_)) for id_ in named]
-                await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+                await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
 
         run(test)
         assert [target.count("ids=") for target in server.targets] == [100, 100, 50]
@@ -132,27 +135,60 @@ def test_a_new_subscriber_gets_no_poll_that_began_before_it_settled(
 
         async def test() -> None:
             async with subscribe() as first:
-                await first.next_poll()
+                await first.next_poll(0)
                 joined_at = asyncio.get_running_loop().time()
                 async with subscribe() as late:
-                    poll: Poll = await late.next_poll()
+                    poll: Poll = await late.next_poll(0)
                     assert poll.began_at >= joined_at + 0.3
-                await first.next_poll()
+                await first.next_poll(0)
 
         run(test)
 
 
-def test_the_first_poll_comes_after_an_interval(connect: Connect) -> None:
+def test_polls_are_an_interval_apart(connect: Connect) -> None:
     with RawServer([datasets(A)]) as server:
         connect(server.url)
 
         async def test() -> None:
-            started = time.monotonic()
             async with subscribe(interval=0.4) as subscriber:
-                await subscriber.next_poll()
-                assert server.received[0].at - started >= 0.4
-                await subscriber.next_poll()
+                await subscriber.next_poll(0)
+                await subscriber.next_poll(0)
                 assert server.received[1].at - server.received[0].at >= 0.4
+
+        run(test)
+
+
+def test_first_polls_of_feeds_that_start_together_are_spread_over_the_interval(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed.random, "uniform", random.Random(1).uniform)
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def first_poll(number: int) -> None:
+            async with subscribe(
+                connection_id=f"c0000000-0000-4000-8000-{number:012x}", interval=1.0
+            ) as subscriber:
+                await subscriber.next_poll()
+
+        async def test() -> None:
+            await asyncio.gather(*(first_poll(number) for number in range(30)))
+
+        run(test)
+        times = sorted(request.at for request in server.received)
+        assert len(times) == 30
+        # Late starts only widen the span.
+        assert times[-1] - times[0] >= 0.5
+        assert times[20] - times[10] >= 0.1
+
+
+def test_a_feed_for_a_watcher_polls_at_once(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe(interval=3600, poll_now=True) as subscriber:
+                await subscriber.next_poll()
 
         run(test)
 
@@ -164,18 +200,18 @@ def test_leaving_and_being_cancelled_does_not_disturb_other_subscribers(connect:
         async def wait_forever() -> None:
             async with subscribe() as subscriber:
                 while True:
-                    await subscriber.next_poll()
+                    await subscriber.next_poll(0)
 
         async def test() -> None:
             cancelled = asyncio.create_task(wait_forever())
             async with subscribe() as staying:
                 async with subscribe() as leaving:
-                    await leaving.next_poll()
+                    await leaving.next_poll(0)
                 cancelled.cancel()
                 await asyncio.wait([cancelled])
                 assert cancelled.cancelled()
-                await staying.next_poll()
-                await staying.next_poll()
+                await staying.next_poll(0)
+                await staying.next_poll(0)
 
         run(test)
 
@@ -195,7 +231,7 @@ def test_the_last_subscriber_leaves_nothing_behind(connect: Connect, moment: str
         async def wait_forever() -> None:
             async with subscribe() as subscriber:
                 while True:
-                    await subscriber.next_poll()
+                    await subscriber.next_poll(0)
                     held.set()
 
         async def test() -> None:
@@ -221,9 +257,9 @@ def test_a_failed_poll_has_an_error_and_the_next_one_recovers(connect: Connect) 
 
         async def test() -> None:
             async with subscribe() as subscriber:
-                poll = await subscriber.next_poll()
+                poll = await subscriber.next_poll(0)
                 assert "down" in str(poll.error)
-                poll = await subscriber.next_poll()
+                poll = await subscriber.next_poll(0)
                 assert poll.error is None
                 assert len(poll.states) == 1
 
@@ -242,10 +278,10 @@ def test_a_rotated_key_is_used_within_the_same_poll(connect: Connect) -> None:
 
         async def test() -> None:
             async with subscribe() as subscriber:
-                assert (await subscriber.next_poll()).error is None
+                assert (await subscriber.next_poll(0)).error is None
                 keys[0] = "new-key"
                 connect(server.url, password="new-key")
-                assert (await subscriber.next_poll()).error is None
+                assert (await subscriber.next_poll(0)).error is None
 
         run(test)
         assert server.connections == 2
@@ -257,7 +293,7 @@ def test_a_rejected_key_is_an_error_for_every_subscriber(connect: Connect) -> No
 
         async def test() -> None:
             async with subscribe() as one, subscribe() as other:
-                polls = await asyncio.gather(one.next_poll(), other.next_poll())
+                polls = await asyncio.gather(one.next_poll(0), other.next_poll(0))
                 assert all(isinstance(poll.error, FaradayAuthenticationError) for poll in polls)
 
         run(test)
@@ -281,7 +317,7 @@ def test_the_airflow_connection_is_looked_up_once_for_many_polls(
         async def test() -> None:
             async with subscribe() as one, subscribe() as other:
                 for _ in range(3):
-                    await asyncio.gather(one.next_poll(), other.next_poll())
+                    await asyncio.gather(one.next_poll(0), other.next_poll(0))
 
         run(test)
     assert looked_up == ["faraday_default"]
@@ -314,11 +350,11 @@ def test_a_failed_lookup_is_transient_and_does_not_quote_a_secrets_backend(
 
         async def test() -> None:
             async with subscribe() as subscriber:
-                error = (await subscriber.next_poll()).error
+                error = (await subscriber.next_poll(0)).error
                 assert isinstance(error, FaradayTransportError)
                 assert type(failure).__name__ in str(error)
                 assert "secret-token" not in str(error)
-                assert (await subscriber.next_poll()).error is None
+                assert (await subscriber.next_poll(0)).error is None
 
         run(test)
 
@@ -332,12 +368,12 @@ def test_a_failed_lookup_after_a_401_is_retried_with_the_next_poll(
 
         async def test() -> None:
             async with subscribe() as subscriber:
-                assert (await subscriber.next_poll()).error is None
+                assert (await subscriber.next_poll(0)).error is None
                 lookup_failures.append(AirflowNotFoundException("a blip"))
                 keys[0] = "new-key"
                 connect(server.url, password="new-key")
-                assert isinstance((await subscriber.next_poll()).error, FaradayTransportError)
-                assert (await subscriber.next_poll()).error is None
+                assert isinstance((await subscriber.next_poll(0)).error, FaradayTransportError)
+                assert (await subscriber.next_poll(0)).error is None
 
         run(test)
 
@@ -347,7 +383,7 @@ def test_an_unusable_airflow_connection_is_a_configuration_error(connect: Connec
 
     async def test() -> None:
         async with subscribe() as subscriber:
-            error = (await subscriber.next_poll()).error
+            error = (await subscriber.next_poll(0)).error
             assert isinstance(error, FaradayConfigurationError)
             assert "no API key" in str(error)
 
@@ -368,7 +404,7 @@ def test_a_failed_batch_fails_only_those_who_wait_for_its_ids(connect: Connect, 
 
         async def test() -> None:
             async with subscribe(*ids[:100]) as bad, subscribe(ids[120]) as good, subscribe(*ids) as both:
-                polls = await asyncio.gather(*(each.next_poll() for each in (bad, good, both)))
+                polls = await asyncio.gather(*(each.next_poll(0) for each in (bad, good, both)))
                 assert len({id(poll) for poll in polls}) == 1
                 for subscriber in (bad, both):
                     error = polls[0].error_of(subscriber.ids)
@@ -404,10 +440,10 @@ def test_a_bug_ends_every_wait_and_a_new_subscriber_starts_over(
 
         async def test() -> None:
             async with subscribe() as one, subscribe() as other:
-                ended = await asyncio.gather(one.next_poll(), other.next_poll(), return_exceptions=True)
+                ended = await asyncio.gather(one.next_poll(0), other.next_poll(0), return_exceptions=True)
                 assert [type(error) for error in ended] == [ZeroDivisionError] * 2
                 async with subscribe() as later:
-                    assert (await later.next_poll()).error is None
+                    assert (await later.next_poll(0)).error is None
 
         run(test)
 
@@ -418,12 +454,12 @@ def test_a_bug_reaches_a_subscriber_that_is_a_poll_behind(connect: Connect, bugs
 
         async def test() -> None:
             async with subscribe() as slow, subscribe() as quick:
-                await quick.next_poll()
+                await quick.next_poll(0)
                 bugs.append(ZeroDivisionError("a bug"))
                 with pytest.raises(ZeroDivisionError):
-                    await quick.next_poll()
+                    await quick.next_poll(0)
                 with pytest.raises(ZeroDivisionError):
-                    await slow.next_poll()
+                    await slow.next_poll(0)
 
         run(test)
 
@@ -434,10 +470,10 @@ def test_an_interval_of_zero_does_not_poll_without_a_pause(connect: Connect) -> 
 
         async def test() -> None:
             async with subscribe(interval=0.0) as subscriber:
-                await subscriber.next_poll()
+                await subscriber.next_poll(0)
                 before = len(server.received)
                 await asyncio.sleep(0.2)
-                assert len(server.received) - before <= 0.2 / feed.MIN_INTERVAL_SECONDS + 1
+                assert len(server.received) - before <= 0.2 / feed.TICK_SECONDS + 1
 
         run(test)
 
@@ -448,10 +484,10 @@ def test_a_cancelled_feed_fails_its_subscribers(connect: Connect) -> None:
 
         async def test() -> None:
             async with subscribe() as subscriber:
-                await subscriber.next_poll()
+                await subscriber.next_poll(0)
                 next(iter(feed._feeds[asyncio.get_running_loop()].values())).task.cancel()
                 with pytest.raises(RuntimeError, match="ended unexpectedly"):
-                    await subscriber.next_poll()
+                    await subscriber.next_poll(0)
 
         run(test)
 
@@ -462,8 +498,168 @@ def test_a_new_event_loop_has_feeds_of_its_own(connect: Connect) -> None:
 
         async def test() -> None:
             async with subscribe() as subscriber:
-                await subscriber.next_poll()
+                await subscriber.next_poll(0)
 
         run(test)
         run(test)
         assert len(server.received) == 2
+
+
+async def polls(server: RawServer, number: int) -> None:
+    """Wait until a number of polls have been answered and delivered."""
+    expected = len(server.received) + number
+    while len(server.received) < expected:  # noqa: ASYNC110 (it happens in another thread)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+
+
+class Listener:
+    """A subscriber that counts what wakes it."""
+
+    def __init__(self, subscriber: Subscriber, again_at: float = math.inf) -> None:
+        self.polls: list[Poll] = []
+        self.task = asyncio.create_task(self._listen(subscriber, again_at))
+
+    async def _listen(self, subscriber: Subscriber, again_at: float) -> None:
+        while True:
+            self.polls.append(await subscriber.next_poll(again_at))
+
+
+@asynccontextmanager
+async def listening(*args: Any, again_at: float = math.inf, **kwargs: Any) -> AsyncIterator[Listener]:
+    async with subscribe(*args, **kwargs) as subscriber:
+        listener = Listener(subscriber, again_at)
+        yield listener
+        listener.task.cancel()
+        await asyncio.wait([listener.task])
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list of the bodies that are decoded from now on."""
+    bodies: list[bytes] = []
+    decode_states = poller.decode_states
+
+    def counting(resource_type: Any) -> Any:
+        decode = decode_states(resource_type)
+
+        def decode_and_count(response: Any) -> Any:
+            bodies.append(response.body)
+            return decode(response)
+
+        return decode_and_count
+
+    monkeypatch.setattr(poller, "decode_states", counting)
+    return bodies
+
+
+def test_a_response_with_the_same_bytes_is_not_decoded_and_wakes_nobody(
+    connect: Connect, decoded: list[bytes]
+) -> None:
+    responses = [datasets(A, status="running")]
+    with RawServer(lambda request: responses[0]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with listening() as one, listening() as other:
+                await polls(server, 4)
+                assert [len(one.polls), len(other.polls), len(decoded)] == [1, 1, 1]
+                responses[0] = datasets(A)
+                await polls(server, 4)
+                assert [len(one.polls), len(other.polls), len(decoded)] == [2, 2, 2]
+                assert [state.status for state in one.polls[-1].states] == ["ready"]
+
+        run(test)
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "another middle"])
+def test_any_change_of_a_body_is_noticed(connect: Connect, change: str) -> None:
+    many = [{"id": f"d0000000-0000-4000-8000-{n:012x}", "status": "ready"} for n in range(3000)]
+    changed = {
+        "longer": [*many, {"id": A, "status": "ready"}],
+        "shorter": many[:-1],
+        "another middle": [{**each, "status": "error"} if n == 1500 else each for n, each in enumerate(many)],
+    }
+    responses = [answer(body=many)]
+    with RawServer(lambda request: responses[0]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with listening() as listener:
+                await polls(server, 2)
+                responses[0] = answer(body=changed[change])
+                await polls(server, 2)
+                assert len(listener.polls) == 2
+                seen = [{"id": state.id, "status": state.status} for state in listener.polls[-1].states]
+                assert seen == changed[change]
+                responses[0] = answer(body=many)
+                await polls(server, 2)
+                assert len(listener.polls) == 3
+
+        run(test)
+
+
+def test_a_change_that_no_verdict_depends_on_wakes_nobody(connect: Connect) -> None:
+    with RawServer(
+        lambda request: answer(body=[{"id": A, "status": "ready", "sample": time.time()}])
+    ) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with listening() as listener:
+                await polls(server, 3)
+                assert len(listener.polls) == 1
+
+        run(test)
+
+
+def test_a_new_subscriber_is_woken_by_its_first_poll_even_if_nothing_is_new(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with listening() as first:
+                await polls(server, 2)
+                async with listening() as second:
+                    await polls(server, 10)
+                    assert len(second.polls) == 1
+                assert len(first.polls) == 1
+
+        run(test)
+
+
+def test_every_error_and_the_first_good_poll_after_it_wake_subscribers(connect: Connect) -> None:
+    failing = answer(503, {"error": "X", "note": "down"})
+    responses = [datasets(A)]
+    with RawServer(lambda request: responses[0]) as server:
+        connect(server.url, max_attempts=1)
+
+        async def test() -> None:
+            async with listening() as listener:
+                await polls(server, 2)
+                responses[0] = failing
+                await polls(server, 2)
+                responses[0] = datasets(A)
+                await polls(server, 3)
+                errors = [bool(poll.error) for poll in listener.polls]
+                assert errors[:1] == [False]
+                assert errors[-1:] == [False]
+                assert errors.count(False) == 2
+                assert errors.count(True) >= 2
+
+        run(test)
+
+
+def test_a_subscriber_is_woken_at_its_own_time_and_others_are_not(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            soon = asyncio.get_running_loop().time() + 0.3
+            async with listening() as other, listening(again_at=soon) as listener:
+                while len(listener.polls) < 2:  # noqa: ASYNC110 (the feed decides when)
+                    await asyncio.sleep(0.01)
+                assert listener.polls[-1].began_at >= soon
+                assert len(other.polls) == 1
+
+        run(test)

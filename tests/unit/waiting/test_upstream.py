@@ -73,6 +73,7 @@ class Account:
 @pytest.fixture(autouse=True)
 def settle_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_thousand_waiters_cost_two_requests_per_interval(connect: Connect) -> 
             source = {"resource_ids": (TARGETS[number % 20],)}
             async with subscribe(source) as subscriber:
                 for _ in range(2):
-                    poll = await subscriber.next_poll()
+                    poll = await subscriber.next_poll(0)
                     assert poll.verdict(Criteria(updated_after=after), subscriber.ids).is_ready
 
         async def test() -> None:
@@ -119,7 +120,7 @@ def test_all_sources_of_an_account_share_the_graph(connect: Connect) -> None:
             ]
             async with AsyncExitStack() as stack:
                 subscribers = [await stack.enter_async_context(subscribe(source)) for source in sources]
-                polls = await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+                polls = await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
                 assert len({id(poll.graph) for poll in polls}) == 1
 
         run(test)
@@ -143,9 +144,9 @@ def test_a_slow_list_does_not_hold_up_the_others(connect: Connect, monkeypatch: 
         async def test() -> None:
             async with subscribe({"connection_id": UPLOADS}) as slow, subscribe({"scope_id": SCOPE}) as fast:
                 for _ in range(2):
-                    assert (await fast.next_poll()).graph
+                    assert (await fast.next_poll(0)).graph
                 released.set()
-                assert (await slow.next_poll()).graph
+                assert (await slow.next_poll(0)).graph
 
         run(test)
         assert sum(UPLOADS in target for target in server.targets) == 1
@@ -163,14 +164,14 @@ def test_a_failed_graph_is_an_error_of_every_poll_and_the_next_one_recovers(conn
                 subscribe({"resource_ids": (TARGETS[0],)}) as two,
             ):
                 for subscriber in (one, two):
-                    error = (await subscriber.next_poll()).error_of(subscriber.ids or None)
+                    error = (await subscriber.next_poll(0)).error_of(subscriber.ids or None)
                     assert isinstance(error, FaradayApiError)
                     assert error.status_code == 503
                 account.failing.clear()
-                while (await one.next_poll()).error:
+                while (await one.next_poll(0)).error:
                     pass
-                await two.next_poll()
-                assert (await two.next_poll()).graph
+                await two.next_poll(0)
+                assert (await two.next_poll(0)).graph
 
         run(test)
 
@@ -183,7 +184,7 @@ def test_a_failed_list_is_an_error_of_its_own_subscribers(connect: Connect) -> N
 
         async def test() -> None:
             async with subscribe({"scope_id": SCOPE}) as bad, subscribe({"connection_id": WAREHOUSE}) as good:
-                polls = await asyncio.gather(bad.next_poll(), good.next_poll())
+                polls = await asyncio.gather(bad.next_poll(0), good.next_poll(0))
                 assert isinstance(polls[0].error, FaradayApiError)
                 assert polls[1].error is None
                 assert polls[1].graph
@@ -200,7 +201,7 @@ def test_previews_are_looked_up_once(connect: Connect) -> None:
         async def test() -> None:
             async with subscribe({"resource_ids": (TARGETS[0],)}) as subscriber:
                 for _ in range(3):
-                    verdict = (await subscriber.next_poll()).verdict(Criteria(), subscriber.ids)
+                    verdict = (await subscriber.next_poll(0)).verdict(Criteria(), subscriber.ids)
                     assert verdict.is_ready
                     assert "outcome 'Draft' (a preview" in verdict.description
 
@@ -220,12 +221,12 @@ def test_a_failed_lookup_of_previews_concerns_only_those_downstream(connect: Con
                 subscribe({"resource_ids": (TARGETS[0],)}) as behind,
                 subscribe({"resource_ids": (TARGETS[1],)}) as beside,
             ):
-                poll = await beside.next_poll()
+                poll = await beside.next_poll(0)
                 assert poll.verdict(Criteria(), beside.ids).is_ready
                 with pytest.raises(FaradayApiError, match="down"):
-                    (await behind.next_poll()).verdict(Criteria(), behind.ids)
+                    (await behind.next_poll(0)).verdict(Criteria(), behind.ids)
                 account.failing.clear()
-                while (poll := await behind.next_poll()).unclear:
+                while (poll := await behind.next_poll(0)).unclear:
                     pass
                 assert poll.verdict(Criteria(), behind.ids).is_ready
 
@@ -257,14 +258,14 @@ def test_a_rotated_key_is_looked_up_once_by_concurrent_requests(
             sources = [{"connection_id": id_of(12, n)} for n in range(6)]
             async with AsyncExitStack() as stack:
                 subscribers = [await stack.enter_async_context(subscribe(source)) for source in sources]
-                polls = await asyncio.gather(*(each.next_poll() for each in subscribers))
+                polls = await asyncio.gather(*(each.next_poll(0) for each in subscribers))
                 assert not any(poll.error for poll in polls)
                 assert len(looked_up) == 1
                 keys[0] = "new-key"
                 connect(server.url, password="new-key")
                 for each in subscribers:
-                    assert (await each.next_poll()).error is None
-                    assert (await each.next_poll()).error is None
+                    assert (await each.next_poll(0)).error is None
+                    assert (await each.next_poll(0)).error is None
                 assert len(looked_up) == 2
 
         run(test)
@@ -291,10 +292,10 @@ def test_a_stalled_lookup_of_previews_holds_up_only_those_downstream(
                 subscribe({"resource_ids": (TARGETS[0],)}) as behind,
                 subscribe({"resource_ids": (TARGETS[1],)}) as beside,
             ):
-                poll = await beside.next_poll()
+                poll = await beside.next_poll(0)
                 assert poll.verdict(Criteria(), beside.ids).is_ready
                 with pytest.raises(FaradayApiError, match="did not say within"):
-                    (await behind.next_poll()).verdict(Criteria(), behind.ids)
+                    (await behind.next_poll(0)).verdict(Criteria(), behind.ids)
                 released.set()
 
         run(test)
@@ -308,7 +309,7 @@ def test_ids_that_are_no_uuids_concern_nobody_else(connect: Connect) -> None:
 
         async def test() -> None:
             async with subscribe({"resource_ids": (TARGETS[0], TARGETS[1])}) as subscriber:
-                poll = await subscriber.next_poll()
+                poll = await subscriber.next_poll(0)
                 assert poll.verdict(Criteria(), (TARGETS[1],)).is_ready
                 assert "outcome 'Odd' is running" in poll.verdict(Criteria(), (TARGETS[0],)).pending
 
