@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from queue import Queue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tenacity
@@ -33,6 +34,8 @@ LOG_EVERY_SECONDS = 5.0
 
 # A whole chunk must be sent within the timeout: small enough for slow networks.
 _CHUNK_BYTES = 256 * 1024
+# Chunks that may wait to be hashed: enough for a disk that pauses, little memory.
+_HASH_QUEUE = 16
 # What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default.
 _BLOCK_BYTES = 8 * 1024 * 1024
 # How often to look for a file in Faraday's list after it was uploaded.
@@ -153,28 +156,36 @@ class _Meter:
         self._of = "" if total is None else f" of {total / 1e6:,.1f}"
         self._started = self._logged = time.monotonic()
         self._md5 = hashlib.md5(usedforsecurity=False)
-        # Hashing takes about as long as sending or writing, and releases the GIL.
-        self._hasher = ThreadPoolExecutor(max_workers=1)
-        self._hashing = self._hasher.submit(self._md5.update, b"")
+        # Hashing takes longer than sending or writing, and releases the GIL.
+        self._unhashed: Queue[bytes] = Queue(_HASH_QUEUE)
+        self._hasher = threading.Thread(target=self._hash)
 
     def __enter__(self) -> _Meter:
+        self._hasher.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._hasher.shutdown()
+        self._wait_for_hash()
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        self._hashing.result()
-        self._hashing = self._hasher.submit(self._md5.update, chunk)
+        self._unhashed.put(chunk)
         if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
             self._log_progress()
 
     def finish(self) -> str:
         """Log the whole transfer, and return its MD5."""
-        self._hashing.result()
+        self._wait_for_hash()
         self._log_progress()
         return self._md5.hexdigest()
+
+    def _hash(self) -> None:
+        while chunk := self._unhashed.get():
+            self._md5.update(chunk)
+
+    def _wait_for_hash(self) -> None:
+        self._unhashed.put(b"")
+        self._hasher.join()
 
     def _log_progress(self) -> None:
         self._logged = time.monotonic()
