@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Larger ones leave the caches of the CPU before they are written and hashed.
 _CHUNK_BYTES = 256 * 1024
+# Small enough for the caches of the CPU, in which the chunk is then written and hashed.
+_FILE_CHUNK_BYTES = 512 * 1024
 
 # Failures that certainly come before a request is sent: resolving, connecting, verifying the certificate.
 _BEFORE_SENDING = (
@@ -223,7 +224,7 @@ class RequestsClient:
                 if redirect is None:
                     if responses.is_file(head):
                         # Full chunks: with TLS, only 16 KiB arrive at a time.
-                        read = partial(response.raw.read, _CHUNK_BYTES, decode_content=False)
+                        read = partial(response.raw.read, _FILE_CHUNK_BYTES, decode_content=False)
                         return save(self._chunks(request, read), response.raw.length_remaining)
                     if not self._is_faraday(request):
                         raise responses.elsewhere_error(request, head, datetime.now(UTC))

@@ -34,12 +34,14 @@ LOG_EVERY_SECONDS = 5.0
 
 # A whole chunk must be sent within the timeout: small enough for slow networks.
 _CHUNK_BYTES = 256 * 1024
-# Chunks that may wait to be hashed: enough for a disk that pauses, little memory.
-_HASH_QUEUE = 16
+# How many chunks may wait to be hashed, while the network or the disk pauses.
+_UNHASHED_CHUNKS = 8
 # What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default.
 _BLOCK_BYTES = 8 * 1024 * 1024
 # How often to look for a file in Faraday's list after it was uploaded.
 _CONFIRM_ATTEMPTS = 5
+# The longest name that local file systems allow.
+_MAX_NAME_BYTES = 255
 # A target that Faraday rebuilds meanwhile is downloaded once more.
 _DOWNLOADS = 2
 
@@ -157,8 +159,9 @@ class _Meter:
         self._started = self._logged = time.monotonic()
         self._md5 = hashlib.md5(usedforsecurity=False)
         # Hashing takes longer than sending or writing, and releases the GIL.
-        self._unhashed: Queue[bytes] = Queue(_HASH_QUEUE)
-        self._hasher = threading.Thread(target=self._hash)
+        self._unhashed: Queue[bytes] = Queue(_UNHASHED_CHUNKS)
+        # A daemon: an exception may come at any point, such as that of execution_timeout.
+        self._hasher = threading.Thread(target=self._hash, name="md5", daemon=True)
 
     def __enter__(self) -> _Meter:
         self._hasher.start()
@@ -269,6 +272,13 @@ class _Destination:
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._part = f"{path.path}.part"
         self._owns_part = False
+        part_name = self._part.rpartition("/")[2]
+        if self._is_local and len(os.fsencode(part_name)) > _MAX_NAME_BYTES:
+            raise FaradayInputError(
+                f"The name of the file to write is too long: {path}\n"
+                f"Use at most {_MAX_NAME_BYTES - len('.part')} bytes: until the file is complete, its name "
+                "has the suffix .part."
+            )
         # Moving a file to a directory would move it into the directory.
         if self._is_local and self._fs.isdir(path.path):
             raise FaradayInputError(
