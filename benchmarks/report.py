@@ -52,9 +52,9 @@ ABOUT_TRANSFERS = """\
 Medians of {rounds} transfers of a file of {gigabytes:g} GB of random bytes, from and to the local disk, in
 turn with curl. The server runs on the same machine and shares its cores. It does not store uploads, so for
 those, curl is as fast as memory. This provider also computes the MD5 of the file while it is sent or
-received: curl followed by `md5sum` does the same work. MD5 uses one core, and no transfer can be faster than
-`MD5 alone`. Peak memory is the growth of the process, without its imports; for curl, it is the whole
-process."""
+received: curl followed by `md5sum` does the same work. MD5 cannot use more than one core, so this provider
+cannot be faster than `MD5 alone`. Peak memory is the growth of the process, without its imports; for curl,
+it is the whole process."""
 
 
 class Results:
@@ -200,7 +200,7 @@ def _transfer_goal(results: Results, one: Result) -> tuple[str, str, str, str]:
     ratio = results.speed(one)
     bound = f"; MD5 alone {results.speed(md5):.2f}" if ratio < TRANSFER_GOAL else ""
     return (
-        f"{_transfer(one)} of {number(one['megabytes'] / 1000)} GB",
+        f"{_transfer(one)}, {number(one['megabytes'] / 1000)} GB",
         f"curl {number(curl['mb_per_s'])} MB/s; with md5sum {number(hashed['mb_per_s'])} MB/s",
         f"≥ {TRANSFER_GOAL} of curl's speed",
         f"{number(one['mb_per_s'])} MB/s, {ratio:.2f} of curl's{bound}; "
@@ -577,5 +577,5 @@ def _save(figure: Any, path: Path, about: dict[str, Any], versions: str) -> None
         f"Airflow {about['airflow']}; {versions}",
         fontsize=6.5,
     )
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=100, metadata={"Software": None})
     plt.close(figure)
