@@ -19,16 +19,17 @@ INTRODUCTION = """\
 
 `make faults` writes this page from the table in [tests/faults.py](../tests/faults.py). The tests run each row
 over real sockets, in a worker (operators, hook, sensor in `poke` and `reschedule` mode) and in the triggerer
-(`deferrable=True`). The outcome is the same in both unless the table says otherwise.
+(`deferrable=True`). The outcome is the same in both unless the table says otherwise. Files are only moved in
+workers.
 
 - *All* requests: the request is retried, up to `max_attempts` (5) in total, with exponential backoff or after
   the response's `Retry-After`. If a retry succeeds, the task does not notice. If none does, the last error is
   raised.
 - A request times out if connecting takes longer than `timeout` (10) seconds, if no data arrives for `timeout`
   (60) seconds, or if the whole response takes five times that. In a worker, the last of these is checked
-  whenever a part of the body arrives. Only `execution_timeout` limits headers that trickle in.
-- A response may be up to 512 MiB after decompression. A call makes at most 1,000 requests for pages and
-  redirects. The tests lower that limit to 20.
+  whenever a part of the body arrives. Only `execution_timeout` limits headers that trickle in, and files.
+- A response may be up to 512 MiB after decompression, unless it is a file. A call makes at most 1,000
+  requests for pages and redirects, or 10 for a file. The tests lower the limit of 1,000 to 20.
 - The last column is an excerpt of the error message. The full message says what happened, what to do
   about it, and which request failed.
 - No error, log line or `repr` contains the API key.
@@ -58,6 +59,8 @@ def _cells(fault: Fault) -> list[str]:
     triggerer = _outcome(replace(fault, **fault.triggerer))
     if not fault.ends_in_worker:
         worker = ("nothing until `execution_timeout`", "1", "")
+    if fault.is_transfer:
+        triggerer = worker
     return [
         fault.wire,
         *(
@@ -68,7 +71,7 @@ def _cells(fault: Fault) -> list[str]:
 
 
 def _outcome(fault: Fault) -> tuple[str, str, str]:
-    good = "the datasets" if fault.call == "GET" else "success"
+    good = {"GET": "the datasets", "download": "the file"}.get(fault.call, "success")
     sees = f"`{fault.sees.__name__}`" if fault.sees else good
     count = "all" if fault.retried else str(fault.requests)
     pause = f", {fault.pause:.0f} s apart" if fault.pause else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_faraday.exceptions import (
@@ -14,7 +14,7 @@ from airflow_provider_faraday.exceptions import (
     FaradayResponseError,
     FaradayTransportError,
 )
-from raw_server import Script, Step, answer, drip, raw, reset, stall
+from raw_server import Script, Step, after_body, answer, drip, raw, reset, stall
 
 KEY = "k3y-of-the-account"
 ID = "5e0dfa56-2d52-4c06-a870-bc79c71e86a3"
@@ -24,6 +24,8 @@ DATASETS = [
 ]
 ERROR_ID = "082f1c5e-0000-4000-8000-000000000000"
 GOOD = answer(body=DATASETS)
+# Far more than what sockets buffer.
+UPLOAD = bytes(32_000_000)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Fault:
     :param requests: how many requests arrive if it is not retried.
     :param pause: seconds before a retry, if the response decides that.
     :param triggerer: the fields that differ in the triggerer.
-    :param call: ``GET`` lists datasets, ``POST`` forces an update.
+    :param call: ``GET`` lists datasets, ``POST`` forces an update, ``download`` and ``upload`` move a file.
     :param timeout: seconds without data before a request times out.
     :param tls: which side speaks TLS, with which certificate: see ``test_faults.py``.
     :param ends_in_worker: whether a worker's request ends on its own, rather than with ``execution_timeout``.
@@ -57,9 +59,29 @@ class Fault:
     tls: str = ""
     ends_in_worker: bool = True
 
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it concerns a file: those are moved in workers only."""
+        return self.call in ("download", "upload")
+
+    @property
+    def gets_data(self) -> bool:
+        """Whether a good response has the datasets, or a file with them."""
+        return self.call in ("GET", "download")
+
 
 def error_body(code: str, note: str, **more: Any) -> dict[str, Any]:
     return {"error": code, "id": ERROR_ID, "note": note} | more
+
+
+def download(fault: Fault) -> Fault:
+    """The same for the download of a file."""
+    return replace(fault, call="download")
+
+
+def upload(wire: str, step: Step, *arguments: Any, up_to: int | None = None, **more: Any) -> Fault:
+    """What happens after the file, or a part of it, was received."""
+    return Fault(wire, [after_body(step, up_to=up_to)], *arguments, call="upload", **more)
 
 
 def head(*lines: str, status: str = "200 OK") -> bytes:
@@ -503,6 +525,67 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("500", [answer(500, b"no")], FaradayApiError, "500", call="POST"),
         Fault("503", [answer(503, b"no")], FaradayApiError, "503", call="POST"),
         Fault("A redirect", [moved("/v2", 307)], FaradayApiError, "Faraday returned 307", call="POST"),
+    ],
+    "The download of a file": [
+        download(lost("The connection is reset", [reset])),
+        download(
+            lost("The connection is closed in the middle of the file", [answer(body=_JSON, length=5000)])
+        ),
+        download(
+            lost(
+                "A chunked file breaks off before its last chunk",
+                [raw(head(_CHUNKED) + b"%x\r\n%b\r\n" % (len(_JSON), _JSON))],
+            )
+        ),
+        download(lost("The file stalls", [stall(5, head("Content-Length: 50") + b"[")], timeout=1.0)),
+        download(
+            lost(
+                "The file trickles in byte by byte",
+                [drip(head("Content-Length: 100000"), b" ")],
+                ends_in_worker=False,
+            )
+        ),
+        download(
+            Fault("No `Content-Length`; the file ends with the connection", [raw(head() + _JSON)]),
+        ),
+        download(
+            Fault(
+                "A `Content-Encoding`: the file is not decompressed", [answer(body=DATASETS, headers=_GZIP)]
+            )
+        ),
+        download(
+            Fault(
+                "A web page",
+                [answer(body=b"<h1>Sign in</h1>", headers=_PLAIN)],
+                FaradayResponseError,
+                "web page",
+                retried=True,
+            )
+        ),
+        download(Fault("204", [raw(head(status="204 No Content"))], FaradayApiError, "204 No Content")),
+        download(Fault("206, with a part of the file", [answer(206, DATASETS)], FaradayApiError, "206")),
+        download(refused(404, "NOT_FOUND", "No such.", "Check the id", FaradayNotFoundError)),
+        download(Fault("503", [answer(503, b"no")], FaradayApiError, "503", retried=True)),
+        download(Fault("A redirect to the same origin", [moved("/v1/files/1"), GOOD], requests=2)),
+        download(elsewhere("A redirect to an invalid URL", moved("http://[bad/"), "not followed")),
+        download(
+            Fault("Redirects without end", [moved("?")], FaradayResponseError, "do not end", requests=10)
+        ),
+    ],
+    "The upload of a file is retried after any transient failure, unless Faraday's list has the file": [
+        upload("200", answer(200)),
+        upload("The connection is reset after the file", reset, **_LOST),
+        upload("The connection is reset in the middle of the file", reset, up_to=1_000_000, **_LOST),
+        upload(
+            "The server closes the connection in the middle of the file", raw(b""), up_to=1_000_000, **_LOST
+        ),
+        upload("The server stops receiving", stall(5), up_to=1_000_000, timeout=1.0, **_LOST),
+        upload("The response stalls", stall(5), timeout=1.0, **_LOST),
+        upload("429", answer(429, b"later"), FaradayApiError, "429", retried=True),
+        upload("500", answer(500, b"no"), FaradayApiError, "500", retried=True),
+        upload("400", answer(400, error_body("BAD_REQUEST", "Bad.")), FaradayApiError, "400 BAD_REQUEST"),
+        upload("413", answer(413, b"too large"), FaradayApiError, "413"),
+        upload("A redirect", moved("/v2", 307), FaradayApiError, "Faraday returned 307"),
     ],
     "A server that echoes the key": [
         Fault(

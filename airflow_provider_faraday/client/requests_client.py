@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
-_FILE_CHUNK_BYTES = 1024 * 1024
+# Small enough for the caches of the CPU, in which the chunk is then written and hashed.
+_FILE_CHUNK_BYTES = 512 * 1024
 
 # Failures that certainly come before a request is sent: resolving, connecting, verifying the certificate.
 _BEFORE_SENDING = (

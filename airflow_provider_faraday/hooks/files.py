@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from queue import Queue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tenacity
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
 LOG_EVERY_SECONDS = 5.0
 
 # A whole chunk must be sent within the timeout: small enough for slow networks.
-_CHUNK_BYTES = 256 * 1024
+_CHUNK_BYTES = 512 * 1024
+# How many chunks may wait to be hashed, while the network or the disk pauses.
+_UNHASHED_CHUNKS = 8
 # What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default.
 _BLOCK_BYTES = 8 * 1024 * 1024
 # How often to look for a file in Faraday's list after it was uploaded.
 _CONFIRM_ATTEMPTS = 5
+# The longest name that local file systems allow.
+_MAX_NAME_BYTES = 255
 # A target that Faraday rebuilds meanwhile is downloaded once more.
 _DOWNLOADS = 2
 
@@ -153,28 +158,37 @@ class _Meter:
         self._of = "" if total is None else f" of {total / 1e6:,.1f}"
         self._started = self._logged = time.monotonic()
         self._md5 = hashlib.md5(usedforsecurity=False)
-        # Hashing takes about as long as sending or writing, and releases the GIL.
-        self._hasher = ThreadPoolExecutor(max_workers=1)
-        self._hashing = self._hasher.submit(self._md5.update, b"")
+        # Hashing takes longer than sending or writing, and releases the GIL.
+        self._unhashed: Queue[bytes] = Queue(_UNHASHED_CHUNKS)
+        # A daemon: an exception may come at any point, such as that of execution_timeout.
+        self._hasher = threading.Thread(target=self._hash, name="md5", daemon=True)
 
     def __enter__(self) -> _Meter:
+        self._hasher.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._hasher.shutdown()
+        self._wait_for_hash()
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        self._hashing.result()
-        self._hashing = self._hasher.submit(self._md5.update, chunk)
+        self._unhashed.put(chunk)
         if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
             self._log_progress()
 
     def finish(self) -> str:
         """Log the whole transfer, and return its MD5."""
-        self._hashing.result()
+        self._wait_for_hash()
         self._log_progress()
         return self._md5.hexdigest()
+
+    def _hash(self) -> None:
+        while chunk := self._unhashed.get():
+            self._md5.update(chunk)
+
+    def _wait_for_hash(self) -> None:
+        self._unhashed.put(b"")
+        self._hasher.join()
 
     def _log_progress(self) -> None:
         self._logged = time.monotonic()
@@ -258,6 +272,13 @@ class _Destination:
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._part = f"{path.path}.part"
         self._owns_part = False
+        part_name = self._part.rpartition("/")[2]
+        if self._is_local and len(os.fsencode(part_name)) > _MAX_NAME_BYTES:
+            raise FaradayInputError(
+                f"The name of the file to write is too long: {path}\n"
+                f"Use at most {_MAX_NAME_BYTES - len('.part')} bytes: until the file is complete, its name "
+                "has the suffix .part."
+            )
         # Moving a file to a directory would move it into the directory.
         if self._is_local and self._fs.isdir(path.path):
             raise FaradayInputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import socket
@@ -10,7 +11,7 @@ import ssl
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,41 @@ from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.requests_client import RequestsClient
 from airflow_provider_faraday.exceptions import FaradayApiError
-from faults import FAULTS, GOOD, ID, KEY, Fault
-from raw_server import RawServer, answer
+from faults import FAULTS, GOOD, ID, KEY, UPLOAD, Fault
+from raw_server import RawServer, after_body, answer
 
 DATASETS = RESOURCE_TYPES["datasets"]
 ATTEMPTS = 2
 # Far more than any of them takes: the tests show that a request ends, not when.
 SECONDS = 60
 
+ENDPOINTS = {
+    "GET": endpoints.resources_of_connection(DATASETS, ID),
+    "POST": endpoints.force_update(DATASETS, ID),
+}
+
 Arguments = dict[str, Any]
 
 
-def in_worker(config: ClientConfig, endpoint: Endpoint) -> list[str]:
+def in_worker(config: ClientConfig, call: str) -> list[str]:
     client = RequestsClient(config)
     try:
+        if call == "upload":
+            opened = lambda: nullcontext([UPLOAD])  # noqa: E731
+            client.upload(endpoints.upload("any", "any.csv"), len(UPLOAD), opened, lambda: False)
+            return []
+        if call == "download":
+            saved = client.download(endpoints.download_target(ID), lambda chunks, total: b"".join(chunks))
+            return [item["id"] for item in json.loads(saved)]
+        endpoint = ENDPOINTS[call]
         return [item["id"] for item in client.fetch(endpoint, decoder(endpoint, responses.decode_resources))]
     finally:
         client.close()
 
 
-def in_triggerer(config: ClientConfig, endpoint: Endpoint) -> list[str]:
+def in_triggerer(config: ClientConfig, call: str) -> list[str]:
+    endpoint = ENDPOINTS[call]
+
     async def run() -> list[str]:
         client = AiohttpClient(config, keep_alive=60)
         try:
@@ -72,7 +88,7 @@ def rows(only_retried: bool = False) -> list[Any]:
             ("worker", in_worker, row),
             ("triggerer", in_triggerer, replace(row, **row.triggerer)),
         )
-        if (where == "triggerer" or fault.ends_in_worker)
+        if (not fault.is_transfer if where == "triggerer" else fault.ends_in_worker)
         and (not only_retried or (fault.retried and fault.script and not fault.tls))
     ]
 
@@ -141,11 +157,9 @@ def ask(fetch: Any, fault: Fault, settings: Arguments) -> list[str]:
         max_attempts=ATTEMPTS,
         **settings,
     )
-    is_post = fault.call == "POST"
-    endpoint = (endpoints.force_update if is_post else endpoints.resources_of_connection)(DATASETS, ID)
     started = time.monotonic()
     try:
-        return fetch(config, endpoint)
+        return fetch(config, fault.call)
     finally:
         assert time.monotonic() - started < SECONDS
         assert KEY not in repr(config)
@@ -159,7 +173,7 @@ def test_a_fault_ends_as_documented_and_does_not_leak_the_key(
         if fault.sees is None:
             found = ask(fetch, fault, settings)
             assert set(found) <= {ID, "a"}
-            assert (ID in found) is (fault.call == "GET")
+            assert (ID in found) is fault.gets_data
         else:
             with pytest.raises(FaradayApiError) as caught:
                 ask(fetch, fault, settings)
@@ -189,9 +203,9 @@ def test_recovers_after_one_good_response(
     fetch: Any, fault: Fault, speaking: Any, waits: list[float]
 ) -> None:
     (bad,) = fault.script
-    good = answer(204) if fault.call == "POST" else GOOD
+    good = GOOD if fault.gets_data else after_body(answer(204))
     with speaking(fault, [bad, good]) as (server, settings):
-        assert ask(fetch, fault, settings) == ([] if fault.call == "POST" else [ID])
+        assert ask(fetch, fault, settings) == ([ID] if fault.gets_data else [])
         assert len(server.received) == 2
     assert waits == [fault.pause or 0.01]
 

@@ -10,8 +10,10 @@ import logging
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,6 +205,37 @@ def test_many_chunks_take_longer_than_the_timeout(play: Any, destination: Path) 
 
     result, _ = play(Target(slowly), destination, extra={"timeout": 2, "max_attempts": 1})
     assert result["md5"] == MD5
+
+
+def test_what_arrives_faster_than_it_is_hashed_does_not_fill_the_memory(
+    play: Any, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block, blocks = bytes(1_000_000), 64
+
+    def quickly(connection: Any, request: Received) -> None:
+        connection.sendall(head(f"Content-Length: {len(block) * blocks}"))
+        for _ in range(blocks):
+            connection.sendall(block)
+        connection.close()
+
+    class SlowHash:
+        def __init__(self, **arguments: Any) -> None:
+            self._hash = hashlib.new("md5")
+            self.hexdigest = self._hash.hexdigest
+
+        def update(self, chunk: bytes) -> None:
+            threading.Event().wait(0.005)
+            self._hash.update(chunk)
+
+    monkeypatch.setattr(files, "hashlib", SimpleNamespace(md5=SlowHash))
+    tracemalloc.start()
+    try:
+        result, _ = play(Target(quickly), destination)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result["md5"] == hashlib.md5(block * blocks).hexdigest()
+    assert peak < 16_000_000
 
 
 # What never arrives
@@ -580,6 +613,24 @@ def test_a_path_that_is_not_that_of_a_file_is_an_input_error(
     assert isinstance(error, FaradayInputError)
     assert "path must be the path of a file" in str(error)
     assert server.received == []
+
+
+@pytest.mark.parametrize("name", ["p" * 251, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 126])
+def test_a_name_that_is_too_long_for_a_local_file_is_an_input_error(
+    play: Any, tmp_path: Path, name: str
+) -> None:
+    error, server = play(Target(), tmp_path / name)
+    assert isinstance(error, FaradayInputError)
+    assert "Use at most 250 bytes" in str(error)
+    assert server.received == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_name_of_a_local_file_and_a_longer_one_in_an_object_store_are_accepted(
+    play: Any, tmp_path: Path, bucket: Any
+) -> None:
+    assert play(Target(), tmp_path / ("p" * 250))[0]["md5"] == MD5
+    assert play(Target(), f"bucket://store@exports/{'p' * 300}")[0]["md5"] == MD5
 
 
 def test_a_target_id_is_checked_when_the_dag_is_parsed_and_when_it_runs(destination: Path) -> None:
