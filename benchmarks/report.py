@@ -51,7 +51,10 @@ ABOUT_RESUMED = """\
 The same triggerers, from the moment at which the list or job becomes ready until Airflow has scheduled the
 tasks again. The providers take turns. In each of {rounds} rounds, all tasks defer again, and a new list or
 job becomes ready at another moment, counted from the first request of a round of polls. The moments are
-spread evenly over the interval and are the same for both. The table shows the median (fastest to slowest)."""
+spread evenly over the interval and are the same for both. The table shows the median (fastest to slowest).
+This provider's tasks share a poll, so that Airflow gets all their events at once and stores them one after
+another. The other provider's polls are spread over the interval: its first tasks resume sooner, and its last
+ones later."""
 
 ABOUT_RESUMED_TASK = """\
 A resumed task requests its list once more, for its XCom and because a resource may be building again. Each
