@@ -16,7 +16,7 @@ from report import write
 from server import Server
 
 HERE = Path(__file__).parent
-STAGES = ("sizes", "imports", "waiting", "triggerer", "transfers")
+STAGES = ("sizes", "imports", "waiting", "triggerer", "resumed", "transfers")
 
 
 def _stage(name: str, quick: bool) -> list[dict[str, Any]]:
@@ -55,7 +55,12 @@ def _short(result: dict[str, Any]) -> str:
         "median_s",
         "last_s",
         "lag_ms_max",
-        "ready_to_last_resumed_s",
+        "phase",
+        "half_s",
+        "fields",
+        "import_ms",
+        "resume_ms",
+        "xcom_ms",
     )
     fields = (
         f"{key}={result[key]:.4g}" if isinstance(result[key], float) else f"{key}={result[key]}"

@@ -16,6 +16,9 @@ from typing import Any, Self
 
 EPOCH = datetime(2026, 1, 1, 6, tzinfo=UTC)
 
+QUIET_SECONDS = 0.5
+"""After so long without requests, the next one begins a new round of polls."""
+
 
 def list_id(size: int, number: int = 0, *, changing: bool = True) -> str:
     """Return the id of a Faraday connection with ``size`` datasets, one id for each number.
@@ -181,11 +184,17 @@ class State:
         self.requests = 0
         self.connections = 0
         self.bytes_sent = 0
+        self.requested_at = 0.0
+        self.round_began_at = 0.0
         self.ready: set[str] = set()
 
     def respond(self, path: str) -> tuple[bytes, list[bytes]]:
         """Return the status and the parts of the body."""
         self.requests += 1
+        now = time.time()
+        if now - self.requested_at > QUIET_SECONDS:
+            self.round_began_at = now
+        self.requested_at = now
         ready = path in self.ready
         if path.startswith("/v1/connections/"):
             before, after = _list_body(int(path[16:24]), ready)
@@ -248,6 +257,7 @@ class Control(asyncio.Protocol):
                 "requests": self.state.requests,
                 "connections": self.state.connections,
                 "bytes_sent": self.state.bytes_sent,
+                "round_began_at": self.state.round_began_at,
             }
             self.transport.write(json.dumps(counts).encode() + b"\n")
 

@@ -24,6 +24,7 @@ class Subject:
     :param modules: the modules of its operators and sensors.
     :param trigger: creates the trigger of its deferred sensor or operator.
     :param path: returns the path that the trigger polls.
+    :param kwargs: returns what its deferred task resumes with, apart from the event.
     :param plain_http: makes a provider that only supports HTTPS use plain HTTP.
     :param tls: makes the provider use TLS.
     """
@@ -33,6 +34,7 @@ class Subject:
     modules: tuple[str, ...]
     trigger: Callable[[int, int, float], Any]
     path: Callable[[int, int], str]
+    kwargs: Callable[[Any], dict[str, Any]] = lambda trigger: {}
     plain_http: Callable[[int], None] = lambda port: None
     tls: Callable[[int], None] = lambda port: None
 
@@ -148,6 +150,7 @@ OURS = Subject(
     ),
     _faraday,
     lambda number, size: f"/v1/connections/{list_id(size, number)}/datasets",
+    kwargs=lambda trigger: {"wait": trigger.serialize()[1]},
 )
 UNCHANGED = replace(OURS, trigger=partial(_faraday, changing=False))
 PEERS = (
