@@ -38,7 +38,7 @@ MORE_REFERENCES = {
     ],
     "Exceptions": [
         "::: airflow_provider_faraday.exceptions\n"
-        "    options: {filters: ['!^[a-z_]'], show_root_heading: false, show_root_toc_entry: false}",
+        "    options: {filters: ['!^[a-z_]', '!^[A-Z_]+$'], show_root_heading: false}",
     ],
     "Sandbox": [
         "::: airflow_provider_faraday.sandbox.server.Sandbox\n    options: {inherited_members: true}",
