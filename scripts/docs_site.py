@@ -13,6 +13,7 @@ from posixpath import basename, dirname, join, normpath
 from typing import TYPE_CHECKING
 
 import yaml
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.utils import get_relative_url
 
@@ -51,6 +52,9 @@ ROW = re.compile(r"^\| \[([^]]+)\]\(([^)]+)\)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)")
 # The second word after the fence selects a test: `python airflow3`.
 INFO_STRING = re.compile(r"^```(\w+) [\w ]+$", re.MULTILINE)
+ELSEWHERE = re.compile(
+    r'<(?:script[^>]* src|link[^>]* rel="(?:preconnect|stylesheet)"[^>]* href)="?https?://[^>]*'
+)
 
 
 class Source(File):
@@ -98,6 +102,12 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     if "```mermaid" in markdown:
         markdown += f'\n\n<script src="{get_relative_url(MERMAID, page.url)}"></script>\n'
     return INFO_STRING.sub(r"```\1", markdown)
+
+
+def on_post_page(output: str, page: Page, **_: object) -> None:
+    """Check that a page works without other servers."""
+    if elsewhere := ELSEWHERE.search(output):
+        raise PluginError(f"{page.file.src_uri} loads code from another server: {elsewhere[0]}")
 
 
 def contents() -> dict[str, dict[str, str]]:
