@@ -16,7 +16,8 @@ class Roles(Extension):
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring:
             text = ROLE.sub(_link, obj.docstring.value)
-            # The code block after a paragraph that ends with `::`.
+            # In reStructuredText, `::` starts a code block. Markdown needs only the indentation.
+            text = re.sub(r"^::$", "", text, flags=re.MULTILINE)
             obj.docstring.value = re.sub(r"::$", ":", text, flags=re.MULTILINE)
 
 

@@ -41,9 +41,13 @@ MORE_REFERENCES = {
         "::: airflow_provider_faraday.exceptions\n"
         "    options: {filters: ['!^[a-z_]', '!^[A-Z_]+$'], show_root_heading: false}",
     ],
+    # Without what only the server calls.
     "Sandbox": [
-        "::: airflow_provider_faraday.sandbox.server.Sandbox\n    options: {inherited_members: true}",
-        "::: airflow_provider_faraday.sandbox.faults.Fault",
+        "::: airflow_provider_faraday.sandbox.Sandbox\n"
+        "    options:\n"
+        "      inherited_members: true\n"
+        "      filters: ['!^_', '!^(check_key|download_signature|is_local|log_request|receive_upload)$',"
+        " '!^(take_fault|target_file|upload)$']",
     ],
 }
 
@@ -81,7 +85,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     reference = {}
     for title, parts in references().items():
         reference[title] = f"reference/{title.lower()}.md"
-        text = "\n\n".join([f"# {title}", *parts])
+        text = "\n\n".join([f"# {title}", imports(parts), *parts])
         selected.append(File.generated(config, reference[title], content=text))
 
     config.nav = [
@@ -169,3 +173,15 @@ def references() -> dict[str, list[str]]:
         for kind, entries in registry.items()
         if isinstance(entries, list)
     } | MORE_REFERENCES
+
+
+def imports(parts: list[str]) -> str:
+    """Return a code block that imports what is documented."""
+    modules: dict[str, list[str]] = {}
+    for part in parts:
+        module, _, name = part.removeprefix("::: ").partition("\n")[0].rpartition(".")
+        modules.setdefault(module, []).append(name)
+    lines = []
+    for module, names in modules.items():
+        lines += [f"from {module} import (", *(f"    {name}," for name in names), ")"]
+    return "\n".join(["```python", *lines, "```"])
