@@ -12,7 +12,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo playground sandbox test lint types pytest matrix bench pictures faults coverage floors audit format build constraints setup clean
+.PHONY: help demo playground sandbox test lint types docs pytest matrix bench pictures faults coverage floors audit format build constraints setup clean
 
 help: ## list all commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -35,6 +35,14 @@ lint: setup ## check style, formatting and the import rules
 
 types: setup ## run mypy in strict mode
 	$(RUN) -m mypy
+
+docs: setup build/docs/.up-to-date ## build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/python -m mkdocs build
+
+build/docs/.up-to-date: constraints/docs.txt
+	$(RUN) -m venv --clear build/docs
+	build/docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 pytest: setup ## run all tests (ARGS="-k retry" selects some, ARGS="-n0 --pdb" debugs)
 	$(RUN) -m pytest -n4 --dist=worksteal $(ARGS)
@@ -83,6 +91,8 @@ constraints: setup ## update all pinned versions in constraints/
 	        --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
 	        --output-file "$${wanted%.in}.txt" || exit; \
 	done
+	$(RUN) -m uv pip compile --group docs --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --quiet --output-file constraints/docs.txt
 	# Minimum versions: replace each `name>=1.2` with `name==1.2`. Old releases of Airflow's HTTP provider have no
 	# upper bounds, so exclude them.
 	(echo 'apache-airflow-providers-http>=5'; grep -oE '"[a-z0-9-]+>=[0-9.]+"' pyproject.toml | sed 's/"//g; s/>=/==/') | \

@@ -337,7 +337,7 @@ FAULTS: dict[str, list[Fault]] = {
                 "INVALID_AUTHORIZATION",
             )
         ),
-        refused(403, "FORBIDDEN", "No.", "Check the permissions of the API key"),
+        refused(403, "FORBIDDEN", "No.", "is for the right account"),
         refused(
             404,
             "NOT_FOUND",

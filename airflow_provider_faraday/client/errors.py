@@ -25,7 +25,7 @@ MAX_BODY_BYTES = 512 * 1024 * 1024
 _REMEDIES = {
     400: "Check the arguments of the task.",
     401: "Set a new key as the password of the Airflow connection '{}'.",
-    403: "Check the permissions of the API key of the Airflow connection '{}', and any proxy in between.",
+    403: "Check that the Airflow connection '{}' is for the right account, and any proxy in between.",
     404: "Check the id, and that the Airflow connection '{}' is for the account that owns it.",
     407: "Check the extra 'proxy' of the Airflow connection '{}', or the proxy environment variables.",
     429: "Poll less often, or from fewer tasks.",

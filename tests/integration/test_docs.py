@@ -7,10 +7,14 @@ The info string of a block selects how it is tested. Any other info string fails
     every other DAG that they create, against a sandbox
 ``python airflow3``
     the same, but skip the block on Airflow 2
+``python http``
+    the same, but only where Airflow's HTTP provider is installed; elsewhere, compile the block
 ``python pytest``
     run pytest on the block
 ``shell``
     check that each command and its options exist, and that each Airflow connection is valid; run nothing
+``dockerfile``, ``yaml compose``, ``yaml helm``
+    check that they install this provider, on a supported Airflow, and pass on the Airflow connection
 ``http``
     send the request to a sandbox
 ``json connections``, ``json extra``, ``json account``, ``json event``
@@ -33,11 +37,13 @@ import subprocess
 import sys
 import time
 from importlib.metadata import metadata
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+import yaml
 from airflow import __version__ as airflow_version
 from airflow.models.connection import Connection
 from airflow.providers.common.compat.sdk import DAG, BaseHook, BaseSensorOperator, conf
@@ -58,11 +64,16 @@ if TYPE_CHECKING:
 
     from support.markdown_pages import Block
 
-TO_EXECUTE = {"python"} if airflow_version.startswith("2.") else {"python", "python airflow3"}
-
+TO_EXECUTE = {"python"}
+if not airflow_version.startswith("2."):
+    TO_EXECUTE.add("python airflow3")
+if find_spec("airflow.providers.http"):
+    TO_EXECUTE.add("python http")
 
 # In its place, the blocks use a directory with the file web_orders.csv.
 BUCKET = "s3://aws_default@bucket"
+FARADAY = "https://api.faraday.ai/v1"
+PAUSE = "time.sleep(60)"
 
 
 @pytest.fixture
@@ -82,6 +93,17 @@ def warehouse_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_DEFAULT", json.dumps(connection))
 
 
+@pytest.fixture
+def other_connections(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set a second account, and what migration.md replaces."""
+    second = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
+    extra = {"Authorization": f"Bearer {sandbox.api_key}"}
+    http = {"conn_type": "http", "host": sandbox.origin, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_FARADAY_EUROPE", json.dumps(second))
+    monkeypatch.setenv("AIRFLOW_CONN_FARADAY_HTTP", json.dumps(http))
+    monkeypatch.setenv("AIRFLOW_VAR_FARADAY_API_KEY", sandbox.api_key)
+
+
 def blocks(kind: str) -> pytest.MarkDecorator:
     """Parametrize a test with all blocks of a kind, by page and line."""
     found = [
@@ -95,17 +117,27 @@ def blocks(kind: str) -> pytest.MarkDecorator:
 
 @blocks(".*")
 def test_info_strings_are_known(block: Block) -> None:
-    python = {"python", "python airflow3", "python pytest"}
-    others = {"shell", "http", "text error", "text demo", "mermaid"}
+    python = {"python", "python airflow3", "python http", "python pytest"}
+    others = {
+        "shell",
+        "http",
+        "text error",
+        "text demo",
+        "mermaid",
+        "dockerfile",
+        "yaml compose",
+        "yaml helm",
+    }
     assert block.kind in python | others | {f"json {what}" for what in JSON}
 
 
 @pytest.mark.parametrize(
     "name", [name for name, page in PAGES.items() if any(block.kind in TO_EXECUTE for block in page.blocks)]
 )
-@pytest.mark.usefixtures("faraday_default", "warehouse_default")
-def test_python_blocks_run(name: str, run_dag: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("faraday_default", "warehouse_default", "other_connections")
+def test_python_blocks_run(name: str, run_dag: Callable[..., Any], sandbox: Sandbox, tmp_path: Path) -> None:
     path = ROOT / name
+    stand_ins = {BUCKET: f"file://{tmp_path}", FARADAY: sandbox.url, PAUSE: "time.sleep(0.2)"}
     (tmp_path / "web_orders.csv").write_text("order_id,email\nW-1,ada@example.com\n")
     namespace = vars(ModuleType("page"))
     with DAG(re.sub(r"\W", "_", name), schedule=None) as page_dag:
@@ -113,7 +145,9 @@ def test_python_blocks_run(name: str, run_dag: Callable[..., Any], tmp_path: Pat
             if block.kind in TO_EXECUTE:
                 # Show the page's name and line numbers in tracebacks.
                 linecache.checkcache(str(path))
-                text = block.text.replace(BUCKET, f"file://{tmp_path}")
+                text = block.text
+                for written, used in stand_ins.items():
+                    text = text.replace(written, used)
                 code = compile("\n" * (block.line - 1) + text, str(path), "exec", dont_inherit=True)
                 exec(code, namespace)
     for task in page_dag.tasks:
@@ -125,6 +159,11 @@ def test_python_blocks_run(name: str, run_dag: Callable[..., Any], tmp_path: Pat
         if dag.task_ids:
             result = run_dag(dag)
             assert {key: task for key, task in result.tasks.items() if task.state != "success"} == {}
+
+
+@blocks("python http")
+def test_http_blocks_compile(block: Block) -> None:
+    compile(block.text, str(block.line), "exec", dont_inherit=True)
 
 
 @blocks("python pytest")
@@ -159,6 +198,10 @@ def test_shell_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, cap
                 assert {word for word in options if word.startswith("--")} <= set(
                     re.findall(r"--[\w-]+", shown)
                 )
+            case ["kubectl", "create", "secret", "generic", "faraday", literal]:
+                key, _, value = literal.removeprefix("--from-literal=").partition("=")
+                assert key == "connection"
+                check_setting("AIRFLOW_CONN_FARADAY_DEFAULT", value, block, monkeypatch)
             case ["airflow", *arguments]:
                 from airflow.cli.cli_parser import get_parser
 
@@ -197,6 +240,29 @@ def check_setting(name: str, value: str, block: Block, monkeypatch: pytest.Monke
 def logged_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what this provider logged, such as a warning about an unknown extra."""
     return [r.getMessage() for r in caplog.records if r.name.startswith("airflow_provider_faraday")]
+
+
+@blocks("dockerfile")
+def test_dockerfiles_install_the_provider_on_a_supported_airflow(block: Block) -> None:
+    image, install = block.text.splitlines()
+
+    assert f"| {image.removeprefix('FROM apache/airflow:')} |" in (ROOT / "README.md").read_text()
+    *_, own_version, provider = shlex.split(install.removeprefix("RUN "))
+    assert own_version == "apache-airflow==${AIRFLOW_VERSION}"
+    check_requirement(Requirement(provider))
+
+
+@blocks("yaml (compose|helm)")
+def test_deployments_pass_on_the_airflow_connection(block: Block) -> None:
+    deployment = yaml.safe_load(block.text)
+
+    variable = "AIRFLOW_CONN_FARADAY_DEFAULT"
+    if block.kind == "yaml compose":
+        assert deployment["x-airflow-common"]["environment"] == {variable: f"${{{variable}}}"}
+    else:
+        secret = {"envName": variable, "secretName": "faraday", "secretKey": "connection"}
+        assert deployment["secret"] == [secret]
+        assert deployment["triggerer"]["enabled"] is True
 
 
 @blocks("http")

@@ -14,8 +14,10 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.exceptions import AirflowOptionalProviderFeatureException
 from airflow.providers.common.compat import sdk
 from airflow.providers.common.compat.sdk import conf
+from markdown_it import MarkdownIt
 
 import airflow_provider_faraday
 from airflow_provider_faraday import exceptions
@@ -29,7 +31,16 @@ if TYPE_CHECKING:
     from support.markdown_pages import Table
 
 # Airflow's names that `common.compat.sdk` does not have, and an exception of Airflow 2.
-AIRFLOW_NAMES = {"AirflowTaskTimeout", "AssetWatcher", "SQLExecuteQueryOperator", "expand", "partial", "ref"}
+AIRFLOW_NAMES = {
+    "AirflowTaskTimeout",
+    "AssetWatcher",
+    "HttpOperator",
+    "HttpSensor",
+    "SQLExecuteQueryOperator",
+    "expand",
+    "partial",
+    "ref",
+}
 
 # For contributors: this page may mention every name of the package. The others may mention public ones only.
 ARCHITECTURE = "docs/architecture.md"
@@ -99,11 +110,73 @@ def test_local_links_work(path: Path) -> None:
     assert [link for link in local if is_broken(link)] == []
 
 
-def test_every_page_is_linked_from_another() -> None:
-    linked = {
-        (ROOT / name).parent / link.partition("#")[0] for name, page in PAGES.items() for link in page.links
+def test_every_page_is_in_the_tables_of_contents() -> None:
+    """They are also the navigation of the site."""
+    contents = PAGES["docs/README.md"]
+    rows = [row for table in contents.tables if table.header == ["page", "contents"] for row in table.rows]
+    listed = [re.fullmatch(r"\[.+\]\((.+)\)", row[0])[1] for row in rows]
+
+    assert len(listed) == len(set(listed))
+    assert {(ROOT / "docs" / path).resolve() for path in listed} >= {
+        ROOT / name for name in PAGES.keys() - {"README.md", "docs/README.md"}
     }
-    assert {ROOT / name for name in PAGES} <= {path.resolve() for path in linked}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_lists_and_tables_follow_an_empty_line(name: str) -> None:
+    """GitHub does not need it, but the site does."""
+    lines = ["", *(ROOT / name).read_text().splitlines()]
+    tokens = MarkdownIt("commonmark").enable("table").parse("\n".join(lines[1:]))
+    openings = [t for t in tokens if t.type.endswith(("list_open", "table_open")) and t.level == 0]
+    assert [lines[t.map[0] + 1] for t in openings if lines[t.map[0]].strip()] == []
+    # Python-Markdown takes fewer than four spaces for the same level.
+    nested = [t for t in tokens if t.type.endswith("list_open") and t.level > 0]
+    assert [lines[t.map[0] + 1] for t in nested if not lines[t.map[0] + 1].startswith("    ")] == []
+
+
+def message_templates() -> list[str]:
+    """Return the texts in the package, with ``\0`` in place of everything that is filled in."""
+    texts = []
+    for path in sorted((ROOT / "airflow_provider_faraday").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "\0" for p in node.values)
+                texts.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(re.sub(r"%(s|d|\.\df)|\{\w*\}", "\0", node.value))
+    return texts
+
+
+def test_the_messages_in_troubleshooting_exist() -> None:
+    templates = message_templates()
+    messages = [span for table in tables("message") for row in table.rows for span in spans(row[0])]
+
+    def exists(message: str) -> bool:
+        # `…` and the status of a response stand for what is filled in.
+        parts = re.split(r"…|\b\d{3}\b", message.strip("… "))
+        pattern = re.compile(".*?".join(map(re.escape, parts)), re.DOTALL)
+        return any(pattern.search(text) for text in templates)
+
+    assert len(messages) > 25
+    assert [message for message in messages if not exists(message)] == []
+
+
+def test_airflows_messages_in_troubleshooting_are_exact() -> None:
+    (table,) = tables("Airflow's message")
+    quoted = [re.sub("^`+|`+$", "", row[0]) for row in table.rows]
+
+    with pytest.raises(sdk.AirflowNotFoundException) as not_found:
+        sdk.BaseHook.get_connection("any_id")
+    with pytest.raises(ModuleNotFoundError) as no_module:
+        importlib.import_module("airflow_provider_faraday_")
+
+    raised = [
+        str(not_found.value).replace("any_id", "…"),
+        str(no_module.value).replace("faraday_", "faraday"),
+        AirflowOptionalProviderFeatureException.__name__,
+    ]
+    assert quoted == raised
 
 
 @pytest.mark.parametrize("table", tables("argument"), ids=lambda table: table.under)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PIN = re.compile(r"[\w.-]+==[\w.!+-]+( ; .*)?")
 
 pytestmark = pytest.mark.once
 
@@ -32,4 +33,12 @@ def test_the_pins_contain_the_requested_airflow_and_no_index_url(wanted: Path) -
 
     assert wanted.stem.replace("airflow-", "apache-airflow==") in wanted.read_text().splitlines()
     assert wanted.stem.replace("airflow-", "apache-airflow==") in pinned
-    assert [line for line in pinned if not re.fullmatch(r"[\w.-]+==[\w.!+-]+( ; .*)?", line)] == []
+    assert [line for line in pinned if not PIN.fullmatch(line)] == []
+
+
+def test_the_pins_of_the_documentation_site_contain_its_tools_and_no_index_url() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["docs"]
+    pinned = (ROOT / "constraints" / "docs.txt").read_text().splitlines()
+
+    assert set(tools) <= {line.partition("==")[0] for line in pinned}
+    assert [line for line in pinned if not PIN.fullmatch(line)] == []

@@ -1,0 +1,187 @@
+"""MkDocs hooks: select the pages of the site and their order.
+
+The pages are the project's Markdown files, unchanged. Each keeps its path, so a link between two of them
+works on the site and in the repository. The README is the home page, and the tables in docs/README.md are
+the navigation.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from posixpath import basename, dirname, join, normpath
+from typing import TYPE_CHECKING
+
+import yaml
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.utils import get_relative_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+HOME = "README.md"
+CONTENTS = "docs/README.md"
+EXAMPLES = "example_dags"
+# Material for MkDocs would load Mermaid from another server.
+MERMAID = "scripts/mermaid/mermaid.tiny.js"
+
+# Lists the operators, sensors and so on; a test checks that it is complete.
+REGISTRY = ".airflow-registry.yaml"
+MORE_REFERENCES = {
+    "Assets": [
+        "::: airflow_provider_faraday.assets.datasets.dataset_asset",
+        "::: airflow_provider_faraday.assets.resources.resource_asset",
+    ],
+    "Exceptions": [
+        "::: airflow_provider_faraday.exceptions\n"
+        "    options: {filters: ['!^[a-z_]', '!^[A-Z_]+$'], show_root_heading: false}",
+    ],
+    # Without what only the server calls.
+    "Sandbox": [
+        "::: airflow_provider_faraday.sandbox.Sandbox\n"
+        "    options:\n"
+        "      inherited_members: true\n"
+        "      filters: ['!^_', '!^(check_key|download_signature|is_local|log_request|receive_upload)$',"
+        " '!^(take_fault|target_file|upload)$']",
+    ],
+}
+
+HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+ROW = re.compile(r"^\| \[([^]]+)\]\(([^)]+)\)", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#\s]+)")
+# The second word after the fence selects a test: `python airflow3`.
+INFO_STRING = re.compile(r"^```(\w+) [\w ]+$", re.MULTILINE)
+ELSEWHERE = re.compile(
+    r'<(?:script[^>]* src|link[^>]* rel="(?:preconnect|stylesheet)"[^>]* href)="?https?://[^>]*'
+)
+
+
+class Source(File):
+    """A file or a directory that becomes a page although it is not Markdown."""
+
+    def is_documentation_page(self) -> bool:
+        return True
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Replace the files of ``docs_dir`` by the project's, and set the navigation."""
+    sections = contents()
+    listed = {path for pages in sections.values() for path in pages.values()}
+    examples = sorted(f"{EXAMPLES}/{path.name}" for path in (ROOT / EXAMPLES).glob("*.py"))
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    in_nav = {HOME, EXAMPLES, *examples, *listed, *pages}
+
+    selected = Files([file for file in files if file.src_dir != config.docs_dir])
+    for path in sorted(with_linked_files(in_nav) | {MERMAID}):
+        file = project_file(path, config)
+        if path not in in_nav:
+            file.inclusion = InclusionLevel.NOT_IN_NAV
+        selected.append(file)
+    reference = {}
+    for title, parts in references().items():
+        reference[title] = f"reference/{title.lower()}.md"
+        text = "\n\n".join([f"# {title}", imports(parts), *parts])
+        selected.append(File.generated(config, reference[title], content=text))
+
+    config.nav = [
+        {"Home": HOME},
+        {"All pages": CONTENTS},
+        *({title: [{name: path} for name, path in pages.items()]} for title, pages in sections.items()),
+        {"Examples": [{"Overview": EXAMPLES}, *({Path(path).stem: path} for path in examples)]},
+        {"API reference": [{title: path} for title, path in reference.items()]},
+    ]
+    return selected
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Show source files as code, and adapt what GitHub and Python-Markdown read differently."""
+    path = page.file.src_uri
+    if isinstance(page.file, Source):
+        return markdown if path == EXAMPLES else f"# {basename(path)}\n\n```python\n{markdown}\n```\n"
+    if "```mermaid" in markdown:
+        markdown += f'\n\n<script src="{get_relative_url(MERMAID, page.url)}"></script>\n'
+    return INFO_STRING.sub(r"```\1", markdown)
+
+
+def on_post_page(output: str, page: Page, **_: object) -> None:
+    """Check that a page works without other servers."""
+    if elsewhere := ELSEWHERE.search(output):
+        raise PluginError(f"{page.file.src_uri} loads code from another server: {elsewhere[0]}")
+
+
+def contents() -> dict[str, dict[str, str]]:
+    """Return the sections of docs/README.md: for each, the paths of its pages by title."""
+    _, *parts = HEADING.split((ROOT / CONTENTS).read_text(encoding="utf-8"))
+    return {
+        title: {name: resolve(CONTENTS, link) for name, link in ROW.findall(text)}
+        for title, text in zip(parts[::2], parts[1::2], strict=True)
+        if ROW.search(text)
+    }
+
+
+def with_linked_files(paths: Iterable[str]) -> set[str]:
+    """Return these files and all files that can be reached from them by links."""
+    found: set[str] = set()
+    queue = list(paths)
+    while queue:
+        path = queue.pop()
+        if path not in found and (ROOT / path).exists():
+            found.add(path)
+            if path.endswith(".md"):
+                links = LINK.findall((ROOT / path).read_text(encoding="utf-8"))
+                queue += [resolve(path, link) for link in links if ":" not in link]
+    return found
+
+
+def resolve(path: str, link: str) -> str:
+    """Return the path of the file that a link in another file points to."""
+    return normpath(join(dirname(path), link))
+
+
+def project_file(path: str, config: MkDocsConfig) -> File:
+    """Return a file of the project as a file of the site."""
+    if path == EXAMPLES:
+        return Source.generated(config, path, content=examples_page())
+    # A page of docs/ has a short address.
+    address = "all-pages.md" if path == CONTENTS else path.removeprefix("docs/")
+    kind = Source if path.endswith(".py") else File
+    file = kind(path, str(ROOT), config.site_dir, config.use_directory_urls)
+    if file.is_documentation_page() and path != HOME:
+        file.dest_uri = re.sub(r"(/README)?\.(md|py)$", "", address) + "/index.html"
+    return file
+
+
+def examples_page() -> str:
+    """Return a page that lists the example DAGs, each with the first sentence of its docstring."""
+    lines = ["# Example DAGs", ""]
+    for path in sorted((ROOT / EXAMPLES).glob("*.py")):
+        about = path.read_text(encoding="utf-8").split('"""')[1].split("\n\n")[0].replace("\n", " ")
+        lines.append(f"- [{path.stem}]({EXAMPLES}/{path.name}): {about}")
+    return "\n".join(lines)
+
+
+def references() -> dict[str, list[str]]:
+    """Return the pages of the API reference: for each, what mkdocstrings documents there."""
+    registry = yaml.safe_load((ROOT / REGISTRY).read_text(encoding="utf-8"))
+    return {
+        kind.capitalize(): [f"::: {entry['module']}" for entry in entries]
+        for kind, entries in registry.items()
+        if isinstance(entries, list)
+    } | MORE_REFERENCES
+
+
+def imports(parts: list[str]) -> str:
+    """Return a code block that imports what is documented."""
+    modules: dict[str, list[str]] = {}
+    for part in parts:
+        module, _, name = part.removeprefix("::: ").partition("\n")[0].rpartition(".")
+        modules.setdefault(module, []).append(name)
+    lines = []
+    for module, names in modules.items():
+        lines += [f"from {module} import (", *(f"    {name}," for name in names), ")"]
+    return "\n".join(["```python", *lines, "```"])
