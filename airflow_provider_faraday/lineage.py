@@ -169,6 +169,7 @@ def _node(kind: ResourceType, id_: str, name: object) -> Node:
 
 
 def _to_openlineage(task: Any, lineage: Lineage) -> OperatorLineage[Any, Any]:
+    from airflow.providers.common.compat.openlineage.utils.utils import translate_airflow_asset
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.providers.openlineage.extractors.manager import ExtractorManager
     from openlineage.client.event_v2 import InputDataset, OutputDataset
@@ -188,7 +189,9 @@ def _to_openlineage(task: Any, lineage: Lineage) -> OperatorLineage[Any, Any]:
     # Airflow converts inlets and outlets only if an operator reports no datasets.
     for declared, found in ((task.inlets, inputs), (task.outlets, outputs)):
         for entity in declared:
-            if dataset := ExtractorManager.convert_to_ol_dataset(entity):
+            # Older releases of the provider convert assets only by the former.
+            dataset = translate_airflow_asset(entity, None) or ExtractorManager.convert_to_ol_dataset(entity)
+            if dataset:
                 found.setdefault((dataset.namespace, dataset.name), dataset)
     return OperatorLineage(
         inputs=list(inputs.values()), outputs=list(outputs.values()), job_facets=_job_facets(lineage.edges)
