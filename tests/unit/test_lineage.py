@@ -198,7 +198,9 @@ def test_include_upstream_reports_the_edges_of_the_graph(settled: Sandbox) -> No
 @pytest.mark.once
 def test_a_waited_resource_is_no_input_even_if_another_one_is_built_from_it() -> None:
     all_buyers, web_buyers = node(CUSTOMER_COHORT, "cohorts"), node(WEB_BUYERS, "cohorts")
-    edges = msgspec.convert(chain(node(ORDERS, "datasets"), all_buyers, web_buyers), list[Edge])
+    archived = node(LEGACY_ORDERS, "datasets", archived_at="2026-01-01T00:00:00Z")
+    sent = [*chain(node(ORDERS, "datasets"), all_buyers, web_buyers), *chain(archived, all_buyers)]
+    edges = msgspec.convert(sent, list[Edge])
     wait: Any = SimpleNamespace(
         source=Source("cohorts", resource_ids=(CUSTOMER_COHORT, WEB_BUYERS)),
         polled=[all_buyers, web_buyers],
