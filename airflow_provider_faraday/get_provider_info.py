@@ -9,6 +9,7 @@ _ASSET_URIS = [
         "schemes": ["faraday"],
         "handler": "airflow_provider_faraday.assets.resources.sanitize_uri",
         "factory": "airflow_provider_faraday.assets.datasets.dataset_asset",
+        "to_openlineage_converter": "airflow_provider_faraday.lineage.asset_to_openlineage",
     }
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
@@ -146,6 +146,17 @@ class Graph:
                 found.update(new)
                 queue.extend(new)
         return found
+
+    def edges_to(self, ids: Iterable[str]) -> Iterator[tuple[ResourceState, ResourceState]]:
+        """Yield the dependencies among resources and all that they are built from, upstream side first.
+
+        :param ids: the resources; those that are not in the graph have no dependencies.
+        """
+        within = {id_: None for waited in ids for id_ in (waited, *self.upstream_of(waited).next_ids)}
+        for id_ in within:
+            for upstream_id in dict.fromkeys(self._inputs.get(id_, ())):
+                if upstream_id in within:
+                    yield self.nodes[upstream_id], self.nodes[id_]
 
     def unclear(self, ids: Iterable[str], known: Mapping[PreviewKey, bool]) -> dict[str, list[str]]:
         """Return the ids of resources upstream that may be previews, by the name of their type.

@@ -24,6 +24,13 @@ from airflow_provider_faraday.api.resources import (
 )
 from airflow_provider_faraday.assets.resources import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
+from airflow_provider_faraday.lineage import (
+    Lineage,
+    ReportsLineage,
+    built_lineage,
+    resource_node,
+    wait_lineage,
+)
 from airflow_provider_faraday.waiting.source import Source, check_literals, check_source, check_upstream
 
 if TYPE_CHECKING:
@@ -37,11 +44,14 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.waiting.wait import Wait
 
 
-class _ResourcesOperator(BaseOperator):
+class _ResourcesOperator(ReportsLineage, BaseOperator):
     """The resources that a task lists or updates: its arguments, and how to list them."""
 
     ids_argument: ClassVar[str] = "resource_ids"
     """The argument that names the resources themselves."""
+
+    _found: Sequence[dict[str, Any]] = ()
+    """The resources that the task has listed or updates, for lineage."""
 
     def __init__(
         self,
@@ -141,11 +151,14 @@ class ListResourcesOperator(_ResourcesOperator):
 
         resource_type = resource_type_named(self.resource_type)
         field_names(self.fields)
-        resources = self._list(FaradayHook(self.faraday_conn_id))
+        self._found = resources = self._list(FaradayHook(self.faraday_conn_id))
         self.log.info("Faraday returned %s", count_by_status(resource_type, resources))
         if self.outlets:
             attach_builds(context, self.outlets, states_of(resource_type, resources))
         return select_fields(resource_type, resources, self.fields, self.log)
+
+    def _lineage(self) -> Lineage:
+        return Lineage(inputs=[resource_node(self.resource_type, resource) for resource in self._found])
 
     def _check_source(self, given: Mapping[str, object]) -> None:
         if self._listed_by:
@@ -202,6 +215,8 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
     ids_key: ClassVar[str] = "resource_ids"
     """Their ids in what is returned."""
 
+    _wait: Wait | None = None
+
     def __init__(
         self,
         *,
@@ -253,7 +268,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         requested_at = self._request()
         if not (self.wait_for_completion and requested_at):
             return self._returned(requested_at)
-        wait = self._new_wait(requested_at)
+        self._wait = wait = self._new_wait(requested_at)
         if self.deferrable:
             from airflow_provider_faraday.triggers.resources import defer_wait
 
@@ -277,7 +292,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         if wait is None:
             times = outcome.criteria.times if isinstance(outcome, events.Ready) else {}
             wait = self._new_wait(times).as_json | events.to_payload(outcome)
-        resumed = Wait.from_json(wait, self.log)
+        self._wait = resumed = Wait.from_json(wait, self.log)
         if resumed.resume(outcome) is None:
             defer_wait(self, resumed)
         return self._complete(context, resumed)
@@ -290,6 +305,12 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
     def _complete(self, context: Context, wait: Wait) -> dict[str, Any]:
         attach_builds(context, self.outlets or (), wait.ready)
         return self._returned(wait.criteria.times)
+
+    def _lineage(self) -> Lineage:
+        if self._wait and (self._wait.polled is not None or not self._found):
+            return wait_lineage(self._wait)
+        # What they are built from and when is not known before the builds have finished.
+        return built_lineage(self.resource_type, self._found, is_built=False)
 
     def _returned(self, requested_at: dict[str, datetime]) -> dict[str, Any]:
         times = {id_: time.isoformat() for id_, time in requested_at.items()}
@@ -324,7 +345,8 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
 
         resource_type = resource_type_named(self.resource_type)
         hook = FaradayHook(self.faraday_conn_id)
-        found = states_of(resource_type, self._list(hook))
+        resources = self._list(hook)
+        found = states_of(resource_type, resources)
         # A list may hold a resource twice, one of them archived: the live one counts.
         before = {state.id.lower(): state for state in sorted(found, key=lambda s: not s.why_left_out)}
         left_out = ", ".join(f"{s.label}: {s.why_left_out}" for s in before.values() if s.why_left_out)
@@ -332,6 +354,8 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
             self.log.info("Left out: %s", left_out)
         requested = self._ids() if self._listed_by == self.ids_argument else before
         ids = [id_ for id_ in requested if id_ not in before or not before[id_].why_left_out]
+        pairs = zip(found, resources, strict=True)
+        self._found = [resource for state, resource in pairs if not state.why_left_out]
         if not ids:
             none = f"{self.ids_argument} is empty" if requested is not before else "none found"
             why = f"all are left out: {left_out}" if left_out else none

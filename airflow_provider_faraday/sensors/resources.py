@@ -21,6 +21,7 @@ from airflow_provider_faraday.api.resources import check_updated_after, resource
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.resources import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
+from airflow_provider_faraday.lineage import Lineage, ReportsLineage, wait_lineage
 from airflow_provider_faraday.waiting.source import (
     Source,
     check_literals,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.waiting.wait import Wait
 
 
-class ResourcesReadySensor(BaseSensorOperator):
+class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     """Wait until all resources of a Faraday connection, of a scope, or of a list are ready.
 
     A resource is ready if its ``status`` is ``ready``, its configuration has not changed since its last
@@ -246,6 +247,9 @@ class ResourcesReadySensor(BaseSensorOperator):
         assert self._wait
         defer_wait(self, self._wait)
 
+    def _lineage(self) -> Lineage:
+        return wait_lineage(self._wait) if self._wait else Lineage()
+
     def _returned(self, context: Context, ready: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not ready or self._wait is None:
             return []
@@ -272,4 +276,6 @@ class ResourcesReadySensor(BaseSensorOperator):
             if not isinstance(error, AirflowSensorTimeout):
                 # Airflow logs that the task is skipped, but not why. A timeout has been logged.
                 self.log.warning("Skipping because of %s=True: %s", setting, one_line(str(error)))
+            # A skipped task reports no lineage.
+            self._wait = None
             raise AirflowSkipException(f"{error}\nSkipped because of {setting}=True.") from error

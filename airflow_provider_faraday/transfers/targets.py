@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.assets.resources import attach_builds
+from airflow_provider_faraday.lineage import Lineage, ReportsLineage, file_node, resource_node
 from airflow_provider_faraday.waiting.source import check_literals
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 
-class DownloadTargetOperator(BaseOperator):
+class DownloadTargetOperator(ReportsLineage, BaseOperator):
     """Download the output of a target, such as a hosted CSV, to any object storage of Airflow.
 
     The file is streamed to a sibling with the suffix ``.part``, which is moved to the destination when it is
@@ -42,6 +43,9 @@ class DownloadTargetOperator(BaseOperator):
     template_fields: Sequence[str] = ("target_id", "path", "faraday_conn_id")
     ui_color = "#d9f0e3"
 
+    _downloaded: tuple[dict[str, Any], dict[str, Any]] | None = None
+    """What the task returns, and the target."""
+
     def __init__(
         self,
         *,
@@ -64,7 +68,13 @@ class DownloadTargetOperator(BaseOperator):
         from airflow_provider_faraday.hooks.faraday import FaradayHook
         from airflow_provider_faraday.hooks.files import download_target
 
-        result, target = download_target(FaradayHook(self.faraday_conn_id), self.target_id, self.path)
+        self._downloaded = download_target(FaradayHook(self.faraday_conn_id), self.target_id, self.path)
+        result, target = self._downloaded
         if self.outlets:
             attach_builds(context, self.outlets, states_of(resource_type_named("targets"), [target]))
         return result
+
+    def _lineage(self) -> Lineage:
+        result, target = self._downloaded or ({}, {"id": self.target_id})
+        node = resource_node("targets", target)
+        return Lineage([node], [file_node(self.path, rows=node.rows, size=result.get("bytes"))])

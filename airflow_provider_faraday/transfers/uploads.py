@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_faraday.lineage import Lineage, ReportsLineage, file_node, upload_node
 from airflow_provider_faraday.waiting.source import check_literals
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 
-class UploadFileOperator(BaseOperator):
+class UploadFileOperator(ReportsLineage, BaseOperator):
     """Upload a file from any object storage of Airflow to Faraday.
 
     A dataset of type ``hosted_csv`` reads all files of its upload directory, or only the latest. A file of
@@ -43,6 +44,9 @@ class UploadFileOperator(BaseOperator):
     template_fields: Sequence[str] = ("path", "directory", "filename", "faraday_conn_id")
     ui_color = "#d9f0e3"
 
+    _uploaded: dict[str, Any] | None = None
+    """What the task returns."""
+
     def __init__(
         self,
         *,
@@ -66,4 +70,14 @@ class UploadFileOperator(BaseOperator):
         # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
-        return FaradayHook(self.faraday_conn_id).upload_file(self.path, self.directory, self.filename)
+        self._uploaded = FaradayHook(self.faraday_conn_id).upload_file(
+            self.path, self.directory, self.filename
+        )
+        return self._uploaded
+
+    def _lineage(self) -> Lineage:
+        size = self._uploaded["bytes"] if self._uploaded else None
+        is_sent = self._uploaded and not self._uploaded["skipped"]
+        return Lineage(
+            [file_node(self.path, size=size)], [upload_node(self.directory, size=size if is_sent else None)]
+        )

@@ -66,6 +66,8 @@ class Wait:
     has_polled: Callable[[], bool] = bool
     ready: tuple[ResourceState, ...] = field(default=(), init=False)
     unchanged: frozenset[str] = field(default=frozenset(), init=False)
+    polled: list[dict[str, Any]] | None = field(default=None, init=False)
+    graph: Graph | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.log)
@@ -122,6 +124,11 @@ class Wait:
         self.has_polled = lambda: True
         verdict = assess(self.source.type, standings(states), self.criteria, ids, graph)
         self.progress.polled(verdict)
+        if verdict.problem or verdict.is_ready:
+            # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
+            pairs = zip(states, found, strict=True)
+            self.polled = [resource for state, resource in pairs if not state.why_left_out]
+            self.graph = graph
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)
             raise problem_error(verdict.problem.kind, self.source.resource_type, message)

@@ -17,8 +17,9 @@ The info string of a block selects how it is tested. Any other info string fails
     check that they install this provider, on a supported Airflow, and pass on the Airflow connection
 ``http``
     send the request to a sandbox
-``json connections``, ``json extra``, ``json account``, ``json event``
-    a file of Airflow connections, the extra of one, an account for the sandbox, the payload of an asset event
+``json connections``, ``json extra``, ``json account``, ``json event``, ``json lineage``
+    a file of Airflow connections, the extra of one, an account for the sandbox, the payload of an asset
+    event, an OpenLineage event
 ``text error``
     compare with the error after an API key expired; ``…`` matches any text
 ``text demo``
@@ -47,6 +48,7 @@ import yaml
 from airflow import __version__ as airflow_version
 from airflow.models.connection import Connection
 from airflow.providers.common.compat.sdk import DAG, BaseHook, BaseSensorOperator, conf
+from attr import asdict
 from packaging.requirements import Requirement
 
 from airflow_provider_faraday.api.readiness import states_of
@@ -55,7 +57,8 @@ from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sandbox import Sandbox
-from support.ids import CUSTOMERS, WAREHOUSE
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from support.ids import CUSTOMERS, WAREHOUSE, WEB_ORDERS
 from support.markdown_pages import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -277,6 +280,7 @@ def test_the_sandbox_accepts_http_blocks(block: Block, sandbox: Sandbox) -> None
 
 
 @blocks("json .*")
+@pytest.mark.usefixtures("faraday_default")
 def test_json_blocks_are_valid(block: Block, sandbox: Sandbox, tmp_path: Path, caplog) -> None:
     path = tmp_path / "block.json"
     path.write_text(block.text)
@@ -311,6 +315,31 @@ def check_event(path: Path, sandbox: Sandbox) -> None:
     assert types(json.loads(path.read_text())) == types(state.build)
 
 
+def check_lineage(path: Path, sandbox: Sandbox) -> None:
+    sandbox.advance(60)
+    sensor = DatasetsReadySensor(task_id="wait_for_web_orders", datasets=[WEB_ORDERS])
+    context: Any = {"task_reschedule_count": 0}
+    sensor.execute(context)
+    reported = sensor.get_openlineage_facets_on_complete(None)
+    shown = json.loads(path.read_text())
+
+    for dataset in shown["outputs"]:
+        built_at = sandbox.dataset(WEB_ORDERS)["last_updated_output_at"]
+        dataset["facets"]["version"]["datasetVersion"] = built_at
+    for side in ("inputs", "outputs"):
+        assert [_short(asdict(dataset)) for dataset in getattr(reported, side)] == shown[side]
+    assert (
+        _short({name: asdict(facet) for name, facet in reported.job_facets.items()}) == shown["job"]["facets"]
+    )
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        fields = {name: _short(field) for name, field in value.items() if not name.startswith("_")}
+        return {name: field for name, field in fields.items() if field not in (None, {}, [])}
+    return [_short(item) for item in value] if isinstance(value, list) else value
+
+
 @blocks("text error")
 @pytest.mark.usefixtures("faraday_default")
 def test_the_error_on_the_page_is_exact(block: Block, sandbox: Sandbox) -> None:
@@ -328,4 +357,5 @@ JSON = {
     "extra": check_extra,
     "account": check_account,
     "event": check_event,
+    "lineage": check_lineage,
 }

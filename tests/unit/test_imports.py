@@ -15,7 +15,11 @@ import pytest
 from airflow import __version__ as airflow_version
 
 ROOT = Path(__file__).parents[2]
-HTTP_LIBRARIES = ["aiohttp", "fastapi", "httpx", "requests", "starlette", "urllib3", "uvicorn", "yarl"]
+REFUSED = [
+    *("aiohttp", "fastapi", "httpx", "requests", "starlette", "urllib3", "uvicorn", "yarl"),
+    # Nor OpenLineage, which may not be installed.
+    "openlineage",
+]
 # What any DAG file has to do with, and Airflow loads on first use only.
 AIRFLOW_ITSELF = """
 from airflow.providers.common.compat.sdk import (
@@ -56,7 +60,7 @@ def added_by(*modules: str, files: tuple[Path, ...] = (), after: str = AIRFLOW_I
 
     :param after: statements to run before
     """
-    arguments = json.dumps([after, modules, [str(path) for path in files], HTTP_LIBRARIES])
+    arguments = json.dumps([after, modules, [str(path) for path in files], REFUSED])
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
@@ -79,6 +83,18 @@ def test_operators_and_sensors_add_nothing_but_our_own_modules() -> None:
 
     assert [name for name in added if not name.startswith("airflow_provider_faraday")] == []
     assert not any(name.startswith("airflow_provider_faraday.sandbox") for name in added)
+
+
+def test_openlineage_is_loaded_only_if_airflow_asks_for_lineage() -> None:
+    # Whoever creates an asset makes Airflow look up the converters of all providers.
+    asset = (
+        "from airflow.providers.common.compat.sdk import Asset\n"
+        "from airflow_provider_faraday.lineage import asset_to_openlineage\n"
+        "Asset(uri='faraday://datasets/d0000000-0000-4000-8000-000000000001')"
+    )
+    assert not [
+        name for name in added_by("airflow_provider_faraday.lineage", after=asset) if "lineage" in name
+    ]
 
 
 def test_triggers_load_no_http_library_until_they_run() -> None:
