@@ -350,12 +350,30 @@ class Control:
         self._expired_keys = (self._expired_keys | {self.api_key}) - {new}
         self.api_key = new
 
-    def requests(self, path: str | None = None) -> list[Document]:
+    def requests(self, path: str | None = None, method: str | None = None) -> list[Document]:
         """List the requests so far, oldest first, without those to ``/sandbox``.
 
         :param path: only requests to exactly this path
+        :param method: only requests with this HTTP method
         """
-        return [entry for entry in list(self._requests) if path in (None, entry["path"])]
+        return [
+            entry
+            for entry in list(self._requests)
+            if path in (None, entry["path"]) and method in (None, entry["method"])
+        ]
+
+    def forced_updates(self) -> list[str]:
+        """List the ids of the resources that clients have forced to update, in order of the requests."""
+        accepted = [entry for entry in self.requests(method="POST") if (entry["status"] or 500) < 300]
+        paths = [entry["path"].split("/") for entry in accepted]
+        return [path[-2].lower() for path in paths if path[-1] == "force_update"]
+
+    def rebuilds(self, resource_id: str) -> int:
+        """Return how often a resource of any type has become ready since the first time."""
+        with self._lock:
+            now = self._settle()
+            changes = self._pipeline.find(resource_id).status_changes(now)
+        return max(0, sum(event.fields["status"] == "ready" for event in changes) - 1)
 
     def clear_requests(self) -> None:
         self._requests.clear()

@@ -93,6 +93,15 @@ class Sandbox(Control):
         return f"{self.origin}/v1"
 
     @property
+    def airflow_connection(self) -> dict[str, Any]:
+        """The Airflow connection to it, in Airflow's JSON format."""
+        connection: dict[str, Any] = {"conn_type": "faraday", "host": self.url, "password": self.api_key}
+        if not self.origin.startswith(("http://127.", "http://[::1]", "http://localhost")):
+            # The hook requires this for plain HTTP to another machine.
+            connection["extra"] = {"allow_http": True}
+        return connection
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
         try:
