@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from support.markdown_pages import Table
 
 # Airflow's names that `common.compat.sdk` does not have, and an exception of Airflow 2.
-AIRFLOW_NAMES = {"AirflowTaskTimeout", "AssetWatcher", "SQLExecuteQueryOperator", "expand", "partial", "ref"}
+AIRFLOW_NAMES = {
+    "AirflowTaskTimeout",
+    "AssetWatcher",
+    "SQLExecuteQueryOperator",
+    "expand",
+    "partial",
+    "ref",
+    "test",
+}
 
 # For contributors: this page may mention every name of the package. The others may mention public ones only.
 ARCHITECTURE = "docs/architecture.md"

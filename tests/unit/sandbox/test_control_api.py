@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
+from airflow_provider_faraday.sandbox.errors import FaradayError
 
 if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Client
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ORDERS = "d0000000-0000-4000-8000-000000000002"
 WAREHOUSE = "c0000000-0000-4000-8000-000000000001"
 BUYERS = "50000000-0000-4000-8000-000000000001"
+UNKNOWN = "d0000000-0000-4000-8000-00000000dead"
 
 
 @pytest.mark.parametrize("status", ["new", "starting", "running", "ready", "error", "pending", None])
@@ -325,6 +327,41 @@ def test_the_request_log_tells_tcp_connections_apart(client: Client, sandbox: Sa
 
     assert len({entry["client"] for entry in sandbox.requests()}) == 2
     assert len(sandbox.requests("/v1/scopes")) == 3
+
+
+def test_forced_updates_are_those_that_clients_have_requested_and_faraday_accepted(
+    client: Client, sandbox: Sandbox
+) -> None:
+    sandbox.force_update(ORDERS)
+    sandbox.fail_next(status=429)
+    for _ in range(2):
+        client.post(f"/datasets/{ORDERS}/force_update")
+    client.post(f"/scopes/{BUYERS.upper()}/force_update")
+    client.post(f"/datasets/{UNKNOWN}/force_update")
+    client.post("/uploads/web_orders/force_update.csv", data=b"id\n")
+
+    assert sandbox.forced_updates() == [ORDERS, BUYERS]
+    assert len(sandbox.requests(method="POST")) == 5
+    assert len(sandbox.requests(f"/v1/datasets/{ORDERS}/force_update", method="POST")) == 2
+    assert sandbox.requests(f"/v1/datasets/{ORDERS}/force_update", method="GET") == []
+
+
+def test_rebuilds_do_not_count_the_first_build_nor_failed_ones(sandbox: Sandbox) -> None:
+    assert sandbox.rebuilds(ORDERS) == 0
+    sandbox.advance(60)
+    assert sandbox.rebuilds(ORDERS) == 0
+
+    sandbox.force_update(ORDERS)
+    # The refresh has not arrived there yet.
+    assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (0, 0)
+    sandbox.advance(60)
+    assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (1, 1)
+
+    sandbox.set_dataset(ORDERS, sandbox={"outcome": "error"}, rebuild=True)
+    sandbox.advance(60)
+    assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (1, 1)
+    with pytest.raises(FaradayError, match=f"No resource with the id {UNKNOWN}"):
+        sandbox.rebuilds(UNKNOWN)
 
 
 def test_settings_can_be_changed_one_at_a_time(client: Client, sandbox: Sandbox) -> None:
