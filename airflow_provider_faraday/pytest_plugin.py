@@ -6,6 +6,7 @@ Every run of pytest loads this module, also in projects that do not use it: it i
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,8 @@ def faraday_sandbox(
 ) -> Sandbox:
     """Return a local Faraday API in its initial state, to which the Airflow connection points."""
     sandbox = _faraday_server.serve(
-        account=faraday_sandbox_account, speed=faraday_sandbox_speed, clock_offset=-faraday_sandbox_age
+        account=faraday_sandbox_account, speed=faraday_sandbox_speed, age=faraday_sandbox_age
     )
-    sandbox.advance(faraday_sandbox_age)
     monkeypatch.setenv(f"AIRFLOW_CONN_{faraday_conn_id.upper()}", json.dumps(sandbox.airflow_connection))
     if faraday_poke_interval is not None:
         _shorten_waits(faraday_poke_interval, monkeypatch)
@@ -55,7 +55,7 @@ def faraday_sandbox_speed() -> float:
 
 @pytest.fixture
 def faraday_sandbox_age() -> float:
-    """Return how many seconds ago, by the sandbox's clock, its first builds began.
+    """Return how many seconds ago the sandbox's first builds began.
 
     An hour is enough for everything to be built. With 0, everything begins to build when a test starts.
     """
@@ -78,11 +78,12 @@ def faraday_poke_interval() -> float | None:
 
 
 class _Server:
-    """The sandbox of the test session: it is replaced only when a test needs another account or speed."""
+    """The sandbox of the test session: it is replaced only when a test needs another one."""
 
     def __init__(self) -> None:
         self._sandbox: Sandbox | None = None
         self._options: dict[str, Any] = {}
+        self._running = ExitStack()
 
     def serve(self, **options: Any) -> Sandbox:
         """Return a running sandbox with these options, in its initial state."""
@@ -92,17 +93,16 @@ class _Server:
                 from airflow_provider_faraday.sandbox import Sandbox
             except ModuleNotFoundError as error:
                 pytest.fail(str(error), pytrace=False)
-            self._sandbox = Sandbox(**options)
+            self._sandbox = self._running.enter_context(Sandbox(**options))
+            # Whoever changes the account in place wants another sandbox.
             self._options = deepcopy(options)
         self._sandbox.reset()
         # A test may have stopped it.
         return self._sandbox.start()
 
     def stop(self) -> None:
-        if self._sandbox is not None:
-            self._sandbox.stop()
-            self._sandbox.reset()
-            self._sandbox = None
+        self._sandbox = None
+        self._running.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -391,6 +392,18 @@ def test_reset_restores_the_initial_state(client: Client, sandbox: Sandbox) -> N
     assert (settings["clock_offset"], settings["page_size"]) == (0, None)
 
 
+def test_its_first_builds_can_have_begun_in_the_past() -> None:
+    sandbox = Sandbox(age=3600)
+    for _ in range(2):
+        orders = sandbox.dataset(ORDERS)
+        assert orders["status"] == "ready"
+        assert orders["created_at"] < orders["last_updated_output_at"]
+        built_at = datetime.fromisoformat(orders["last_updated_output_at"])
+        assert 3500 < (sandbox.now() - built_at).total_seconds() < 3700
+        sandbox.set_dataset(ORDERS, status="error")
+        sandbox.reset()
+
+
 def test_stops_and_starts_on_the_same_port() -> None:
     with Sandbox() as sandbox, requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {sandbox.api_key}"
@@ -435,6 +448,8 @@ def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
     [
         ({"speed": 0}, "speed must be greater than 0"),
         ({"speed": float("nan")}, "speed must be greater than 0"),
+        ({"age": -1}, "age must be 0 or more"),
+        ({"age": float("nan")}, "age must be 0 or more"),
         ({"port": 70000}, "between 0 and 65535"),
         ({"api_key": "two words"}, "without spaces"),
         ({"api_key": ""}, "without spaces"),
