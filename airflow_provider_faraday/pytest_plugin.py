@@ -6,6 +6,7 @@ Every run of pytest loads this module, also in projects that do not use it: it i
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ def faraday_sandbox(
         account=faraday_sandbox_account, speed=faraday_sandbox_speed, age=faraday_sandbox_age
     )
     monkeypatch.setenv(f"AIRFLOW_CONN_{faraday_conn_id.upper()}", json.dumps(sandbox.airflow_connection))
+    # The proxy of the environment cannot reach it. The name in lower case wins.
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    monkeypatch.setenv("no_proxy", f"{direct},{sandbox.host}" if direct else sandbox.host)
     if faraday_poke_interval is not None:
         _shorten_waits(faraday_poke_interval, monkeypatch)
     return sandbox

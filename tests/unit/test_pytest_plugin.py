@@ -174,30 +174,33 @@ import pytest
 from airflow_provider_faraday.api import retries
 from airflow_provider_faraday.operators.datasets import ForceUpdateDatasetsOperator
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.waiting import feed
 
 WAIT = DatasetsReadySensor(task_id="wait", datasets=[ORDERS], poke_interval=600)
 UPDATE = ForceUpdateDatasetsOperator(task_id="update", datasets=[ORDERS], poke_interval=500)
 QUICK = DatasetsReadySensor(task_id="quick", datasets=[ORDERS], poke_interval=0.02)
-BACKOFF = retries.BACKOFF
+BACKOFF, SETTLE_SECONDS = retries.BACKOFF, feed.SETTLE_SECONDS
 
 def intervals():
     return WAIT.poke_interval, UPDATE.poke_interval, QUICK.poke_interval
 
-def test_with(faraday_sandbox):
+def test_with(faraday_sandbox, caplog):
     assert intervals() == (0.1, 0.1, 0.02)
     assert DatasetsReadySensor(task_id="new", datasets=[ORDERS]).poke_interval == 0.1
     faraday_sandbox.fail_next(times=3, status=503)
     assert WAIT.poke({}).is_done
     assert [request["status"] for request in faraday_sandbox.requests()] == [503, 503, 503, 200]
+    assert "Attempt 3 failed, retrying in 0.1 s" in caplog.text
+    assert feed.SETTLE_SECONDS == 0.1
 
 def test_without():
     assert intervals() == (600, 500, 0.02)
-    assert retries.BACKOFF is BACKOFF
+    assert (retries.BACKOFF, feed.SETTLE_SECONDS) == (BACKOFF, SETTLE_SECONDS)
 
 @pytest.mark.parametrize("faraday_poke_interval", [None])
 def test_none(faraday_sandbox):
     assert intervals() == (600, 500, 0.02)
-    assert retries.BACKOFF is BACKOFF
+    assert (retries.BACKOFF, feed.SETTLE_SECONDS) == (BACKOFF, SETTLE_SECONDS)
 
 @pytest.mark.parametrize("faraday_poke_interval", [60])
 def test_another(faraday_sandbox):
@@ -207,6 +210,27 @@ def test_another(faraday_sandbox):
 
     run.runpytest().assert_outcomes(passed=4)
     assert "poke_interval" not in vars(DatasetsReadySensor) | vars(ForceUpdateDatasetsOperator)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "127.0.0.1"), ("a.test", "a.test,127.0.0.1")])
+def test_requests_to_it_do_not_go_through_a_proxy(
+    run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    if before:
+        monkeypatch.setenv("NO_PROXY", before)
+    run.makepyfile(
+        IDS
+        + f"""
+from airflow_provider_faraday.hooks.faraday import FaradayHook
+
+def test_hook(faraday_sandbox):
+    assert FaradayHook().list_datasets()
+    assert os.environ["no_proxy"] == {after!r}
+"""
+    )
+
+    run.runpytest().assert_outcomes(passed=1)
 
 
 @pytest.mark.once
