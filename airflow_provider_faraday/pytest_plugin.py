@@ -28,19 +28,23 @@ def faraday_sandbox(
     faraday_conn_id: str,
     faraday_poke_interval: float | None,
     _faraday_server: _Server,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Sandbox:
-    """Return a local Faraday API in its initial state, to which the Airflow connection points."""
+) -> Iterator[Sandbox]:
+    """Return a local Faraday API in its initial state.
+
+    The Airflow connection points to it, and sensors and operators poll it without long waits.
+    """
     sandbox = _faraday_server.serve(
         account=faraday_sandbox_account, speed=faraday_sandbox_speed, age=faraday_sandbox_age
     )
-    monkeypatch.setenv(f"AIRFLOW_CONN_{faraday_conn_id.upper()}", json.dumps(sandbox.airflow_connection))
-    # The proxy of the environment cannot reach it. The name in lower case wins.
-    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    monkeypatch.setenv("no_proxy", f"{direct},{sandbox.host}" if direct else sandbox.host)
-    if faraday_poke_interval is not None:
-        _shorten_waits(faraday_poke_interval, monkeypatch)
-    return sandbox
+    # Not the test's own monkeypatch, which it may undo.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"AIRFLOW_CONN_{faraday_conn_id.upper()}", json.dumps(sandbox.airflow_connection))
+        # The proxy of the environment cannot reach it. The name in lower case wins.
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        patch.setenv("no_proxy", f"{direct},{sandbox.host}" if direct else sandbox.host)
+        if faraday_poke_interval is not None:
+            _shorten_waits(faraday_poke_interval, patch)
+        yield sandbox
 
 
 @pytest.fixture
@@ -133,7 +137,7 @@ class _AtMost:
         vars(instance)[self._name] = value
 
 
-def _shorten_waits(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def _shorten_waits(seconds: float, patch: pytest.MonkeyPatch) -> None:
     # On the classes, since the tasks under test may exist already, and may outlive the test.
     from airflow_provider_faraday.api import retries
     from airflow_provider_faraday.operators.resources import ForceUpdateResourcesOperator
@@ -141,7 +145,7 @@ def _shorten_waits(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_faraday.waiting import feed
 
     for waiting in (ResourcesReadySensor, ForceUpdateResourcesOperator):
-        monkeypatch.setattr(waiting, "poke_interval", _AtMost("poke_interval", seconds), raising=False)
-    monkeypatch.setattr(feed, "SETTLE_SECONDS", seconds)
+        patch.setattr(waiting, "poke_interval", _AtMost("poke_interval", seconds), raising=False)
+    patch.setattr(feed, "SETTLE_SECONDS", seconds)
     backoff = retries.BACKOFF
-    monkeypatch.setattr(retries, "BACKOFF", lambda state: min(backoff(state), seconds))
+    patch.setattr(retries, "BACKOFF", lambda state: min(backoff(state), seconds))
