@@ -14,7 +14,7 @@ import pytest
 import local_airflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from airflow_provider_faraday.sandbox.server import Sandbox
     from support.run_dag import DagRunResult
@@ -62,12 +62,20 @@ def another_airflow_home(airflow_home: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    """Return a running sandbox whose builds are 100 times as fast as by default."""
-    from airflow_provider_faraday.sandbox import Sandbox
+def faraday_sandbox_age() -> float:
+    """Let everything begin to build when a test starts."""
+    return 0.0
 
-    with Sandbox(speed=100) as running:
-        yield running
+
+@pytest.fixture
+def faraday_poke_interval() -> None:
+    """Leave the intervals alone: they are what is tested."""
+
+
+@pytest.fixture
+def sandbox(faraday_sandbox: Sandbox) -> Sandbox:
+    """Return a running sandbox whose builds are 100 times as fast as by default."""
+    return faraday_sandbox
 
 
 @pytest.fixture
@@ -75,7 +83,7 @@ def faraday_default(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Callab
     """Point the Airflow connection ``faraday_default`` at the sandbox; call it to change its fields."""
 
     def set_connection(**fields: Any) -> None:
-        connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key, **fields}
+        connection = {**sandbox.airflow_connection, **fields}
         monkeypatch.setenv("AIRFLOW_CONN_FARADAY_DEFAULT", json.dumps(connection))
 
     set_connection()

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox.server import Sandbox
@@ -72,10 +72,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _greeting(sandbox: Sandbox) -> str:
-    connection: dict[str, Any] = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
-    if not sandbox.origin.startswith(("http://127.", "http://[::1]", "http://localhost")):
-        # The hook requires this for plain HTTP to another machine.
-        connection["extra"] = {"allow_http": True}
     resources = [
         f"  {resource_type.removesuffix('s'):<10} {resource['id']}  {resource['name']}"
         for resource_type in ("connections", "scopes", "targets")
@@ -86,7 +82,7 @@ def _greeting(sandbox: Sandbox) -> str:
             f"The Faraday sandbox is running at {sandbox.origin}. Press Ctrl-C to stop it.",
             "To use it from Airflow:",
             "",
-            f"export AIRFLOW_CONN_FARADAY_DEFAULT={shlex.quote(json.dumps(connection))}",
+            f"export AIRFLOW_CONN_FARADAY_DEFAULT={shlex.quote(json.dumps(sandbox.airflow_connection))}",
             "",
             "Faraday connections, scopes and targets:",
             *resources,

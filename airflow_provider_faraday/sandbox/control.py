@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -60,6 +60,7 @@ class Control:
     :param content: the account to serve
     :param api_key: key that requests must carry
     :param speed: how many times faster than configured resources build
+    :param age: seconds since the first builds began
     :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
     :param download_redirect: redirect downloads to another port
     """
@@ -73,10 +74,12 @@ class Control:
         *,
         api_key: str,
         speed: float,
+        age: float,
         clock_offset: float,
         download_redirect: bool,
     ) -> None:
         self._content = content
+        self._initial_age = timedelta(seconds=age)
         self._initial_key = api_key
         self._initial_offset = clock_offset
         self._initial_redirect = download_redirect
@@ -98,12 +101,12 @@ class Control:
         self._expired_keys: set[str] = set()
         self.clear_faults()
         self.clear_requests()
-        now = self.now()
+        start = self.now() - self._initial_age
         with self._lock:
             self._uploads.clear()
-            self._pipeline = Pipeline(content, self._uploads, now, self._speed)
+            self._pipeline = Pipeline(content, self._uploads, start, self._speed)
             self._scope_datasets = {scope.id: scope.sandbox.dataset_ids for scope in content.scopes}
-            self._account = Resource.create("accounts", content.account, now)
+            self._account = Resource.create("accounts", content.account, start)
 
     def now(self) -> datetime:
         """Return the time on the sandbox's clock."""
@@ -350,12 +353,31 @@ class Control:
         self._expired_keys = (self._expired_keys | {self.api_key}) - {new}
         self.api_key = new
 
-    def requests(self, path: str | None = None) -> list[Document]:
+    def requests(self, path: str | None = None, method: str | None = None) -> list[Document]:
         """List the requests so far, oldest first, without those to ``/sandbox``.
 
         :param path: only requests to exactly this path
+        :param method: only requests with this HTTP method
         """
-        return [entry for entry in list(self._requests) if path in (None, entry["path"])]
+        return [
+            entry
+            for entry in list(self._requests)
+            if path in (None, entry["path"]) and method in (None, entry["method"])
+        ]
+
+    def forced_updates(self) -> list[str]:
+        """List the ids of the resources that clients have forced to update, in order of the requests."""
+        accepted = [entry for entry in self.requests(method="POST") if (entry["status"] or 500) < 300]
+        paths = [entry["path"].split("/") for entry in accepted]
+        return [path[-2].lower() for path in paths if path[-1] == "force_update"]
+
+    def rebuilds(self, resource_id: str) -> int:
+        """Return how often a resource of any type has become ready since the first time."""
+        with self._lock:
+            now = self._settle()
+            changes = self._pipeline.find(resource_id).status_changes(now)
+        ready = [event for event in changes if event.fields["status"] == "ready"]
+        return max(0, len(ready) - 1)
 
     def clear_requests(self) -> None:
         self._requests.clear()

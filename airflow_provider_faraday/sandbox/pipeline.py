@@ -58,6 +58,13 @@ class Pipeline:
             label = KINDS[resource_type].label if resource_type in KINDS else resource_type
             raise FaradayError(404, f"No {label} with the id {resource_id}.") from None
 
+    def find(self, resource_id: str) -> Resource:
+        """Return a resource of any type.
+
+        :raises FaradayError: there is none
+        """
+        return self.get(self._types.get(resource_id, "resource"), resource_id)
+
     def all(self, resource_type: str) -> list[Resource]:
         """Return all resources of a type."""
         if resource_type not in self._resources:

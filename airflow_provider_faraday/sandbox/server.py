@@ -37,6 +37,7 @@ class Sandbox(Control):
     :param api_key: key that requests must carry
     :param speed: how many times faster than configured resources build
     :param account: path of an account file, or its parsed content; defaults to the bundled account
+    :param age: seconds since the first builds began, so that they can have ended before it starts
     :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
     :param page_size: page length of list endpoints; overrides that of the account file
     :param download_redirect: redirect downloads of targets to another port, which needs no key
@@ -51,6 +52,7 @@ class Sandbox(Control):
         api_key: str = DEFAULT_API_KEY,
         speed: float = 1.0,
         account: str | Path | dict[str, Any] | None = None,
+        age: float = 0.0,
         clock_offset: float = 0.0,
         page_size: int | None = None,
         download_redirect: bool = False,
@@ -59,6 +61,8 @@ class Sandbox(Control):
             raise SandboxError(f"The speed must be greater than 0, not {speed:g}.")
         if not 0 <= port <= 65535:
             raise SandboxError(f"The port must be between 0 and 65535, not {port}.")
+        if not 0 <= age < float("inf"):
+            raise SandboxError(f"The age must be 0 or more, not {age:g}.")
         if page_size is not None and page_size < 1:
             raise SandboxError(f"The page size must be at least 1, not {page_size}.")
         if not is_sendable_key(api_key):
@@ -70,6 +74,7 @@ class Sandbox(Control):
             content,
             api_key=api_key,
             speed=speed,
+            age=age,
             clock_offset=clock_offset,
             download_redirect=download_redirect,
         )
@@ -91,6 +96,15 @@ class Sandbox(Control):
     def url(self) -> str:
         """The base URL of the API."""
         return f"{self.origin}/v1"
+
+    @property
+    def airflow_connection(self) -> dict[str, Any]:
+        """The Airflow connection to it, in Airflow's JSON format."""
+        connection: dict[str, Any] = {"conn_type": "faraday", "host": self.url, "password": self.api_key}
+        if not self.origin.startswith(("http://127.", "http://[::1]", "http://localhost")):
+            # The hook requires this for plain HTTP to another machine.
+            connection["extra"] = {"allow_http": True}
+        return connection
 
     @property
     def is_local(self) -> bool:

@@ -10,7 +10,9 @@ The info string of a block selects how it is tested. Any other info string fails
 ``python http``
     the same, but only where Airflow's HTTP provider is installed; elsewhere, compile the block
 ``python pytest``
-    run pytest on the block
+    run pytest on the block, next to the files of the page
+``python file dags/nightly.py``
+    a file that the page's tests use
 ``shell``
     check that each command and its options exist, and that each Airflow connection is valid; run nothing
 ``dockerfile``, ``yaml compose``, ``yaml helm``
@@ -32,6 +34,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import os
 import re
 import shlex
 import subprocess
@@ -131,7 +134,8 @@ def test_info_strings_are_known(block: Block) -> None:
         "yaml compose",
         "yaml helm",
     }
-    assert block.kind in python | others | {f"json {what}" for what in JSON}
+    files = {"python file conftest.py", "python file dags/nightly.py"}
+    assert block.kind in python | others | files | {f"json {what}" for what in JSON}
 
 
 @pytest.mark.parametrize(
@@ -170,17 +174,36 @@ def test_http_blocks_compile(block: Block) -> None:
 
 
 @blocks("python pytest")
-def test_pytest_blocks_pass(block: Block, airflow_home: Path, tmp_path: Path) -> None:
+def test_pytest_blocks_pass(block: Block, tmp_path: Path) -> None:
+    (page,) = (page for page in PAGES.values() if block in page.blocks)
+    for file in page.blocks:
+        if file.kind.startswith("python file "):
+            path = tmp_path / file.kind.removeprefix("python file ")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(file.text)
     (tmp_path / "test_page.py").write_text(block.text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = dags\n")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_page.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=20", "test_page.py"],
         cwd=tmp_path,
+        # As on the machine of someone who has not set up Airflow.
+        env={name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert_warnings_are_not_ours(ran.stdout)
+
+
+def assert_warnings_are_not_ours(output: str) -> None:
+    """Check a summary of pytest: dependencies of Airflow warn about each other."""
+    _, _, summary = output.partition("= warnings summary =")
+    warned = re.findall(r"^  (\S+):\d+: ", summary, re.MULTILINE)
+    assert [
+        path for path in warned if "airflow_provider_faraday" in path or "site-packages" not in path
+    ] == []
 
 
 @blocks("shell")

@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import conf
 from markdown_it import MarkdownIt
 
 import airflow_provider_faraday
-from airflow_provider_faraday import exceptions
+from airflow_provider_faraday import exceptions, pytest_plugin
 from airflow_provider_faraday.get_provider_info import get_provider_info
 from support import markdown_pages
 from support.markdown_pages import PAGES, ROOT
@@ -40,6 +40,7 @@ AIRFLOW_NAMES = {
     "expand",
     "partial",
     "ref",
+    "test",
 }
 
 # For contributors: this page may mention every name of the package. The others may mention public ones only.
@@ -244,6 +245,13 @@ def test_the_table_of_extras_matches_the_connection_form() -> None:
     (form,) = get_provider_info()["connection-types"]
 
     assert [spans(row[0])[0] for row in table.rows if row[0].startswith("extra")] == list(form["conn-fields"])
+
+
+def test_the_table_of_fixtures_matches_the_pytest_plugin() -> None:
+    (table,) = tables("fixture")
+
+    documented = {name for row in table.rows for name in spans(row[0])}
+    assert documented | {"faraday_sandbox"} == {n for n in vars(pytest_plugin) if n.startswith("faraday_")}
 
 
 def test_the_table_of_flags_matches_the_sandbox_command() -> None:

@@ -18,29 +18,16 @@ from airflow_provider_faraday.operators.datasets import (
     ListConnectionDatasetsOperator,
     ListScopeDatasetsOperator,
 )
-from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from support.ids import CUSTOMERS, ORDERS, SCOPE, WAREHOUSE
 from support.run_dag import AIRFLOW_3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from airflow_provider_faraday.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("faraday_default")
 
 FIRST: Any = {"task_reschedule_count": 0}
-
-
-@pytest.fixture(scope="module")
-def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(speed=100) as running:
-        yield running
-
-
-@pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    running_sandbox.reset()
-    return running_sandbox
 
 
 class MappedOutput(Sequence[Any]):

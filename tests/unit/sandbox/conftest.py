@@ -1,4 +1,4 @@
-"""A sandbox that all tests of this directory share, and a client for it."""
+"""A sandbox at its default speed, and a client for it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,10 @@ class Client:
         return requests.request(method, f"{self._sandbox.origin}/sandbox{path}", json=json, timeout=10)
 
 
-@pytest.fixture(scope="session")
-def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    running_sandbox.reset()
-    return running_sandbox
+def faraday_sandbox_speed() -> float:
+    """Build as slowly as by default: tests advance the clock."""
+    return 1.0
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
+from airflow_provider_faraday.sandbox.errors import FaradayError
 
 if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Client
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 ORDERS = "d0000000-0000-4000-8000-000000000002"
 WAREHOUSE = "c0000000-0000-4000-8000-000000000001"
 BUYERS = "50000000-0000-4000-8000-000000000001"
+UNKNOWN = "d0000000-0000-4000-8000-00000000dead"
 
 
 @pytest.mark.parametrize("status", ["new", "starting", "running", "ready", "error", "pending", None])
@@ -327,6 +330,41 @@ def test_the_request_log_tells_tcp_connections_apart(client: Client, sandbox: Sa
     assert len(sandbox.requests("/v1/scopes")) == 3
 
 
+def test_forced_updates_are_those_that_clients_have_requested_and_faraday_accepted(
+    client: Client, sandbox: Sandbox
+) -> None:
+    sandbox.force_update(ORDERS)
+    sandbox.fail_next(status=429)
+    for _ in range(2):
+        client.post(f"/datasets/{ORDERS}/force_update")
+    client.post(f"/scopes/{BUYERS.upper()}/force_update")
+    client.post(f"/datasets/{UNKNOWN}/force_update")
+    client.post("/uploads/web_orders/force_update.csv", data=b"id\n")
+
+    assert sandbox.forced_updates() == [ORDERS, BUYERS]
+    assert len(sandbox.requests(method="POST")) == 5
+    assert len(sandbox.requests(f"/v1/datasets/{ORDERS}/force_update", method="POST")) == 2
+    assert sandbox.requests(f"/v1/datasets/{ORDERS}/force_update", method="GET") == []
+
+
+def test_rebuilds_do_not_count_the_first_build_nor_failed_ones(sandbox: Sandbox) -> None:
+    assert sandbox.rebuilds(ORDERS) == 0
+    sandbox.advance(60)
+    assert sandbox.rebuilds(ORDERS) == 0
+
+    sandbox.force_update(ORDERS)
+    # The refresh has not arrived there yet.
+    assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (0, 0)
+    sandbox.advance(60)
+    assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (1, 1)
+
+    sandbox.set_dataset(ORDERS, sandbox={"outcome": "error"}, rebuild=True)
+    sandbox.advance(60)
+    assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (1, 1)
+    with pytest.raises(FaradayError, match=f"No resource with the id {UNKNOWN}"):
+        sandbox.rebuilds(UNKNOWN)
+
+
 def test_settings_can_be_changed_one_at_a_time(client: Client, sandbox: Sandbox) -> None:
     client.control("PATCH", "/settings", {"clock_offset": 60})
 
@@ -352,6 +390,18 @@ def test_reset_restores_the_initial_state(client: Client, sandbox: Sandbox) -> N
     assert len(sandbox.requests()) == 2
     settings = client.control("GET", "/settings").json()
     assert (settings["clock_offset"], settings["page_size"]) == (0, None)
+
+
+def test_its_first_builds_can_have_begun_in_the_past() -> None:
+    sandbox = Sandbox(age=3600)
+    for _ in range(2):
+        orders = sandbox.dataset(ORDERS)
+        assert orders["status"] == "ready"
+        assert orders["created_at"] < orders["last_updated_output_at"]
+        built_at = datetime.fromisoformat(orders["last_updated_output_at"])
+        assert 3500 < (sandbox.now() - built_at).total_seconds() < 3700
+        sandbox.set_dataset(ORDERS, status="error")
+        sandbox.reset()
 
 
 def test_stops_and_starts_on_the_same_port() -> None:
@@ -398,6 +448,8 @@ def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
     [
         ({"speed": 0}, "speed must be greater than 0"),
         ({"speed": float("nan")}, "speed must be greater than 0"),
+        ({"age": -1}, "age must be 0 or more"),
+        ({"age": float("nan")}, "age must be 0 or more"),
         ({"port": 70000}, "between 0 and 65535"),
         ({"api_key": "two words"}, "without spaces"),
         ({"api_key": ""}, "without spaces"),
