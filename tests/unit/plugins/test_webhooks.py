@@ -277,7 +277,8 @@ def test_the_state_of_the_asset_says_what_was_announced(
 ) -> None:
     assert post(receiver, CUSTOMERS).status_code == 200
 
-    [(key, value)] = database.execute("SELECT key, value FROM asset_state_store")
+    sql = "SELECT key, value FROM asset_state_store WHERE asset_id = ?"
+    [(key, value)] = database.execute(sql, customers)
     assert key == "airflow-provider-faraday.webhook"
     assert json.loads(value) == {CUSTOMERS: {"built": BUILT, "failed": None}}
 
