@@ -19,8 +19,8 @@ The info string of a block selects how it is tested. Any other info string fails
     compare with the error after an API key expired; ``…`` matches any text
 ``text demo``
     lines that ``make demo`` prints; ``test_demo.py`` checks them
-``mermaid``
-    a diagram, which is not checked
+``mermaid``, ``nginx``
+    a diagram, or a configuration of nginx, which is not checked
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def blocks(kind: str) -> pytest.MarkDecorator:
 @blocks(".*")
 def test_info_strings_are_known(block: Block) -> None:
     python = {"python", "python airflow3", "python pytest"}
-    others = {"shell", "http", "text error", "text demo", "mermaid"}
+    others = {"shell", "http", "text error", "text demo", "mermaid", "nginx"}
     assert block.kind in python | others | {f"json {what}" for what in JSON}
 
 
