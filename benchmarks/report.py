@@ -46,6 +46,10 @@ This runs `airflow triggerer` with a SQLite metadata database, a DAG run with de
 Airflow's default logging. This provider waits for one list of 100 datasets. A task has resumed when it
 leaves the state `deferred`. In the row `no polling`, the triggers only wait for a point in time."""
 
+ABOUT_WEBHOOKS = """\
+In one Airflow with SQLite and LocalExecutor: {samples} builds for each row, spread evenly over {interval:g}
+seconds. A webhook or a watcher creates an asset event, which starts a DAG run. A deferred sensor resumes,
+and the next task of its DAG starts. By webhook, Airflow's scheduler takes most of the time."""
 
 ABOUT_TRANSFERS = """\
 Medians for a file of {gigabytes:g} GB of random bytes. The server runs on the same machine and shares its
@@ -131,6 +135,8 @@ def figures(results: Results, waiters: int) -> str:
     poll_ratio = dbt["cpu_ms_per_poll"] / own["cpu_ms_per_poll"]
     import_ratio = imports["airbyte"]["ms"] / imports[OURS]["ms"]
     libraries = imports[OURS]["http_libraries"]
+    builds = {one["subject"]: one for one in results.of("build_to_run")}
+    webhook, watcher, sensor = (builds[name] for name in ("webhook", "watcher", "sensor"))
     downloads = {one["subject"]: one for one in results.of("transfer", direction="download", tls=False)}
     download, curl, hashed = (downloads[name] for name in (OURS, "curl", "curl, then md5sum"))
     download_ratio = download["mb_per_s"] / curl["mb_per_s"]
@@ -175,6 +181,13 @@ def figures(results: Results, waiters: int) -> str:
             "≤ 1/6 of airbyte's, no HTTP library",
             f"{number(imports[OURS]['ms'])} ms, 1/{import_ratio:.0f} of airbyte's; loads "
             f"{', '.join(libraries) or 'none'}: {_goal(import_ratio >= 6 and not libraries)}",
+        ),
+        (
+            "from Faraday's build to a started DAG run (median)",
+            f"sensor, every {number(sensor['interval'])} s: {number(sensor['median_s'])} s; "
+            f"watcher, every {number(watcher['interval'])} s: {number(watcher['run_median_s'])} s",
+            "≤ 3 s by webhook",
+            f"{number(webhook['run_median_s'])} s by webhook: {_goal(webhook['run_median_s'] <= 3)}",
         ),
         (
             f"download of {number(download['megabytes'] / 1000)} GB to a file",
@@ -421,6 +434,23 @@ def write(directory: Path, about: dict[str, Any], measured: list[Result]) -> Non
         "## In a real triggerer",
         ABOUT_TRIGGERER,
         _triggerer(results),
+        "## From Faraday's build to a started DAG run",
+        ABOUT_WEBHOOKS.format(
+            samples=results.of("build_to_run")[0]["samples"],
+            interval=results.of("build_to_run", subject="watcher")[0]["interval"],
+        ),
+        table(
+            ("how", "interval (s)", "DAG run: median (s)", "max (s)", "task: median (s)", "max (s)"),
+            (
+                (
+                    one["subject"],
+                    number(one["interval"]) if one["interval"] else "",
+                    *(f"{one[key]:.1f}" if key in one else "" for key in ("run_median_s", "run_max_s")),
+                    *(f"{one[key]:.1f}" for key in ("median_s", "max_s")),
+                )
+                for one in results.of("build_to_run")
+            ),
+        ),
         "## Transfers",
         ABOUT_TRANSFERS.format(gigabytes=results.of("transfer")[0]["megabytes"] / 1000),
         table(
