@@ -135,6 +135,11 @@ def test_a_build_starts_a_dag_by_webhook_once_whatever_watchers_do(
     airflow.until(lambda: third in builds(airflow, "subscribers"), 60, "the watcher announces the build")
     assert "webhook_id" not in events(airflow, "subscribers")[-1]
     airflow.assert_stored_nowhere(secret, faraday.api_key)
+    page = airflow.api.text("/api/v2/connections/faraday_default")
+    assert page.startswith("200 ")
+    assert "webhook_secret" in page
+    assert secret not in page
+    assert "faraday_webhooks" in airflow.api.text("/api/v2/plugins")
 
 
 @pytest.mark.once

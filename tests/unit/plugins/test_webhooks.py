@@ -400,7 +400,10 @@ def test_a_slow_sender_is_cut_off_and_does_not_hold_up_others(
             client.sendall(head.encode())
         assert post(receiver, CUSTOMERS).status_code == 200
         for client in slow:
-            assert read_response(client).startswith(b"HTTP/1.1 408")
+            response = read_response(client)
+            assert response.startswith(b"HTTP/1.1 408")
+            # Otherwise, the server would go on reading.
+            assert b"connection: close" in response.lower()
     finally:
         for client in slow:
             client.close()
