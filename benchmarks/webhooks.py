@@ -61,31 +61,31 @@ def _measure(home: Path, samples: int, interval: float) -> dict[str, dict[str, l
         for kind, subject in enumerate(SUBJECTS)
         for number in range(samples)
     }
-    statuses = {"webhook": "ready", "watcher": "ready", "sensor": "running"}
     account = {
         "datasets": [
-            {"id": id_, "name": dag_id, "status": statuses[dag_id.partition("_")[0]]}
+            {"id": id_, "name": dag_id, "status": "running" if dag_id.startswith("sensor") else "ready"}
             for dag_id, id_ in datasets.items()
         ]
     }
     (home / "dags").mkdir()
     (home / "dags" / "builds.py").write_text(DAG_FILE.format(datasets=datasets, interval=interval))
     env = local_airflow.server_environment(home, home / "dags")
-    env["AIRFLOW__FARADAY__WEBHOOK_CONN_IDS"] = "faraday_default"
+    env["AIRFLOW__FARADAY__WEBHOOK_CONN_IDS"] = "webhooks"
     api, log = local_airflow.Api(env), home / "airflow.log"
 
     def query(sql: str) -> list[Any]:
         with closing(sqlite3.connect(f"file:{home}/airflow.db?mode=ro", uri=True, timeout=30)) as database:
             return database.execute(sql).fetchall()
 
-    with Sandbox(account=account) as sandbox:
-        url = f"{api.url}/faraday/webhooks/faraday_default"
-        endpoint = sandbox.webhooks.create(
-            EndpointSpec(url=url, enabled_events=["resource.ready_with_update"])
+    # Two accounts: what is polled must not be announced by webhook.
+    with Sandbox(account=account) as polled, Sandbox(account=account) as sending:
+        spec = EndpointSpec(
+            url=f"{api.url}/faraday/webhooks/webhooks", enabled_events=["resource.ready_with_update"]
         )
-        connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
-        extra = {"webhook_secret": endpoint["secret"]}
-        env["AIRFLOW_CONN_FARADAY_DEFAULT"] = json.dumps({**connection, "extra": extra})
+        extra = {"webhook_secret": sending.webhooks.create(spec)["secret"]}
+        for name, sandbox in (("FARADAY_DEFAULT", polled), ("WEBHOOKS", sending)):
+            connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
+            env[f"AIRFLOW_CONN_{name}"] = json.dumps({**connection, "extra": extra})
         local_airflow.migrate(env)
         with log.open("wb") as output:
             airflow = local_airflow.start(env, "standalone", output=output)
@@ -99,7 +99,8 @@ def _measure(home: Path, samples: int, interval: float) -> dict[str, dict[str, l
             for number in range(samples):
                 for subject in SUBJECTS:
                     id_ = datasets[f"{subject}_{number}"]
-                    changed = sandbox.set_dataset(id_, status="ready")
+                    faraday = sending if subject == "webhook" else polled
+                    changed = faraday.set_dataset(id_, status="ready")
                     at = datetime.fromisoformat(changed["last_updated_output_at"])
                     built[f"{subject}_{number}"] = at
                 time.sleep(interval / samples)

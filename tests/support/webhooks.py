@@ -18,12 +18,13 @@ import requests
 from standardwebhooks import Webhook
 
 import local_airflow
-from support import webhook_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONN_ID = "faraday_hooks"
+# Not imported: Airflow 2 does not have what it imports.
+_SERVER = Path(__file__).with_name("webhook_server.py")
 
 
 def new_secret() -> str:
@@ -74,7 +75,7 @@ class Receiver:
         env = local_airflow.environment(self.home, self.home / "dags") | dict(self.env)
         with self.log.open("wb") as output:
             self._process = local_airflow.start_script(
-                env, Path(webhook_server.__file__), str(self.port), json.dumps(overrides), output=output
+                env, _SERVER, str(self.port), json.dumps(overrides), output=output
             )
         deadline = time.monotonic() + 120
         while True:
