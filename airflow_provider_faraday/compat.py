@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -92,3 +93,17 @@ def asset_states(trigger: Any) -> dict[str, Any]:
         return {}
     groups: Iterable[dict[str, Any]] = (getattr(accessors, name, {}) for name in ("_by_name", "_by_uri"))
     return {asset: state for group in groups for asset, state in group.items()} or {"asset": accessors}
+
+
+def store_asset_state(asset_id: int, key: str, value: Any, session: Any) -> None:
+    """Write a value to the state store of an asset, in the API server. Nothing before Airflow 3.3.
+
+    Tasks and triggers have accessors for it; the API server has the backend behind those, without a public
+    name.
+    """
+    try:
+        from airflow._shared.state import AssetScope
+        from airflow.state import get_state_backend
+    except ImportError:
+        return
+    get_state_backend().set(AssetScope(asset_id=asset_id), key, json.dumps(value), session=session)

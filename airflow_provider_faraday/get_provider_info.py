@@ -119,7 +119,30 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Send the key unencrypted to a host other than this machine",
                         "schema": {"type": ["boolean", "null"], "default": False},
                     },
+                    "webhook_secret": {
+                        "label": "Webhook secret",
+                        "description": "whsec_… of Faraday's webhook endpoint; two with a space in between",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                 },
             }
         ],
+        "config": {
+            "faraday": {
+                "description": "Settings of the provider for Faraday.",
+                "options": {
+                    "webhook_conn_ids": {
+                        "description": (
+                            "Airflow connections whose webhooks the API server receives: ids, separated "
+                            "by commas. The path is ``/faraday/webhooks/<id>``. Each needs the extra "
+                            "``webhook_secret``. Empty: nothing is received. Requires Airflow 3."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "faraday_default",
+                        "default": "",
+                    },
+                },
+            },
+        },
     }

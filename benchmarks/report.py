@@ -62,6 +62,10 @@ row is the median of forked processes that have loaded Airflow and the sensor, a
 is that of importing `requests` and the rest, of looking up the Airflow connection (from an environment
 variable), requesting the list over TLS and judging it, and of Airflow's serialization of the XCom."""
 
+ABOUT_WEBHOOKS = """\
+In one Airflow with SQLite and LocalExecutor: {samples} builds for each row, spread evenly over {interval:g}
+seconds. A webhook or a watcher creates an asset event, which starts a DAG run. A deferred sensor resumes,
+and the next task of its DAG starts. By webhook, Airflow's scheduler takes most of the time."""
 
 ABOUT_TRANSFERS = """\
 Medians of {rounds} transfers of a file of {gigabytes:g} GB of random bytes, from and to the local disk, in
@@ -181,6 +185,8 @@ def figures(results: Results, waiters: int) -> str:
             f"{ours.median:.1f} s: {_goal(ours.median <= peer.median)}",
         )
 
+    builds = {one["subject"]: one for one in results.of("build_to_run")}
+    webhook, watcher, sensor = (builds[name] for name in ("webhook", "watcher", "sensor"))
     rows = [
         (
             f"requests per interval, {waiters} sensors waiting for one list",
@@ -223,6 +229,13 @@ def figures(results: Results, waiters: int) -> str:
             "≤ 1/6 of airbyte's, no HTTP library",
             f"{number(imports[OURS]['ms'])} ms, 1/{import_ratio:.0f} of airbyte's; loads "
             f"{', '.join(libraries) or 'none'}: {_goal(import_ratio >= 6 and not libraries)}",
+        ),
+        (
+            "from Faraday's build to a started DAG run (median)",
+            f"sensor, every {number(sensor['interval'])} s: {number(sensor['median_s'])} s; "
+            f"watcher, every {number(watcher['interval'])} s: {number(watcher['run_median_s'])} s",
+            "≤ 3 s by webhook",
+            f"{number(webhook['run_median_s'])} s by webhook: {_goal(webhook['run_median_s'] <= 3)}",
         ),
         *(_transfer_goal(results, one) for one in transfers),
         (
@@ -531,6 +544,23 @@ def write(directory: Path, about: dict[str, Any], measured: list[Result]) -> Non
         "## What a resumed task costs",
         ABOUT_RESUMED_TASK,
         _resumed_tasks(results),
+        "## From Faraday's build to a started DAG run",
+        ABOUT_WEBHOOKS.format(
+            samples=results.of("build_to_run")[0]["samples"],
+            interval=results.of("build_to_run", subject="watcher")[0]["interval"],
+        ),
+        table(
+            ("how", "interval (s)", "DAG run: median (s)", "max (s)", "task: median (s)", "max (s)"),
+            (
+                (
+                    one["subject"],
+                    number(one["interval"]) if one["interval"] else "",
+                    *(f"{one[key]:.1f}" if key in one else "" for key in ("run_median_s", "run_max_s")),
+                    *(f"{one[key]:.1f}" for key in ("median_s", "max_s")),
+                )
+                for one in results.of("build_to_run")
+            ),
+        ),
         "## Transfers",
         ABOUT_TRANSFERS.format(
             gigabytes=results.of("transfer")[0]["megabytes"] / 1000,

@@ -16,7 +16,7 @@ from report import write
 from server import Server
 
 HERE = Path(__file__).parent
-STAGES = ("sizes", "imports", "waiting", "triggerer", "resumed", "transfers")
+STAGES = ("sizes", "imports", "waiting", "triggerer", "resumed", "webhooks", "transfers")
 
 
 def _stage(name: str, quick: bool) -> list[dict[str, Any]]:
@@ -53,6 +53,7 @@ def _short(result: dict[str, Any]) -> str:
         "ms",
         "modules",
         "median_s",
+        "run_median_s",
         "last_s",
         "lag_ms_max",
         "phase",

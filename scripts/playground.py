@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -62,6 +63,7 @@ def _run(home: Path, log: Path, faraday: Sandbox, port: int | None) -> None:
     source_tables.fill(faraday, home / "warehouse.db")
     env = local_airflow.server_environment(home, EXAMPLES, port or local_airflow.free_port(AIRFLOW_PORT))
     env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{home}/files"
+    env["AIRFLOW__FARADAY__WEBHOOK_CONN_IDS"] = "faraday_default"
     api = local_airflow.Api(env)
     if not port and not api.url.endswith(f":{AIRFLOW_PORT}"):
         print(f"Port {AIRFLOW_PORT} is in use, so Airflow uses a free port.")
@@ -76,6 +78,7 @@ def _run(home: Path, log: Path, faraday: Sandbox, port: int | None) -> None:
                 # The host has it, too, but without this field Airflow 3.3's Test button fails.
                 "port": faraday.port,
                 "password": faraday.api_key,
+                "extra": json.dumps({"webhook_secret": _register_webhook(faraday, api)}),
             },
             "warehouse_default": {"conn_type": "sqlite", "host": str(home / "warehouse.db")},
         }
@@ -96,6 +99,21 @@ def _run(home: Path, log: Path, faraday: Sandbox, port: int | None) -> None:
     finally:
         local_airflow.end(airflow)
     raise PlaygroundFailed("Airflow exited unexpectedly.")
+
+
+def _register_webhook(faraday: Sandbox, api: local_airflow.Api) -> str:
+    """Make the sandbox send webhooks to Airflow, and return the secret that signs them."""
+    response = requests.post(
+        f"{faraday.url}/webhook_endpoints",
+        json={
+            "url": f"{api.url}/faraday/webhooks/faraday_default",
+            "enabled_events": ["resource.ready_with_update", "resource.errored"],
+        },
+        headers={"Authorization": f"Bearer {faraday.api_key}"},
+        timeout=10,
+    )
+    response.raise_for_status()
+    return str(response.json()["secret"])
 
 
 def _wait_until_usable(airflow: subprocess.Popen[bytes], api: local_airflow.Api) -> None:
@@ -126,6 +144,8 @@ Open an example and click Trigger:
   {api.url}/dags/faraday_connection_to_warehouse
   {api.url}/dags/faraday_refresh_and_wait   its sensor waits for about ten seconds
   {api.url}/dags/faraday_mapped_datasets    its builds also start faraday_on_update
+Rebuild the target "Likely buyers CSV" in the local Faraday API, whose webhook then starts this one:
+  {api.url}/dags/faraday_on_predictions
 Edit the Airflow connection and try its Test button:
   {api.url}/connections
 Watch the pipeline in the local Faraday API, change it, and see the requests it has received:

@@ -18,7 +18,7 @@ class Endpoint:
     """An endpoint with its arguments.
 
     :param path: the path below the base URL.
-    :param private: whether the response may hold an API key, so that errors must not quote it.
+    :param private: whether the response may hold a secret, so that errors must not quote it.
     """
 
     method: str
@@ -86,6 +86,21 @@ def upload(directory: object, filename: object) -> Endpoint:
 def download_target(target_id: object) -> Endpoint:
     """Download the default output of a target (``downloadtarget``)."""
     return Endpoint("GET", f"/targets/{resource_id(target_id, 'target_id')}/download.csv")
+
+
+def list_webhook_endpoints() -> Endpoint:
+    """List the URLs that Faraday sends webhooks to, each with its secret (``getwebhookendpoints``)."""
+    return Endpoint("GET", "/webhook_endpoints", private=True)
+
+
+def create_webhook_endpoint() -> Endpoint:
+    """Register a URL for webhooks (``createwebhookendpoint``)."""
+    return Endpoint("POST", "/webhook_endpoints", private=True)
+
+
+def update_webhook_endpoint(endpoint_id: object) -> Endpoint:
+    """Change the events or the status of a registered URL (``updatewebhookendpoint``)."""
+    return Endpoint("PATCH", f"/webhook_endpoints/{resource_id(endpoint_id, 'endpoint_id')}", private=True)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -77,6 +77,20 @@ def field_names(fields: object) -> list[str] | None:
     return names
 
 
+def webhook_url(value: object) -> str:
+    """Return a URL that Faraday can send webhooks to.
+
+    :raises FaradayInputError: if it is not an absolute URL.
+    """
+    text = value if isinstance(value, str) else ""
+    if not re.fullmatch(r"https?://[^\s/?#@]+/[^\s#]*", text):
+        raise FaradayInputError(
+            "url must be an absolute URL with a path and without a password, such as "
+            f"https://airflow.example.com/faraday/webhooks/faraday_default, but is {excerpt(value)}."
+        )
+    return text
+
+
 def upload_directory(value: object) -> str:
     """Return the name of a directory for uploads.
 

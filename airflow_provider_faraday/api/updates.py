@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from airflow_provider_faraday.api.readiness import ResourceState, timestamp
@@ -79,9 +80,19 @@ def merge_marks(marks: Marks, others: Marks) -> dict[str, Mark]:
     return merged
 
 
+def marks_of_all(stores: Sequence[Marks]) -> dict[str, Mark]:
+    """Return the earliest mark of each resource that has one in every store."""
+    ids = set(stores[0]).intersection(*stores[1:]) if stores else ()
+    return {id_: min((marks[id_] for marks in stores), key=_built_at) for id_ in ids}
+
+
 def _initial(state: ResourceState, failed: str | None) -> Mark:
     valid = state.last_updated_output_at and timestamp(state.last_updated_output_at)
     return Mark(built=state.last_updated_output_at if valid else None, failed=failed)
+
+
+def _built_at(mark: Mark) -> datetime:
+    return timestamp(mark["built"] or "") or datetime.min.replace(tzinfo=UTC)
 
 
 def _is_later(text: str | None, than: str | None) -> bool:

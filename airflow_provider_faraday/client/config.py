@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.api.signatures import signing_keys
 from airflow_provider_faraday.api.text import one_line
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class ClientConfig:
     :param proxy: URL of an HTTP proxy; None for that of the environment.
     :param verify: whether to verify certificates, or the path of a CA bundle; None for the environment's.
     :param allow_http: whether plain http is allowed to hosts other than this machine.
+    :param webhook_secret: the keys that Faraday signs webhooks with.
     """
 
     conn_id: str
@@ -49,6 +51,7 @@ class ClientConfig:
     proxy: str | None = field(default=None, repr=False)
     verify: bool | str | None = None
     allow_http: bool = False
+    webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def response_seconds(self) -> float:
@@ -222,7 +225,7 @@ def _read_extra(name: str, value: Any) -> Any:
         return read(value)
     except (ValueError, TypeError, KeyError, OverflowError):
         pass
-    shown = "" if name == "proxy" else f": {str(value)[:60]!r}"
+    shown = "" if name in ("proxy", "webhook_secret") else f": {str(value)[:60]!r}"
     raise _FieldError(f"its extra '{name}' is not valid{shown}.\nUse {what}.")
 
 
@@ -275,4 +278,8 @@ _EXTRAS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "proxy": (_proxy, "the URL of an HTTP proxy, such as http://proxy.example:3128"),
     "verify": (_verify, "true, false or the path of a CA bundle on this machine"),
     "allow_http": (_bool, "true or false"),
+    "webhook_secret": (
+        signing_keys,
+        "the secret of the webhook endpoint in Faraday, whsec_…, or a list of them",
+    ),
 }

@@ -133,15 +133,18 @@ class RequestsClient:
         """Close the TCP connections."""
         self.session.close()
 
-    def fetch(self, endpoint: Endpoint, decode: responses.Decode[T], **policy: Any) -> list[T]:
+    def fetch(
+        self, endpoint: Endpoint, decode: responses.Decode[T], json: Any = None, **policy: Any
+    ) -> list[T]:
         """Request an endpoint and return the items of all pages.
 
+        :param json: payload.
         :param policy: overrides of the retry policy.
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
 
         def attempt(request: responses.Request) -> responses.Page[T]:
-            sent = self._send(request)
+            sent = self._send(request, json=json)
             link = partial(next_link, sent.headers.get("Link", ""))
             return responses.read_page(request, self._received(sent, link), decode, datetime.now(UTC))
 

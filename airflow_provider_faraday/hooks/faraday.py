@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_faraday.api import endpoints
-from airflow_provider_faraday.api.inputs import excerpt
+from airflow_provider_faraday.api.inputs import excerpt, webhook_url
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayError, FaradayInputError
@@ -42,7 +42,7 @@ class FaradayHook(BaseHook):
 
     :param faraday_conn_id: the Airflow connection. The password is the API key; the host is the base URL, by
         default https://api.faraday.ai/v1; the extras are ``timeout`` (seconds), ``max_attempts``, ``proxy``,
-        ``verify`` and ``allow_http``.
+        ``verify``, ``allow_http`` and ``webhook_secret``.
     """
 
     conn_name_attr = "faraday_conn_id"
@@ -58,11 +58,16 @@ class FaradayHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the fields of the connection form, for Airflow before 3.2."""
-        from wtforms import BooleanField, IntegerField, StringField  # type: ignore[import-untyped,unused-ignore]
+        from wtforms import (  # type: ignore[import-untyped,unused-ignore]
+            BooleanField,
+            IntegerField,
+            PasswordField,
+            StringField,
+        )
 
-        field_classes = {"boolean": BooleanField, "integer": IntegerField}
+        field_classes = {"boolean": BooleanField, "integer": IntegerField, "password": PasswordField}
         return {
-            name: field_classes.get(field["schema"]["type"][0], StringField)(
+            name: field_classes.get(field["schema"].get("format", field["schema"]["type"][0]), StringField)(
                 field["label"], description=field["description"]
             )
             for name, field in _form()["conn-fields"].items()
@@ -262,6 +267,45 @@ class FaradayHook(BaseHook):
 
         return download_target(self, target_id, path)[0]
 
+    def ensure_webhook(self, url: str) -> dict[str, Any]:
+        """Make sure that Faraday sends its webhooks to a URL: register it, or enable it.
+
+        The secret that signs them is neither returned nor logged. It is in Faraday, and belongs in the extra
+        ``webhook_secret`` of the Airflow connection. See docs/webhooks.md.
+
+        https://faraday.ai/docs/reference/createwebhookendpoint
+
+        :param url: the public URL of this Airflow, and below it the path
+            ``/faraday/webhooks/<id of the Airflow connection>``.
+        :return: the webhook endpoint: ``{"id": …, "url": …, "enabled_events": …, "status": …}``.
+        """
+        from airflow_provider_faraday.api import webhooks
+
+        url = webhook_url(url)
+        found = self.fetch(endpoints.list_webhook_endpoints(), webhooks.decode_endpoints)
+        same = [each for each in found if each.get("url") == url]
+        if not same:
+            what, endpoint = "registered", endpoints.create_webhook_endpoint()
+            wanted: dict[str, Any] = {"url": url, "enabled_events": list(webhooks.EVENTS)}
+        else:
+            events = same[0].get("enabled_events") or []
+            wanted = {"status": "enabled", "enabled_events": list(dict.fromkeys([*events, *webhooks.EVENTS]))}
+            if wanted.items() <= same[0].items():
+                self.log.info("Faraday sends webhooks to %s already.", url)
+                return same[0]
+            what, endpoint = "enabled", endpoints.update_webhook_endpoint(same[0].get("id"))
+        (ensured,) = self.fetch(endpoint, webhooks.decode_endpoint, json=wanted)
+        self.log.info(
+            "The webhook endpoint %s is %s for %s. Copy its secret from Faraday, where GET "
+            "/webhook_endpoints/%s returns it, to the extra 'webhook_secret' of the Airflow connection '%s'.",
+            ensured["id"],
+            what,
+            url,
+            ensured["id"],
+            self.faraday_conn_id,
+        )
+        return ensured
+
     def request(self, method: str, path: str, *, params: Any = None, json: Any = None) -> requests.Response:
         """Send a request to any endpoint of Faraday and return the response.
 
@@ -279,12 +323,13 @@ class FaradayHook(BaseHook):
         verb, path = _checked_request(method, path)
         return self._with_current_key(lambda client: client.request(verb, path, params=params, json=json))
 
-    def fetch(self, endpoint: Endpoint, decode: Decode[T]) -> list[T]:
+    def fetch(self, endpoint: Endpoint, decode: Decode[T], json: Any = None) -> list[T]:
         """Request an endpoint and return the items of all its pages.
 
         :param decode: one of the decoders in :mod:`airflow_provider_faraday.api.responses`.
+        :param json: payload.
         """
-        return self._with_current_key(lambda client: client.fetch(endpoint, decode))
+        return self._with_current_key(lambda client: client.fetch(endpoint, decode, json))
 
     def _list(self, endpoint: Endpoint) -> list[dict[str, Any]]:
         from airflow_provider_faraday.api.responses import decode_resources

@@ -30,6 +30,7 @@ from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.middleware import SandboxMiddleware
 from airflow_provider_faraday.sandbox.resources import Change, Document
 from airflow_provider_faraday.sandbox.uploads import DIRECTORY_PATTERN, FILENAME_PATTERN
+from airflow_provider_faraday.sandbox.webhooks import EndpointChange, EndpointSpec
 
 PayloadType = Literal["cohorts", "outcomes", "persona_sets", "recommenders"]
 Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
@@ -51,6 +52,7 @@ The control API is under /sandbox and requires no key. Bodies are JSON:
   PATCH  /sandbox/datasets/{id}   set any field; also archived, config_changed, rebuild, unset, sandbox
   DELETE /sandbox/datasets/{id}   remove a dataset
   GET    /sandbox/history         list all status changes
+  GET    /sandbox/webhooks        list the attempts to send a webhook, each with the status of the response
   GET    /sandbox/faults          list pending faults
   POST   /sandbox/faults          break the next responses: times, path, method, status, headers, body,
                                   delay, broken, processed
@@ -207,6 +209,26 @@ def _faraday_api(control: Control) -> APIRouter:
     async def remove_upload(directory: Directory, filename: Filename) -> None:
         control.remove_upload(directory, filename)
 
+    @api.get("/webhook_endpoints")
+    async def list_webhook_endpoints(query: List) -> JSONResponse:
+        return query.respond(control.webhooks.all(), control.page_size)
+
+    @api.post("/webhook_endpoints")
+    async def create_webhook_endpoint(spec: EndpointSpec) -> JSONResponse:
+        return JSONResponse(control.webhooks.create(spec), 201)
+
+    @api.get("/webhook_endpoints/{endpoint_id}")
+    async def get_webhook_endpoint(endpoint_id: Id) -> JSONResponse:
+        return JSONResponse(control.webhooks.get(endpoint_id))
+
+    @api.patch("/webhook_endpoints/{endpoint_id}")
+    async def change_webhook_endpoint(endpoint_id: Id, change: EndpointChange) -> JSONResponse:
+        return JSONResponse(control.webhooks.change(endpoint_id, change))
+
+    @api.delete("/webhook_endpoints/{endpoint_id}", **NO_CONTENT)
+    async def remove_webhook_endpoint(endpoint_id: Id) -> None:
+        control.webhooks.remove(endpoint_id)
+
     @api.get("/targets/{target_id}/download.csv")
     async def download_target(target_id: Id, request: Request) -> Response:
         if not control.download_redirect:
@@ -278,6 +300,7 @@ def _resource_api(control: Control, resource_type: str) -> APIRouter:
 def _control_api(control: Control) -> APIRouter:
     api = APIRouter()
     api.get("/history")(control.history)
+    api.get("/webhooks")(control.webhook_deliveries)
     api.get("/faults")(control.pending_faults)
     api.delete("/faults", **NO_CONTENT)(control.clear_faults)
     api.delete("/requests", **NO_CONTENT)(control.clear_requests)

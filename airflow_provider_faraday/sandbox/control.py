@@ -21,6 +21,7 @@ from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.pipeline import Pipeline
 from airflow_provider_faraday.sandbox.resources import KINDS, Change, Document, Event, Resource, rfc3339
 from airflow_provider_faraday.sandbox.uploads import Uploads, reads
+from airflow_provider_faraday.sandbox.webhooks import Webhooks
 
 # Bounds the memory of a sandbox that is left running.
 MAX_LOGGED_REQUESTS = 100_000
@@ -89,10 +90,11 @@ class Control:
         self._lock = threading.RLock()
         self._faults: list[Fault] = []
         self._requests: deque[Document] = deque(maxlen=MAX_LOGGED_REQUESTS)
+        self.webhooks = Webhooks(lambda: self._account.id, self.history, self.now, speed)
         self.reset()
 
     def reset(self) -> None:
-        """Restore the initial account, key and settings; clear uploads, faults and the request log."""
+        """Restore the initial account, key and settings. Clear uploads, webhooks, faults and requests."""
         content = self._content
         self.clock_offset = self._initial_offset
         self.download_redirect = self._initial_redirect
@@ -101,6 +103,7 @@ class Control:
         self._expired_keys: set[str] = set()
         self.clear_faults()
         self.clear_requests()
+        self.webhooks.clear()
         start = self.now() - self._initial_age
         with self._lock:
             self._uploads.clear()
@@ -318,6 +321,10 @@ class Control:
                 for event in resource.status_changes(now)
             ]
         return sorted(changes, key=lambda change: str(change["at"]))
+
+    def webhook_deliveries(self) -> list[Document]:
+        """List the attempts to send a webhook so far, oldest first, each with the status of the response."""
+        return self.webhooks.deliveries()
 
     def fail_next(self, times: int = 1, **fault: Any) -> None:
         """Break the next responses; see :class:`~airflow_provider_faraday.sandbox.faults.Fault`."""

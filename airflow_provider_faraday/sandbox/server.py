@@ -156,12 +156,14 @@ class Sandbox(Control):
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise SandboxError(f"The sandbox did not start on {self.origin}.")
             time.sleep(0.005)
+        self.webhooks.start()
         return self
 
     def stop(self) -> None:
         """Close all connections and the port. Requests in progress get a second to finish."""
         if self._server is None or self._thread is None:
             return
+        self.webhooks.stop()
         self._server.should_exit = True
         self._thread.join(STOP_TIMEOUT)
         self._server = self._thread = None

@@ -273,9 +273,10 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
             async with aclosing(self._polls(store)) as polls:
                 async for poll in polls:
                     states, is_complete = poll.states_of(ids), poll.error_of(ids) is None
-                    updates = detect_updates(
-                        states, store.marks, on_error=self.on_error, emit_initial=self.emit_initial
-                    )
+                    updates = detect_updates(states, store.marks, **events)
+                    # Read only when there is a build: a webhook may have announced it.
+                    if updates.events and await store.load_webhooks():
+                        updates = detect_updates(states, store.marks, **events)
                     for payload in updates.events:
                         yield TriggerEvent(payload)  # type: ignore[no-untyped-call,unused-ignore]
                     # After the events: what is recorded first is lost if the triggerer stops in between.

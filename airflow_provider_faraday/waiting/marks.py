@@ -12,11 +12,14 @@ from typing import Any
 import msgspec
 
 from airflow_provider_faraday.api.text import one_line
-from airflow_provider_faraday.api.updates import Mark, Marks, merge_marks
+from airflow_provider_faraday.api.updates import Mark, Marks, marks_of_all, merge_marks
 from airflow_provider_faraday.compat import is_inactive_asset
 
 KEY = "airflow-provider-faraday"
 """The prefix of our keys in the state store."""
+
+WEBHOOK_KEY = f"{KEY}.webhook"
+"""The key under which a webhook keeps the mark of the build that it has announced, for all watchers."""
 
 CONFIRM_SECONDS = 5.0
 """How long after its event was yielded a build is recorded as announced.
@@ -77,6 +80,21 @@ class MarkStore:
                 self._stored[asset, key] = stored
                 number, found = number + 1, bool(stored)
         self._latest = dict(self.marks)
+
+    async def load_webhooks(self) -> bool:
+        """Read what webhooks have announced, and take it over. Return whether there is anything."""
+        try:
+            stored = [
+                msgspec.convert(await state.aget(WEBHOOK_KEY) or {}, dict[str, Mark])
+                for state in self._states.values()
+            ]
+        except Exception as error:  # whatever Airflow's API or a state backend raises
+            self._log.warning("What webhooks have announced cannot be read. %s", one_line(str(error)))
+            return False
+        # An event goes to all assets of the watcher. Those that no webhook has reached still need it.
+        announced = marks_of_all(stored)
+        self.marks = merge_marks(self.marks, announced)
+        return bool(announced)
 
     def announce(self, marks: Marks, *, is_complete: bool, has_events: bool) -> None:
         """Keep the marks of a poll whose events were just yielded. Record them once Airflow has the events.

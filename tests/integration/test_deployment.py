@@ -35,9 +35,9 @@ pytestmark = [
 ]
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
-# Faraday's builds start this one; the test starts the others.
-ON_UPDATE = "faraday_on_update"
-STARTED = sorted({path.stem for path in EXAMPLES.glob("*.py")} - {ON_UPDATE})
+# Faraday's builds start these; the test starts the others.
+ON_UPDATE, ON_PREDICTIONS = "faraday_on_update", "faraday_on_predictions"
+STARTED = sorted({path.stem for path in EXAMPLES.glob("*.py")} - {ON_UPDATE, ON_PREDICTIONS})
 OUTAGE_SECONDS = 60
 # The states in which each example's gate waits; one is mapped over the two datasets of its scope.
 WAITING = {
@@ -110,9 +110,11 @@ def test_every_run_succeeds_once_despite_a_killed_triggerer_and_an_outage(
 
     airflow.start("standalone")
     airflow.until(airflow.api.is_healthy, 120, "Airflow is healthy")
-    airflow.until(lambda: dags(airflow.api) == {*STARTED, ON_UPDATE}, 60, "the examples are loaded")
+    airflow.until(
+        lambda: dags(airflow.api) == {*STARTED, ON_UPDATE, ON_PREDICTIONS}, 60, "the examples are loaded"
+    )
     watched = "SELECT count(DISTINCT asset_id) FROM asset_state_store"
-    airflow.until(lambda: airflow.query(watched) == [(1,)], 60, "customers is watched")
+    airflow.until(lambda: airflow.query(watched) == [(2,)], 60, "customers and a target are watched")
     for dag_id in STARTED:
         airflow.api.post(f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
     airflow.until(lambda: all_wait(airflow), 120, "every gate waits")
@@ -145,7 +147,8 @@ def test_every_run_succeeds_once_despite_a_killed_triggerer_and_an_outage(
     airflow.until(lambda: run_states(airflow) == {"success"}, 60, "all runs succeed")
 
     # Every task ran once, and nothing happened twice in Faraday or in the warehouse.
-    runs = airflow.query(f"SELECT dag_id FROM dag_run WHERE dag_id != '{ON_UPDATE}' ORDER BY dag_id")
+    others = f"('{ON_UPDATE}', '{ON_PREDICTIONS}')"
+    runs = airflow.query(f"SELECT dag_id FROM dag_run WHERE dag_id NOT IN {others} ORDER BY dag_id")
     assert runs == [(dag_id,) for dag_id in STARTED]
     assert airflow.query("SELECT DISTINCT state, try_number FROM task_instance") == [("success", 1)]
     assert airflow.query("SELECT * FROM task_instance_history") == []

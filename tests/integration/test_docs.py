@@ -26,8 +26,8 @@ The info string of a block selects how it is tested. Any other info string fails
     compare with the error after an API key expired; ``…`` matches any text
 ``text demo``
     lines that ``make demo`` prints; ``test_demo.py`` checks them
-``mermaid``
-    a diagram, which is not checked
+``mermaid``, ``nginx``
+    a diagram, or a configuration of nginx, which is not checked
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ def test_info_strings_are_known(block: Block) -> None:
         "text error",
         "text demo",
         "mermaid",
+        "nginx",
         "dockerfile",
         "yaml compose",
         "yaml helm",

@@ -262,8 +262,16 @@ def test_on_update_can_be_run_manually(run_example) -> None:
     assert run.states == {"show_builds": "success"}
 
 
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers: see the next test")
+def test_on_predictions_can_be_run_manually(run_example) -> None:
+    run = run_example("faraday_on_predictions")
+
+    assert run.exit_status == 0, run.log
+    assert run.states == {"show_builds": "success"}
+
+
 @pytest.mark.skipif(AIRFLOW_3, reason="is about Airflow 2")
-def test_on_update_says_on_airflow_2_that_it_needs_airflow_3(another_airflow_home: Path) -> None:
+def test_watched_assets_say_on_airflow_2_that_they_need_airflow_3(another_airflow_home: Path) -> None:
     listed = subprocess.run(
         local_airflow.airflow("dags", "list-import-errors", "--output", "json"),
         env=local_airflow.environment(another_airflow_home, EXAMPLES),
@@ -273,9 +281,10 @@ def test_on_update_says_on_airflow_2_that_it_needs_airflow_3(another_airflow_hom
         timeout=240,
     )
 
-    (failed,) = json.loads(listed.stdout[listed.stdout.index("[{") :])
-    assert Path(failed["filepath"]).name == "faraday_on_update.py"
-    assert "ResourceUpdatedTrigger requires Airflow 3.0 or later" in failed["error"]
+    failed = json.loads(listed.stdout[listed.stdout.index("[{") :])
+    assert {Path(each["filepath"]).stem for each in failed} == {"faraday_on_update", "faraday_on_predictions"}
+    for each in failed:
+        assert "ResourceUpdatedTrigger requires Airflow 3.0 or later" in each["error"]
 
 
 def test_scope_gate_opens_when_the_scope_is_ready(run_example) -> None:

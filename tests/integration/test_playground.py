@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,6 +15,7 @@ import requests
 import local_airflow
 import playground
 from support import scripts
+from support.ids import TARGET
 from support.run_dag import AIRFLOW_3_3
 
 if TYPE_CHECKING:
@@ -62,6 +64,15 @@ def test_serves_the_examples_until_ctrl_c_and_removes_everything(
     fields = {name: connections["faraday_default"][name] for name in sent}
     tested = api.post("/api/v2/connections/test", {**fields, "password": "***"}).json()
     assert tested["status"] is True, tested
+    # The page's button "Make ready": Faraday's webhook starts a DAG.
+    change = {"status": "ready"}
+    assert requests.patch(f"{sandbox_page}sandbox/targets/{TARGET}", json=change, timeout=10).ok
+    deadline = time.monotonic() + 90
+    while not api.get("/api/v2/dags/faraday_on_predictions/dagRuns").json()["dag_runs"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    attempts = requests.get(f"{sandbox_page}sandbox/webhooks", timeout=10).json()
+    assert {each["status"] for each in attempts if each["resource_id"] == TARGET} >= {200}
     # Not reachable from elsewhere: a server that listens on all addresses would also respond here.
     with pytest.raises(OSError, match=r"refused|assign"):
         socket.create_connection(("127.0.0.2", int(url.rpartition(":")[2])))

@@ -20,7 +20,7 @@ from airflow_provider_faraday.get_provider_info import get_provider_info
 from support.run_dag import AIRFLOW_3
 
 INFO = get_provider_info()
-EXTRAS = ["timeout", "max_attempts", "proxy", "verify", "allow_http"]
+EXTRAS = ["timeout", "max_attempts", "proxy", "verify", "allow_http", "webhook_secret"]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,7 @@ class Form:
     extras: list[str]
     labels: dict[str, str]
     hidden: set[str]
+    passwords: list[str]
 
 
 # What Airflow 3 gives the browser. In a process of its own: it puts stand-ins for whole libraries in place.
@@ -98,6 +99,11 @@ def form(providers: ProvidersManager) -> Form:
             [name.removeprefix(prefix) for name in shown],
             behaviour["relabeling"],
             set(behaviour["hidden_fields"]),
+            [
+                name.removeprefix(prefix)
+                for name in shown
+                if providers.connection_form_widgets[name].field.field_class.__name__ == "PasswordField"
+            ],
         )
     ran = subprocess.run(
         [sys.executable, "-c", FORM_OF_AIRFLOW_3], stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -109,11 +115,32 @@ def form(providers: ProvidersManager) -> Form:
         list(given["extra_fields"]),
         {name: field["title"] for name, field in standard.items() if field["title"]},
         {name for name, field in standard.items() if field["hidden"]},
+        [
+            name
+            for name, field in given["extra_fields"].items()
+            if field["schema"].get("format") == "password"
+        ],
     )
 
 
 def test_the_form_shows_every_extra_under_its_own_name(form: Form) -> None:
     assert form.extras == EXTRAS
+
+
+def test_the_form_masks_the_secret_of_webhooks(form: Form) -> None:
+    assert form.passwords == ["webhook_secret"]
+
+
+def test_the_setting_is_known_to_airflow_and_empty() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "airflow", "config", "get-value", "faraday", "webhook_conn_ids"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+    # Airflow 3.0 prints log lines before it.
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, ""), ran.stderr
 
 
 def test_the_form_names_the_key_and_the_base_url_and_hides_what_is_not_used(form: Form) -> None:

@@ -117,6 +117,11 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"extra": {"max_attempts": [1]}}, "'max_attempts' is not valid"),
         ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
         ({"extra": {"verify": "/no/such/file.pem"}}, "'verify' is not valid"),
+        ({"extra": {"webhook_secret": f"whsec_{KEY}"}}, "'webhook_secret' is not valid.\nUse the secret"),
+        ({"extra": {"webhook_secret": "whsec_"}}, "'webhook_secret' is not valid"),
+        ({"extra": {"webhook_secret": ["whsec_c2hvcnQ="]}}, "'webhook_secret' is not valid"),
+        ({"extra": {"webhook_secret": {"a": 1}}}, "'webhook_secret' is not valid"),
+        ({"extra": {"webhook_secret": [[KEY]]}}, "'webhook_secret' is not valid"),
         ({"extra": {"allow_http": "maybe"}}, "'allow_http' is not valid: 'maybe'.\nUse true or false"),
     ],
 )
@@ -213,3 +218,28 @@ def test_redacts_what_a_proxy_was_sent() -> None:
 
 def test_redacts_to_a_single_line() -> None:
     assert config().redact("a\nb\x1b[31m") == "a b [31m"
+
+
+KEYS = [bytes(range(24)), bytes(range(1, 25))]
+SECRETS = [f"whsec_{base64.b64encode(key).decode()}" for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    ("secret", "keys"),
+    [
+        (SECRETS[0], KEYS[:1]),
+        (SECRETS, KEYS),
+        # What the form can hold.
+        (f" {SECRETS[0]}  {SECRETS[1]}\n", KEYS),
+        (SECRETS[0].removeprefix("whsec_"), KEYS[:1]),
+        (f"whsec_{base64.b64encode(bytes(32)).decode().rstrip('=')}", [bytes(32)]),
+        ("", []),
+        (None, []),
+        ([], []),
+    ],
+)
+def test_reads_one_or_several_webhook_secrets(secret: Any, keys: list[bytes]) -> None:
+    read = config({"webhook_secret": secret})
+
+    assert list(read.webhook_secret) == keys
+    assert not any(repr(key) in repr(read) for key in keys)

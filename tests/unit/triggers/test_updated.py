@@ -736,3 +736,78 @@ def test_watchers_of_the_same_datasets_are_equal_regardless_of_class() -> None:
 def test_on_airflow_2_the_trigger_says_what_it_requires() -> None:
     with pytest.raises(AirflowOptionalProviderFeatureException, match=r"requires Airflow 3\.0 or later"):
         DatasetUpdatedTrigger(scope_id=SCOPE)
+
+
+def announce_by_webhook(states: States, *assets: str, day: int) -> None:
+    """Record in the state of assets that a webhook has announced a build, as Airflow's API server does."""
+    mark = {"built": f"2026-01-{day:02}T00:00:00.000Z", "failed": None}
+    for asset in assets:
+        states.values[asset]["airflow-provider-faraday.webhook"] = {CUSTOMERS: mark}
+
+
+@since_airflow_3
+def test_what_a_webhook_has_announced_is_not_announced_again(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("a")
+        watcher = Watcher(states, on_error=True)
+        await polls(sandbox)
+        announce_by_webhook(states, "a", day=2)
+        rebuild(sandbox, CUSTOMERS, 2)
+        rebuild(sandbox, ORDERS, 2)
+        await until(lambda: watcher.events)
+        # The next build comes without a webhook, and the failure after it.
+        rebuild(sandbox, CUSTOMERS, 3)
+        await polls(sandbox, 3)
+        sandbox.set_dataset(CUSTOMERS, status="error", status_error="No such table")
+        await polls(sandbox, 3)
+        assert watcher.builds == ["orders 2026-01-02", "customers 2026-01-03", "customers 2026-01-03"]
+        assert [event["status"] for event in watcher.events] == ["ready", "ready", "error"]
+        await watcher.stop()
+        # Nor after a restart.
+        await asyncio.sleep(CONFIRM + 0.1)
+        second = Watcher(states, on_error=True)
+        await polls(sandbox, 3)
+        assert "customers 2026-01-02" not in second.builds
+        await second.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_an_asset_that_no_webhook_has_reached_gets_the_event(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("a", "b")
+        watcher = Watcher(states)
+        await polls(sandbox)
+        announce_by_webhook(states, "a", day=2)
+        rebuild(sandbox, CUSTOMERS, 2)
+        await until(lambda: watcher.events)
+        announce_by_webhook(states, "a", day=3)
+        announce_by_webhook(states, "b", day=4)
+        rebuild(sandbox, CUSTOMERS, 3)
+        await polls(sandbox, 3)
+        assert watcher.builds == ["customers 2026-01-02"]
+        await watcher.stop()
+
+    run(test)
+
+
+@since_airflow_3
+def test_a_build_is_announced_if_nobody_knows_whether_a_webhook_did(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("a")
+        watcher = Watcher(states)
+        await polls(sandbox)
+        announce_by_webhook(states, "a", day=2)
+        states.down = True
+        rebuild(sandbox, CUSTOMERS, 2)
+        await until(lambda: watcher.events)
+        states.down = False
+        # What is not valid counts as nothing.
+        states.values["a"]["airflow-provider-faraday.webhook"] = ["?"]
+        rebuild(sandbox, CUSTOMERS, 3)
+        await polls(sandbox, 3)
+        assert watcher.builds == ["customers 2026-01-02", "customers 2026-01-03"]
+        await watcher.stop()
+
+    run(test)

@@ -1,0 +1,106 @@
+"""Faraday's webhooks: the endpoints that receive them, what a message says, and whether a build is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from airflow_provider_faraday.api.inputs import is_resource_id
+from airflow_provider_faraday.api.readiness import timestamp
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
+from airflow_provider_faraday.api.responses import Response, decode_objects, decode_resource
+
+READY = "resource.ready_with_update"
+ERRORED = "resource.errored"
+EVENTS = (READY, ERRORED)
+
+MAX_BODY_BYTES = 64 * 1024
+"""The largest message to read. Faraday's have about 200 bytes."""
+
+_ENDPOINT_FIELDS = ("id", "url", "enabled_events", "status")
+
+
+class Message(NamedTuple):
+    """What a message says: which resource was built, or failed to build. It says nothing about the build."""
+
+    event: str
+    resource_type: ResourceType
+    resource_id: str
+
+    @property
+    def asset_uri(self) -> str:
+        """The URI of the assets that represent the resource."""
+        return f"faraday://{self.resource_type.name}/{self.resource_id}"
+
+
+class _Data(msgspec.Struct):
+    resource_id: str = ""
+    resource_type: str = ""
+
+
+class _Body(msgspec.Struct):
+    type: str
+    data: _Data
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+
+
+def parse_message(body: bytes) -> Message | None:
+    """Return what a message says; None if it is about another event, or about a type without assets.
+
+    :raises ValueError: if it is not a message of Faraday.
+    """
+    try:
+        parsed = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ValueError(type(error).__name__) from None
+    resource_type = RESOURCE_TYPES.get(parsed.data.resource_type)
+    if parsed.type not in EVENTS or resource_type is None:
+        return None
+    if not is_resource_id(parsed.data.resource_id):
+        raise ValueError("the resource_id is not a UUID")
+    return Message(parsed.type, resource_type, parsed.data.resource_id.lower())
+
+
+def is_announced(message_id: str, build: Mapping[str, Any] | None, events: Iterable[Any]) -> bool:
+    """Return whether an asset has an event for a message, or for the same build or a later one.
+
+    :param build: the payload of the event that the message would cause, if it is known.
+    :param events: the ``extra`` of the asset's recent events, whoever created them.
+    """
+    built = _built_at(build)
+    for extra in events:
+        if not isinstance(extra, dict):
+            continue
+        if extra.get("webhook_id") == message_id:
+            return True
+        payload = extra.get("payload")
+        if not (built and build and isinstance(payload, dict) and payload.get("id") == build["id"]):
+            continue
+        # An event about a failure has the time of the last build, which may not have been announced.
+        announced = _built_at(payload) if payload.get("status") == "ready" else None
+        if announced and announced >= built:
+            return True
+    return False
+
+
+def _built_at(build: Mapping[str, Any] | None) -> Any:
+    text = build and build.get("last_updated_output_at")
+    return timestamp(text) if isinstance(text, str) else None
+
+
+def decode_endpoints(response: Response) -> list[dict[str, Any]]:
+    """Decode a list of webhook endpoints, without their secrets."""
+    return [_without_secret(each) for each in decode_objects(response)]
+
+
+def decode_endpoint(response: Response) -> list[dict[str, Any]]:
+    """Decode a webhook endpoint, without its secret, as a list of one."""
+    return [_without_secret(each) for each in decode_resource(response)]
+
+
+def _without_secret(endpoint: dict[str, Any]) -> dict[str, Any]:
+    return {name: endpoint[name] for name in _ENDPOINT_FIELDS if name in endpoint}

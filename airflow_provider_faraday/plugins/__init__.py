@@ -1,0 +1,1 @@
+"""The Airflow plugin that receives Faraday's webhooks."""

@@ -1,0 +1,31 @@
+"""Serve Airflow's plugins over a socket, as its API server does, without the rest of it. Run as a script.
+
+The arguments are a port, and overrides of the receiver's constants as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import uvicorn
+from airflow.api_fastapi.app import init_plugins
+from fastapi import FastAPI
+
+from airflow_provider_faraday.plugins import receiver
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    logging.getLogger("airflow_provider_faraday").setLevel(logging.INFO)
+    for name, value in json.loads(sys.argv[2]).items():
+        assert hasattr(receiver, name)
+        setattr(receiver, name, value)
+    app = FastAPI(openapi_url=None)
+    init_plugins(app)
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The sandbox's webhooks: registered over its API, signed, and resent until they are accepted."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+from standardwebhooks import Webhook
+
+from airflow_provider_faraday.sandbox import Sandbox
+from support.ids import CUSTOMERS, ORDERS, RETURNS
+
+pytestmark = pytest.mark.once
+
+EVENTS = ["resource.ready_with_update", "resource.errored"]
+
+
+class Inbox:
+    """A server that keeps the messages it receives, and responds with the next of its statuses, then 200."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+        inbox = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                inbox.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                self.send_response(inbox.statuses.pop(0) if inbox.statuses else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hooks"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    opened = Inbox()
+    yield opened
+    opened.close()
+
+
+def call(sandbox: Sandbox, method: str, path: str = "", **body: Any) -> requests.Response:
+    return requests.request(
+        method,
+        f"{sandbox.url}/webhook_endpoints{path}",
+        json=body or None,
+        headers={"Authorization": f"Bearer {sandbox.api_key}"},
+        timeout=10,
+    )
+
+
+def register(sandbox: Sandbox, url: str, *events: str) -> dict[str, Any]:
+    response = call(sandbox, "POST", url=url, enabled_events=list(events or EVENTS))
+    assert response.status_code == 201
+    return dict(response.json())
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_each_build_and_each_failure_is_a_signed_message(sandbox: Sandbox, inbox: Inbox) -> None:
+    until(lambda: sandbox.dataset(RETURNS)["status"] == "error")
+    endpoint = register(sandbox, inbox.url)
+
+    sandbox.set_dataset(CUSTOMERS, status="ready")
+    sandbox.set_dataset(RETURNS, rebuild=True)
+    wanted = {(EVENTS[0], CUSTOMERS), (EVENTS[1], RETURNS)}
+    until(lambda: wanted <= {found[:2] for found in messages(inbox, endpoint["secret"])})
+
+    at = sandbox.dataset(CUSTOMERS)["last_updated_output_at"]
+    assert (EVENTS[0], CUSTOMERS, at) in messages(inbox, endpoint["secret"])
+
+
+def messages(inbox: Inbox, secret: str) -> list[tuple[str, str, str]]:
+    """Return the event, the resource and the time of each message, after verifying its signature."""
+    found = []
+    for headers, body in list(inbox.received):
+        renamed = {name.replace("svix-", "webhook-"): value for name, value in headers.items()}
+        parsed = Webhook(secret).verify(body, renamed)
+        assert parsed["data"]["resource_type"]
+        found.append((parsed["type"], parsed["data"]["resource_id"], parsed["timestamp"]))
+    return found
+
+
+def test_what_was_built_before_the_registration_is_not_sent(inbox: Inbox) -> None:
+    with Sandbox() as sandbox:
+        sandbox.set_dataset(CUSTOMERS, status="ready")
+        endpoint = register(sandbox, inbox.url)
+        sandbox.set_dataset(ORDERS, status="ready")
+        until(lambda: inbox.received)
+
+        assert [id_ for _, id_, _ in messages(inbox, endpoint["secret"])][:1] == [ORDERS]
+
+
+def test_a_message_is_resent_with_its_id_until_it_is_accepted(inbox: Inbox) -> None:
+    # Nothing but what the test builds.
+    account = {"datasets": [{"name": "customers", "id": CUSTOMERS, "status": "new"}]}
+    with Sandbox(speed=100, account=account) as sandbox:
+        register(sandbox, inbox.url)
+        inbox.statuses = [500, 302]
+        sandbox.set_dataset(CUSTOMERS, status="ready")
+        until(lambda: len(inbox.received) == 3)
+        time.sleep(0.1)
+
+        assert len({headers["svix-id"] for headers, _ in inbox.received}) == 1
+        until(lambda: len(sandbox.webhook_deliveries()) == 3)
+        assert [attempt["status"] for attempt in sandbox.webhook_deliveries()] == [500, 302, 200]
+        over_http = requests.get(f"{sandbox.origin}/sandbox/webhooks", timeout=10).json()
+        assert over_http == sandbox.webhook_deliveries()
+
+
+def test_410_disables_an_endpoint_until_it_is_enabled_again(inbox: Inbox) -> None:
+    with Sandbox(speed=100) as sandbox:
+        id_ = register(sandbox, inbox.url, EVENTS[0])["id"]
+        inbox.statuses = [410] * 100
+        sandbox.set_dataset(CUSTOMERS, status="ready")
+        until(lambda: call(sandbox, "GET", f"/{id_}").json()["status"] == "disabled")
+        time.sleep(0.2)
+        count = len(inbox.received)
+        sandbox.set_dataset(ORDERS, status="ready")
+        time.sleep(0.2)
+        assert len(inbox.received) == count
+
+        inbox.statuses = []
+        assert call(sandbox, "PATCH", f"/{id_}", status="enabled").json()["status"] == "enabled"
+        sandbox.set_dataset(CUSTOMERS, status="ready")
+        until(lambda: len(inbox.received) > count)
+
+
+def test_endpoints_can_be_listed_changed_and_removed(sandbox: Sandbox) -> None:
+    created = register(sandbox, "http://127.0.0.1:1/hooks", EVENTS[1])
+
+    assert created["secret"].startswith("whsec_")
+    assert call(sandbox, "GET").json() == [created]
+    changed = call(sandbox, "PATCH", f"/{created['id']}", enabled_events=EVENTS).json()
+    assert changed["enabled_events"] == EVENTS
+    assert changed["secret"] == created["secret"]
+    assert call(sandbox, "DELETE", f"/{created['id']}").status_code == 204
+    assert call(sandbox, "GET", f"/{created['id']}").status_code == 404
+    assert call(sandbox, "POST", url="no URL", enabled_events=EVENTS).status_code == 400
+    assert call(sandbox, "POST", url="http://a/b", enabled_events=["other"]).status_code == 400
+    register(sandbox, "http://127.0.0.1:1/hooks")
+    sandbox.reset()
+    assert json.loads(call(sandbox, "GET").text) == []
