@@ -262,7 +262,8 @@ def test_the_connection_form_has_the_labels_and_fields_of_the_provider(run: Any)
 
     assert form["standard_fields"]["password"]["title"] == "API key"
     assert form["standard_fields"]["host"]["title"] == "Base URL"
-    assert set(form["extra_fields"]) == {"timeout", "max_attempts", "proxy", "verify", "allow_http"}
+    names = {"timeout", "max_attempts", "proxy", "verify", "allow_http", "webhook_secret"}
+    assert set(form["extra_fields"]) == names
 
 
 def test_the_airflow_connection_can_be_tested(run: Any, sandbox: Sandbox) -> None:
