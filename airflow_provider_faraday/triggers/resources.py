@@ -46,7 +46,7 @@ FAILURES_TO_REPORT = 3
 class ResourcesReadyTrigger(BaseTrigger):
     """Wait in the triggerer until all resources of a source are ready.
 
-    It polls every ``poke_interval`` seconds, starting within one interval, and shares each poll with the other
+    It polls every ``poke_interval`` seconds, starting within one interval, and shares each poll with other
     triggers of the process that poll the same source. It ends with one of the events in
     :mod:`airflow_provider_faraday.waiting.events`. Transient failures are logged and retried.
 
