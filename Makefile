@@ -12,7 +12,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo playground sandbox test lint types docs pytest matrix bench pictures faults coverage floors audit format build constraints setup clean
+.PHONY: help demo playground sandbox test lint types docs pytest matrix cluster bench pictures faults coverage floors audit format build constraints setup clean
 
 help: ## list all commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -49,6 +49,9 @@ pytest: setup ## run all tests (ARGS="-k retry" selects some, ARGS="-n0 --pdb" d
 
 matrix: setup ## run the tests on every supported Airflow and Python (ARGS=--list lists them)
 	$(RUN) -m nox $(ARGS)
+
+cluster: setup ## run everything at once on Celery, PostgreSQL and Redis, under faults (ARGS="-- --rounds 5" repeats them)
+	$(RUN) -m nox --session cluster $(ARGS)
 
 bench: setup ## run the benchmarks against other providers (ARGS=--quick for a smoke test)
 	@sh benchmarks/setup-env.sh $(RUN)

@@ -29,6 +29,8 @@ FOUND = [python for python in PYTHONS if python == OWN or shutil.which(f"python{
 for python in PYTHONS:
     if python not in FOUND:
         logger.warning(f"Python {python} was not found on the PATH or in ~/.pyenv. Its tests will NOT run.")
+# The databases of the cluster have wheels for these only.
+CLUSTER = [python for python in FOUND if python in ("3.11", "3.12")][:1]
 # Run the newest Airflow on every Python. Older ones do not support every Python, so run them on the oldest.
 MATRIX = [(python, NEWEST) for python in PYTHONS] + [(FOUND[0], airflow) for airflow in OLDER]
 
@@ -37,16 +39,35 @@ nox.options.download_python = "never"
 # The workflow installs every Python, so a missing one is an error there. On other machines it is skipped.
 nox.options.error_on_missing_interpreters = os.environ.get("GITHUB_ACTIONS") == "true"
 nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests"]
 
 
 @nox.session(venv_params=["--seed"])
 @nox.parametrize("python,airflow", MATRIX)
 def tests(session: nox.Session, airflow: str) -> None:
     """Run the tests on one Airflow and one Python."""
-    constraints = CONSTRAINTS / f"airflow-{airflow}.txt"
+    _install(session, f"airflow-{airflow}")
+    run_all = airflow == NEWEST and session.python == OWN
+    selected = [] if run_all else ["-m", "not once"]
+    # Most tests mostly sleep, so four processes suit two cores.
+    session.run("python", "-m", "pytest", "-n4", "--dist=worksteal", *selected, *session.posargs)
+
+
+@nox.session(venv_params=["--seed"], python=CLUSTER or False)
+def cluster(session: nox.Session) -> None:
+    """Run a deployment with Celery, PostgreSQL and Redis, and everything in it at once."""
+    if not CLUSTER:
+        session.skip("PostgreSQL and Redis have packages for Python 3.11 and 3.12 only. Neither was found.")
+    _install(session, "cluster")
+    session.run("python", "-m", "pytest", "tests/cluster", *session.posargs)
+
+
+def _install(session: nox.Session, name: str) -> None:
+    """Install the requirements ``constraints/<name>.in`` and this package, with pinned versions."""
+    constraints = CONSTRAINTS / f"{name}.txt"
     requirements = [
         f"--constraint={constraints}",
-        f"--requirement={CONSTRAINTS / f'airflow-{airflow}.in'}",
+        f"--requirement={CONSTRAINTS / f'{name}.in'}",
         "--editable=.[test]",
     ]
     try:
@@ -55,7 +76,3 @@ def tests(session: nox.Session, airflow: str) -> None:
         # uv ignores pip's settings (mirrors, proxies, certificates). If it cannot reach the index, fall back
         # to pip, which takes minutes instead of seconds.
         session.run("python", "-m", "pip", "install", "--quiet", *requirements)
-    run_all = airflow == NEWEST and session.python == OWN
-    selected = [] if run_all else ["-m", "not once"]
-    # Most tests mostly sleep, so four processes suit two cores.
-    session.run("python", "-m", "pytest", "-n4", "--dist=worksteal", *selected, *session.posargs)

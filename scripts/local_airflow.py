@@ -106,6 +106,8 @@ def server_environment(home: Path, dags: Path, port: int | None = None) -> dict[
         "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
         # The default of 5 seconds is too short while the machine is busy starting Airflow.
         "WORKERS__EXECUTION_API_TIMEOUT": "30",
+        # Airflow may notice only at its next heartbeat that a task has ended. The default is 5 seconds.
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }
     env = environment(home, dags)
     # `airflow standalone` runs `airflow` from the PATH.
@@ -195,13 +197,20 @@ def _start(env: Mapping[str, str], command: list[str], output: int | IO[bytes]) 
 def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
     """Send a signal to a process from :func:`start` and its descendants; kill those that do not exit."""
     for number in (how, signal.SIGKILL):
-        for member in _session_members(process):
+        for member in session_members(process):
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
         deadline = time.monotonic() + STOP_SECONDS
-        while _session_members(process) and time.monotonic() < deadline:
+        while session_members(process) and time.monotonic() < deadline:
             time.sleep(0.1)
     process.wait()
+
+
+def session_members(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return a process from :func:`start` and its descendants, as far as they are running."""
+    # Tasks have their own process groups and survive a killed parent, but they stay in the session.
+    process.poll()
+    return [each for each in psutil.process_iter() if _session_id(each) == process.pid and is_alive(each)]
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -266,6 +275,13 @@ class Api:
         response.raise_for_status()
         return response
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        """Send a PATCH request with a JSON body.
+
+        :raises requests.RequestException: if it fails
+        """
+        self._request("PATCH", path, json=body).raise_for_status()
+
     def text(self, path: str) -> str:
         """Return status, headers and body of a GET request as text, whatever the status."""
         response = self._request("GET", path)
@@ -292,12 +308,6 @@ class Api:
             token.raise_for_status()
             self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
         return self._session.request(method, f"{self.url}{path}", timeout=60, **arguments)
-
-
-def _session_members(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    # Tasks have their own process groups and survive a killed parent, but they stay in the session.
-    process.poll()
-    return [each for each in psutil.process_iter() if _session_id(each) == process.pid and is_alive(each)]
 
 
 def _session_id(process: psutil.Process) -> int | None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-import secrets
 import signal
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,15 +12,30 @@ import pytest
 from cryptography.fernet import Fernet
 
 import local_airflow
-import source_tables
-from airflow_provider_faraday.sandbox import Sandbox
 from support.cluster import cluster
-from support.ids import CUSTOMERS, ORDERS, WAREHOUSE
+from support.examples import (
+    EXAMPLES,
+    ON_PREDICTIONS,
+    ON_UPDATE,
+    STARTED,
+    all_wait,
+    announced,
+    assert_each_ran_once,
+    building_faraday,
+    builds,
+    finish_builds,
+    polls,
+    prepare,
+    run_states,
+    start_runs,
+)
 from support.run_dag import AIRFLOW_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from airflow_provider_faraday.sandbox import Sandbox
     from local_airflow import Api
     from support.cluster import Cluster
 
@@ -34,51 +45,13 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-EXAMPLES = Path(__file__).parents[2] / "example_dags"
-# Faraday's builds start these; the test starts the others.
-ON_UPDATE, ON_PREDICTIONS = "faraday_on_update", "faraday_on_predictions"
-STARTED = sorted({path.stem for path in EXAMPLES.glob("*.py")} - {ON_UPDATE, ON_PREDICTIONS})
 OUTAGE_SECONDS = 60
-# The states in which each example's gate waits; one is mapped over the two datasets of its scope.
-WAITING = {
-    ("faraday_connection_to_warehouse", "wait_until_ready", -1): {"deferred"},
-    ("faraday_list_into_sensor", "wait_until_ready", -1): {
-        "up_for_reschedule",
-        "scheduled",
-        "queued",
-        "running",
-    },
-    ("faraday_predictions_to_warehouse", "wait_for_predictions", -1): {"deferred"},
-    ("faraday_mapped_datasets", "wait_until_ready", 0): {"deferred"},
-    ("faraday_mapped_datasets", "wait_until_ready", 1): {"deferred"},
-    ("faraday_refresh_and_wait", "wait_for_that_build", -1): {"deferred"},
-    ("faraday_scope_gate", "wait_until_ready", -1): {"deferred"},
-}
-# What the sensors poll. What the graph does not say is requested only once.
-POLLED = [
-    f"/v1/connections/{WAREHOUSE}/datasets",
-    *(f"/v1/{name}" for name in ("datasets", "scopes", "targets", "graph")),
-]
 
 
 @pytest.fixture
 def faraday() -> Iterator[Sandbox]:
-    """Return a Faraday whose builds run until :func:`finish_builds`."""
-    with Sandbox(api_key=f"key-{secrets.token_hex(16)}") as sandbox:
-        for dataset in sandbox.datasets():
-            if dataset["archived_at"] is None:
-                sandbox.set_dataset(dataset["id"], rebuild=True, sandbox={"starting": 0.1, "running": 3600})
+    with building_faraday() as sandbox:
         yield sandbox
-
-
-def finish_builds(faraday: Sandbox) -> None:
-    """Finish all builds now, and slow down later ones for the sake of Airflow's scheduler.
-
-    A busy scheduler fails a task that resumes before the scheduler has seen it defer.
-    """
-    for dataset in faraday.datasets():
-        if dataset["status"] == "running":
-            faraday.set_dataset(dataset["id"], status="ready", sandbox={"running": 12})
 
 
 @pytest.fixture
@@ -89,13 +62,7 @@ def warehouse(tmp_path: Path) -> Path:
 @pytest.fixture
 def airflow(another_airflow_home: Path, faraday: Sandbox, warehouse: Path) -> Iterator[Cluster]:
     with cluster(another_airflow_home, EXAMPLES) as created:
-        connections = {
-            "faraday_default": {"conn_type": "faraday", "host": faraday.url, "password": faraday.api_key},
-            "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
-        }
-        local_airflow.store_connections(created.env, connections)
-        source_tables.fill(faraday, warehouse)
-        created.env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{warehouse.parent}/files"
+        prepare(created, faraday, warehouse)
         yield created
 
 
@@ -115,15 +82,14 @@ def test_every_run_succeeds_once_despite_a_killed_triggerer_and_an_outage(
     )
     watched = "SELECT count(DISTINCT asset_id) FROM asset_state_store"
     airflow.until(lambda: airflow.query(watched) == [(2,)], 60, "customers and a target are watched")
-    for dag_id in STARTED:
-        airflow.api.post(f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
+    start_runs(airflow)
     airflow.until(lambda: all_wait(airflow), 120, "every gate waits")
 
     # The triggerer is killed and replaced.
     kill_triggerer(airflow)
     faraday.clear_requests()
     assert all_wait(airflow)
-    airflow.start("triggerer", "-s")
+    airflow.start("triggerer")
     airflow.until(lambda: polls(faraday) > 3, 60, "the new triggerer polls")
     assert all_wait(airflow)
 
@@ -146,18 +112,7 @@ def test_every_run_succeeds_once_despite_a_killed_triggerer_and_an_outage(
     airflow.until(lambda: announced(airflow.api) == builds(faraday), 60, "each build is announced")
     airflow.until(lambda: run_states(airflow) == {"success"}, 60, "all runs succeed")
 
-    # Every task ran once, and nothing happened twice in Faraday or in the warehouse.
-    others = f"('{ON_UPDATE}', '{ON_PREDICTIONS}')"
-    runs = airflow.query(f"SELECT dag_id FROM dag_run WHERE dag_id NOT IN {others} ORDER BY dag_id")
-    assert runs == [(dag_id,) for dag_id in STARTED]
-    assert airflow.query("SELECT DISTINCT state, try_number FROM task_instance") == [("success", 1)]
-    assert airflow.query("SELECT * FROM task_instance_history") == []
-    posted = sorted(request["path"] for request in faraday.requests() if request["method"] == "POST")
-    assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
-    with closing(sqlite3.connect(warehouse)) as database:
-        tables = ("new_orders", "builds", "loaded_store_visits")
-        counts = {name: database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
-    assert counts == {"new_orders": 1, "builds": 1, "loaded_store_visits": 2310}
+    assert_each_ran_once(airflow, faraday, warehouse)
 
     # The key is stored encrypted in the Airflow connection, and nowhere else.
     airflow.assert_stored_nowhere(faraday.api_key)
@@ -174,22 +129,6 @@ def dags(api: Api) -> set[str]:
     return {dag["dag_id"] for dag in api.get("/api/v2/dags").json()["dags"]}
 
 
-def all_wait(airflow: Cluster) -> bool:
-    tasks = airflow.query("SELECT dag_id, task_id, map_index, state FROM task_instance")
-    states = {(dag_id, task_id, map_index): state for dag_id, task_id, map_index, state in tasks}
-    return all(states.get(gate) in waiting for gate, waiting in WAITING.items())
-
-
-def run_states(airflow: Cluster) -> set[str]:
-    return {state for (state,) in airflow.query("SELECT state FROM dag_run")}
-
-
-def polls(faraday: Sandbox) -> int:
-    """Return the number of successful requests for the polled list that got the fewest."""
-    paths = [request["path"] for request in faraday.requests() if request["status"] == 200]
-    return min(map(paths.count, POLLED))
-
-
 def kill_triggerer(airflow: Cluster) -> None:
     children = psutil.Process(airflow.running["standalone"].pid).children()
     [triggerer] = [child for child in children if "triggerer" in child.cmdline()]
@@ -197,29 +136,6 @@ def kill_triggerer(airflow: Cluster) -> None:
     for process in killed:
         process.send_signal(signal.SIGKILL)
     airflow.until(lambda: not any(map(local_airflow.is_alive, killed)), 10, "the triggerer has exited")
-
-
-def builds(faraday: Sandbox) -> list[str]:
-    """Return the time of each build of the watched dataset."""
-    return [move["at"] for move in faraday.history() if (move["id"], move["status"]) == (CUSTOMERS, "ready")]
-
-
-def announced(api: Api) -> list[str]:
-    """Return the time of each build that the runs of the watching DAG received, without duplicates."""
-    entries = api.get(f"/api/v2/dags/{ON_UPDATE}/dagRuns/~/taskInstances/~/xcomEntries").json()[
-        "xcom_entries"
-    ]
-    return sorted(
-        {
-            build["last_updated_output_at"]
-            for entry in entries
-            if entry["key"] == "return_value"
-            for build in api.get(
-                f"/api/v2/dags/{ON_UPDATE}/dagRuns/{entry['run_id']}/taskInstances/{entry['task_id']}"
-                "/xcomEntries/return_value"
-            ).json()["value"]
-        }
-    )
 
 
 def press_test(api: Api) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import signal
 import time
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_faraday.sandbox import Sandbox
+from support.builds import DAG_PER_ASSET, events, rebuild, received
 from support.cluster import cluster
 from support.ids import CUSTOMERS, ORDERS, SCOPE
 from support.run_dag import AIRFLOW_3_3
@@ -31,10 +30,11 @@ pytestmark = [
 
 INTERVAL = 1.0
 RESTARTS = 5
+BUILDS = 3
 
 # One asset for one dataset; and two assets for one scope, whose equal watchers Airflow runs as one trigger.
 DAG_FILE = f"""
-from airflow.sdk import DAG, Asset, AssetWatcher, task
+from airflow.sdk import Asset, AssetWatcher
 
 from airflow_provider_faraday.assets.datasets import dataset_asset
 from airflow_provider_faraday.triggers.datasets import DatasetUpdatedTrigger
@@ -45,20 +45,30 @@ def scope(name):
     return Asset(name, watchers=[AssetWatcher(name=name, trigger=trigger)])
 
 
-for name, asset in {{
+ASSETS = {{
     "customers": dataset_asset("{CUSTOMERS}", name="customers", watch_every={INTERVAL}),
     "scope_one": scope("scope_one"),
     "scope_two": scope("scope_two"),
-}}.items():
-    with DAG(f"on_{{name}}", schedule=[asset], catchup=False):
-
-        @task
-        def updates(triggering_asset_events):
-            return [event.extra["payload"] for events in triggering_asset_events.values() for event in events]
-
-        updates()
+}}
 """
 ASSETS = ("customers", "scope_one", "scope_two")
+# An asset for each dataset, and a DAG that runs on a build of either.
+EITHER_FILE = f"""
+from airflow.sdk import DAG, task
+
+from airflow_provider_faraday.assets.datasets import dataset_asset
+
+customers = dataset_asset("{CUSTOMERS}", name="customers", watch_every={INTERVAL})
+orders = dataset_asset("{ORDERS}", name="orders", watch_every={INTERVAL})
+
+with DAG("on_either", schedule=(customers | orders), catchup=False):
+
+    @task
+    def updates(triggering_asset_events):
+        return [event.extra["payload"] for events in triggering_asset_events.values() for event in events]
+
+    updates()
+"""
 
 
 @pytest.fixture
@@ -70,45 +80,29 @@ def faraday() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def airflow(another_airflow_home: Path, tmp_path: Path, faraday: Sandbox) -> Iterator[Cluster]:
+def dag_file() -> str:
+    return DAG_FILE + DAG_PER_ASSET
+
+
+@pytest.fixture
+def airflow(another_airflow_home: Path, tmp_path: Path, faraday: Sandbox, dag_file: str) -> Iterator[Cluster]:
     """Return a deployment that watches every asset."""
     (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "on_update.py").write_text(DAG_FILE)
+    (tmp_path / "dags" / "on_update.py").write_text(dag_file)
     with cluster(another_airflow_home, tmp_path / "dags") as created:
         created.store_connection(host=faraday.url, password=faraday.api_key)
         created.start_all()
-        watched = "SELECT count(DISTINCT asset_id) FROM asset_state_store"
-        created.until(lambda: created.query(watched) == [(3,)], 120, "every asset is watched")
-        assert created.query("SELECT count(*) FROM trigger") == [(2,)]
+        created.until(lambda: _watched(created, "asset_watcher") != [], 60, "the assets are there")
+        created.until(
+            lambda: _watched(created, "asset_state_store") == _watched(created, "asset_watcher"),
+            120,
+            "every asset is watched",
+        )
         yield created
 
 
-def events(airflow: Cluster) -> list[tuple[str, str]]:
-    """Return the asset events so far: the asset's name and the build's time of each."""
-    rows = airflow.query(
-        "SELECT asset.name, asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_event.asset_id"
-    )
-    payloads = [(name, json.loads(extra)["payload"]) for name, extra in rows]
-    return sorted((name, payload["last_updated_output_at"]) for name, payload in payloads)
-
-
-def received(airflow: Cluster, dag_id: str) -> list[str]:
-    """Return the times of the builds that the runs of a DAG received, in the order of the builds."""
-    rows = airflow.query(f"SELECT value FROM xcom WHERE dag_id = '{dag_id}' AND key = 'return_value'")
-    payloads: list[dict[str, Any]] = [payload for (value,) in rows for payload in json.loads(value)]
-    times = {payload["last_updated_output_at"] for payload in payloads}
-    return sorted(times, key=datetime.fromisoformat)
-
-
-def rebuild(faraday: Sandbox, id_: str) -> str:
-    """Rebuild a dataset and return the time of the build."""
-    before = faraday.dataset(id_)["last_updated_output_at"]
-    faraday.force_update(id_)
-    deadline = time.monotonic() + 30
-    while (built := faraday.dataset(id_))["status"] != "ready" or built["last_updated_output_at"] == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return built["last_updated_output_at"]
+def _watched(airflow: Cluster, table: str) -> list[tuple[int]]:
+    return airflow.query(f"SELECT DISTINCT asset_id FROM {table} ORDER BY asset_id")
 
 
 def of_scopes(builds: list[str]) -> set[tuple[str, str]]:
@@ -118,6 +112,8 @@ def of_scopes(builds: list[str]) -> set[tuple[str, str]]:
 def test_every_build_starts_the_dags_despite_a_killed_triggerer_and_an_outage(
     airflow: Cluster, faraday: Sandbox
 ) -> None:
+    assert airflow.query("SELECT count(*) FROM trigger") == [(2,)]
+
     # Each asset gets one event for one build.
     first = rebuild(faraday, CUSTOMERS)
     airflow.until(lambda: len(events(airflow)) >= 3, 30, "the first build is announced")
@@ -127,7 +123,7 @@ def test_every_build_starts_the_dags_despite_a_killed_triggerer_and_an_outage(
     # A build without a triggerer is announced after the restart.
     airflow.end("triggerer", signal.SIGKILL)
     second = rebuild(faraday, CUSTOMERS)
-    airflow.start("triggerer", "-s")
+    airflow.start("triggerer")
     expected = {(name, build) for name in ASSETS for build in (first, second)}
     airflow.until(lambda: expected <= {*events(airflow)}, 60, "the second build is announced")
 
@@ -172,3 +168,16 @@ def test_no_build_is_lost_if_the_triggerer_restarts_right_after_it(
     time.sleep(10 * INTERVAL)
     assert of_scopes(builds) - {*events(airflow)} == set()
     assert {*events(airflow)} <= of_scopes(builds)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dag_file", [EITHER_FILE], ids=["own assets"])
+def test_builds_at_the_same_time_all_start_runs_if_each_dataset_has_an_asset(
+    airflow: Cluster, faraday: Sandbox
+) -> None:
+    for number in range(1, BUILDS + 1):
+        faraday.force_update(CUSTOMERS)
+        faraday.force_update(ORDERS)
+        airflow.until(
+            lambda count=2 * number: len(received(airflow, "on_either")) == count, 60, "a run has each build"
+        )

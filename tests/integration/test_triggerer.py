@@ -90,7 +90,7 @@ def test_thirty_sensors_share_one_poll_and_survive_a_kill_and_a_key_rotation(
     time.sleep(3 * INTERVAL)
     assert faraday.requests() == []
     restarted_after = time.monotonic() - deferred_at
-    airflow.start("triggerer", "-s")
+    airflow.start("triggerer")
     airflow.until(lambda: bool(faraday.requests(SCOPE_PATH)), 60, "the new triggerer polls")
     # On a busy machine, some triggers subscribe seconds after the first.
     airflow.until(lambda: len(faraday.requests(UPLOADS_PATH)) > 3, 30, "all triggers have subscribed")

@@ -1,0 +1,137 @@
+"""The examples in a deployment: held at their gates by a Faraday that is building, then finished."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import local_airflow
+import source_tables
+from airflow_provider_faraday.sandbox import Sandbox
+from support.ids import CUSTOMERS, ORDERS, WAREHOUSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local_airflow import Api
+    from support.cluster import Cluster
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+# Faraday's builds start these; a test starts the others.
+ON_UPDATE, ON_PREDICTIONS = "faraday_on_update", "faraday_on_predictions"
+STARTED = sorted({path.stem for path in EXAMPLES.glob("*.py")} - {ON_UPDATE, ON_PREDICTIONS})
+# The states in which each example's gate waits; one is mapped over the two datasets of its scope.
+WAITING = {
+    ("faraday_connection_to_warehouse", "wait_until_ready", -1): {"deferred"},
+    ("faraday_list_into_sensor", "wait_until_ready", -1): {
+        "up_for_reschedule",
+        "scheduled",
+        "queued",
+        "running",
+    },
+    ("faraday_predictions_to_warehouse", "wait_for_predictions", -1): {"deferred"},
+    ("faraday_mapped_datasets", "wait_until_ready", 0): {"deferred"},
+    ("faraday_mapped_datasets", "wait_until_ready", 1): {"deferred"},
+    ("faraday_refresh_and_wait", "wait_for_that_build", -1): {"deferred"},
+    ("faraday_scope_gate", "wait_until_ready", -1): {"deferred"},
+}
+# What the sensors poll. What the graph does not say is requested only once.
+POLLED = [
+    f"/v1/connections/{WAREHOUSE}/datasets",
+    *(f"/v1/{name}" for name in ("datasets", "scopes", "targets", "graph")),
+]
+
+
+@contextmanager
+def building_faraday() -> Iterator[Sandbox]:
+    """Run a Faraday whose builds run until :func:`finish_builds`."""
+    with Sandbox(api_key=f"key-{secrets.token_hex(16)}") as sandbox:
+        for dataset in sandbox.datasets():
+            if dataset["archived_at"] is None:
+                sandbox.set_dataset(dataset["id"], rebuild=True, sandbox={"starting": 0.1, "running": 3600})
+        yield sandbox
+
+
+def finish_builds(faraday: Sandbox) -> None:
+    """Finish all builds now, and slow down later ones for the sake of Airflow's scheduler.
+
+    A busy scheduler fails a task that resumes before the scheduler has seen it defer.
+    """
+    for dataset in faraday.datasets():
+        if dataset["status"] == "running":
+            faraday.set_dataset(dataset["id"], status="ready", sandbox={"running": 12})
+
+
+def prepare(airflow: Cluster, faraday: Sandbox, warehouse: Path) -> None:
+    """Fill the warehouse, and store what the examples need to find it and Faraday."""
+    connections = {
+        "faraday_default": {"conn_type": "faraday", "host": faraday.url, "password": faraday.api_key},
+        "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
+    }
+    local_airflow.store_connections(airflow.env, connections)
+    source_tables.fill(faraday, warehouse)
+    airflow.env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{warehouse.parent}/files"
+
+
+def start_runs(airflow: Cluster) -> None:
+    """Start a run of each example."""
+    for dag_id in STARTED:
+        airflow.api.post(f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
+
+
+def all_wait(airflow: Cluster) -> bool:
+    """Return whether each example waits at its gate."""
+    tasks = airflow.query("SELECT dag_id, task_id, map_index, state FROM task_instance")
+    states = {(dag_id, task_id, map_index): state for dag_id, task_id, map_index, state in tasks}
+    return all(states.get(gate) in waiting for gate, waiting in WAITING.items())
+
+
+def run_states(airflow: Cluster) -> set[str]:
+    """Return the states that runs are in."""
+    return {state for (state,) in airflow.query("SELECT DISTINCT state FROM dag_run")}
+
+
+def polls(faraday: Sandbox) -> int:
+    """Return the number of successful requests for the polled list that got the fewest."""
+    paths = [request["path"] for request in faraday.requests() if request["status"] == 200]
+    return min(map(paths.count, POLLED))
+
+
+def builds(faraday: Sandbox) -> list[str]:
+    """Return the time of each build of the watched dataset."""
+    return [move["at"] for move in faraday.history() if (move["id"], move["status"]) == (CUSTOMERS, "ready")]
+
+
+def announced(api: Api) -> list[str]:
+    """Return the time of each build that the runs of the watching DAG received, without duplicates."""
+    entries = api.get(f"/api/v2/dags/{ON_UPDATE}/dagRuns/~/taskInstances/~/xcomEntries").json()[
+        "xcom_entries"
+    ]
+    return sorted(
+        {
+            build["last_updated_output_at"]
+            for entry in entries
+            if entry["key"] == "return_value"
+            for build in api.get(
+                f"/api/v2/dags/{ON_UPDATE}/dagRuns/{entry['run_id']}/taskInstances/{entry['task_id']}"
+                "/xcomEntries/return_value"
+            ).json()["value"]
+        }
+    )
+
+
+def assert_each_ran_once(airflow: Cluster, faraday: Sandbox, warehouse: Path) -> None:
+    """Assert that every task ran once, and that nothing happened twice in Faraday or in the warehouse."""
+    runs = [dag_id for (dag_id,) in airflow.query("SELECT dag_id FROM dag_run ORDER BY dag_id")]
+    assert [dag_id for dag_id in runs if dag_id in STARTED] == STARTED
+    assert airflow.query("SELECT DISTINCT state, try_number FROM task_instance") == [("success", 1)]
+    assert airflow.query("SELECT * FROM task_instance_history") == []
+    posted = sorted(request["path"] for request in faraday.requests() if request["method"] == "POST")
+    assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
+    with closing(sqlite3.connect(warehouse)) as database:
+        tables = ("new_orders", "builds", "loaded_store_visits")
+        counts = {name: database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
+    assert counts == {"new_orders": 1, "builds": 1, "loaded_store_visits": 2310}
