@@ -288,7 +288,7 @@ def test_names_on_a_page_exist(name: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     names = names_in(all_modules()) if name == ARCHITECTURE else NAMES
     callables = names.keys() | AIRFLOW_NAMES | {member for value in names.values() for member in dir(value)}
-    arguments = {"fields"} | {
+    arguments = {"fields", "schedule"} | {
         argument
         for value in names.values()
         for each in (getattr(value, "__mro__", ())[:-1] or [value])
