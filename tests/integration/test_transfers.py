@@ -65,6 +65,8 @@ def test_mapped_uploads_and_a_wait_for_the_build_that_contains_one(
 @pytest.mark.parametrize("redirect", [False, True])
 def test_mapped_downloads(run_dag: RunDag, sandbox: Sandbox, tmp_path: Path, redirect: bool) -> None:
     sandbox.set(download_redirect=redirect)
+    # Until everything is built.
+    sandbox.advance(3600)
     with DAG("mapped_downloads", schedule=None, default_args={"retries": 0}) as dag:
         DownloadTargetOperator.partial(
             task_id="download", path=f"{tmp_path}/{{{{ ti.map_index }}}}.csv"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import NullPool, create_engine, inspect
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.pool import NullPool
 
 import local_airflow
 
