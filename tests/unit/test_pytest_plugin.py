@@ -29,8 +29,8 @@ def faraday_poke_interval():
     return None
 """
 
-# Airflow 3.0 and its FastAPI warn of themselves when they run a DAG.
-IGNORED = ("-W", "ignore::DeprecationWarning") if airflow.__version__.startswith("3.0.") else ()
+# Airflow 3.0 and 3.1 warn of themselves: of FastAPI, and of a module of their standard provider.
+IGNORED = ("-W", "ignore::DeprecationWarning") if airflow.__version__.startswith(("3.0.", "3.1.")) else ()
 
 
 @pytest.fixture
