@@ -30,7 +30,11 @@ def faraday_poke_interval():
 """
 
 # Airflow 3.0 and 3.1 warn of themselves: of FastAPI, and of a module of their standard provider.
-IGNORED = ("-W", "ignore::DeprecationWarning") if airflow.__version__.startswith(("3.0.", "3.1.")) else ()
+IGNORED = (
+    ("-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning")
+    if airflow.__version__.startswith(("3.0.", "3.1."))
+    else ()
+)
 
 
 @pytest.fixture
