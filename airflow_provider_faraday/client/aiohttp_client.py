@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import aiohttp
 import certifi
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 _LARGE_BYTES = 1024 * 1024
 
+# Longer than the usual pause between polls.
+_KEEP_ALIVE_SECONDS = 300
+
 # Failures that come before a request is sent: resolving, connecting, the proxy's tunnel, TLS.
 _BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
@@ -44,19 +48,19 @@ class Seen:
 
 
 class AiohttpClient:
-    """Sends requests to Faraday in one session, with the retry policy of both clients.
+    """Sends requests to Faraday with the retry policy of both clients.
+
+    Clients of an event loop share their TCP connections.
 
     Most polls bring back what the last one did. A body with the same bytes is not decoded again: the items
     are the same objects.
 
     :param config: the checked Airflow connection.
-    :param keep_alive: seconds to keep an idle TCP connection open: longer than the pause between polls.
     """
 
-    def __init__(self, config: ClientConfig, *, keep_alive: float) -> None:
+    def __init__(self, config: ClientConfig) -> None:
         self.config = with_environment_proxy(config)
-        self._keep_alive = keep_alive
-        self._session: aiohttp.ClientSession | None = None
+        self._shared: _SharedSession | None = None
         self._seen: dict[str, Seen] = {}
         self._latest: dict[str, Seen] = {}
 
@@ -65,10 +69,10 @@ class AiohttpClient:
         self._seen, self._latest = self._latest, {}
 
     async def close(self) -> None:
-        """Close the TCP connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close the TCP connections, unless other clients use them."""
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            await shared.leave()
 
     async def fetch(self, endpoint: Endpoint, decode: responses.Decode[T]) -> list[T]:
         """Request an endpoint and return the items of all pages.
@@ -169,25 +173,59 @@ class AiohttpClient:
             return responses.Response(response.status, response.headers, body, self.config.redact, link)
 
     async def _ready_session(self) -> aiohttp.ClientSession:
-        tls = await _tls(self.config) if self._session is None else False
-        # Another request may have created it meanwhile.
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=tls, keepalive_timeout=self._keep_alive),
-                timeout=aiohttp.ClientTimeout(
-                    total=None,
-                    sock_connect=self.config.connect_seconds,
-                    sock_read=self.config.read_seconds,
-                ),
-                headers={"User-Agent": user_agent(), "Accept": "application/json"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # The limits of requests: a Link with a hundred ids exceeds those of aiohttp.
-                max_line_size=65_536,
-                max_field_size=65_536,
-            )
-            # aiohttp would resend a GET when a TCP connection breaks. The retry policy does that.
-            self._session._retry_connection = False
-        return self._session
+        tls = await _tls(self.config) if self._shared is None else False
+        # Another request may have joined one meanwhile.
+        if self._shared is None:
+            self._shared = _SharedSession.join(tls, self.config)
+        return self._shared.session
+
+
+class _SharedSession:
+    """A session of the clients in an event loop whose TLS settings and timeouts are the same.
+
+    A thousand feeds that poll in turn need a few TCP connections, not a thousand.
+    """
+
+    _all: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, _SharedSession]]] = (
+        weakref.WeakKeyDictionary()
+    )
+
+    def __init__(self, tls: ssl.SSLContext | bool, config: ClientConfig) -> None:
+        self._clients = 0
+        self.session = aiohttp.ClientSession(
+            # Without a limit: those who wait for a slow server must not hold up the others.
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=config.connect_seconds, sock_read=config.read_seconds
+            ),
+            headers={"User-Agent": user_agent(), "Accept": "application/json"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # The limits of requests: a Link with a hundred ids exceeds those of aiohttp.
+            max_line_size=65_536,
+            max_field_size=65_536,
+        )
+        # aiohttp would resend a GET when a TCP connection breaks. The retry policy does that.
+        self.session._retry_connection = False
+
+    @classmethod
+    def join(cls, tls: ssl.SSLContext | bool, config: ClientConfig) -> _SharedSession:
+        """Return the session for these settings, which one more client uses from now on."""
+        sessions = cls._all.setdefault(asyncio.get_running_loop(), {})
+        key = (tls, config.connect_seconds, config.read_seconds)
+        shared = sessions.get(key)
+        if shared is None:
+            shared = sessions[key] = cls(tls, config)
+        shared._clients += 1
+        return shared
+
+    async def leave(self) -> None:
+        """Close the session if no client uses it any more."""
+        self._clients -= 1
+        if not self._clients:
+            sessions = self._all[asyncio.get_running_loop()]
+            for key in [key for key, shared in sessions.items() if shared is self]:
+                del sessions[key]
+            await self.session.close()
 
 
 async def _read(chunks: AsyncIterator[bytes], expected: bytes) -> bytes | None:

@@ -206,7 +206,7 @@ async def _fetch(config: ClientConfig, message: webhooks.Message) -> ResourceSta
     :raises TimeoutError: if it takes too long.
     """
     (endpoint,) = endpoints.resources_by_id(message.resource_type, [message.resource_id])
-    client = AiohttpClient(replace(config, max_attempts=1), keep_alive=FETCH_SECONDS)
+    client = AiohttpClient(replace(config, max_attempts=1))
     try:
         async with asyncio.timeout(FETCH_SECONDS):
             states = await client.fetch(endpoint, decode_states(message.resource_type))

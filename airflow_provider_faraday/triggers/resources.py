@@ -46,8 +46,8 @@ FAILURES_TO_REPORT = 3
 class ResourcesReadyTrigger(BaseTrigger):
     """Wait in the triggerer until all resources of a source are ready.
 
-    It polls every ``poke_interval`` seconds, starting within one interval, and shares each poll with other
-    triggers of the process that poll the same source. It ends with one of the events in
+    It polls every ``poke_interval`` seconds, starting at a random time within the first interval, and shares
+    each poll with other triggers of the process that poll the same source. It ends with one of the events in
     :mod:`airflow_provider_faraday.waiting.events`. Transient failures are logged and retried.
 
     The arguments are those of a :class:`~airflow_provider_faraday.waiting.wait.Wait`, as JSON values.

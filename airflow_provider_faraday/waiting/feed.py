@@ -94,7 +94,7 @@ class Feed:
         self.key = key
         self.subscribers: dict[Subscriber, None] = {}
         self._wanted: dict[Source, list[str]] | None = None
-        self._first_pause = max(first_pause, SETTLE_SECONDS)
+        self._first_pause = SETTLE_SECONDS + first_pause
         # In a context of its own: what it logs belongs to no single task, but to the triggerer's log.
         self.task = asyncio.get_running_loop().create_task(
             self._run(), name=f"faraday feed {key}", context=Context()
@@ -102,8 +102,7 @@ class Feed:
         self.task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
-        # Twice the interval: the TCP connection stays open between polls.
-        poller = Poller(self.key.faraday_conn_id, keep_alive=2 * self.key.interval + 60)
+        poller = Poller(self.key.faraday_conn_id)
         pause = self._first_pause
         try:
             while True:
@@ -165,8 +164,8 @@ async def subscribe(
     """Subscribe to the feed of a source, which starts with its first subscriber and ends with its last.
 
     :param interval: seconds between polls.
-    :param poll_now: whether a feed that starts with this subscriber polls now, not at some time within an
-        interval.
+    :param poll_now: whether a feed that starts with this subscriber polls as soon as it may, not at some time
+        within an interval from then.
     """
     loop = asyncio.get_running_loop()
     feeds = _feeds.setdefault(loop, {})

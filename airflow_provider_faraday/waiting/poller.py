@@ -141,13 +141,10 @@ class Poller:
 
     A failed lookup of the Airflow connection is a transient error: on Airflow 3 "not found" is also what a
     secrets backend's failure looks like. The client that works is kept until its key is rejected.
-
-    :param keep_alive: seconds to keep an idle TCP connection open.
     """
 
-    def __init__(self, faraday_conn_id: str, *, keep_alive: float) -> None:
+    def __init__(self, faraday_conn_id: str) -> None:
         self._conn_id = faraday_conn_id
-        self._keep_alive = keep_alive
         self._client: AiohttpClient | None = None
         self._replaced: list[AiohttpClient] = []
         self._running: dict[Source, asyncio.Task[Poll]] = {}
@@ -282,7 +279,7 @@ class Poller:
                     )
                     # Other requests may still be using it.
                     self._replaced.append(rejected)
-                self._client = AiohttpClient(config, keep_alive=self._keep_alive)
+                self._client = AiohttpClient(config)
             return self._client
 
     async def _look_up(self) -> ClientConfig:

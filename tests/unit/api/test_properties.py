@@ -185,7 +185,7 @@ def in_worker(config: ClientConfig) -> list[str]:
 
 def in_triggerer(config: ClientConfig) -> list[str]:
     async def run() -> list[str]:
-        client = AiohttpClient(config, keep_alive=60)
+        client = AiohttpClient(config)
         try:
             return [state.id for state in await client.fetch(ENDPOINT, decode_states)]
         finally:

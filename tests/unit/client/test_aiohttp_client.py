@@ -37,7 +37,7 @@ def fetch(url: str, *, times: int = 1, decode: Callable[..., Any] = decode_resou
     config = ClientConfig(conn_id="faraday_default", api_key=KEY, base_url=url, **fields)
 
     async def run() -> Any:
-        client = AiohttpClient(config, keep_alive=60)
+        client = AiohttpClient(config)
         try:
             for _ in range(times):
                 items = await client.fetch(ENDPOINT, decode)
@@ -144,7 +144,7 @@ def test_reads_a_ca_bundle_again_after_it_has_changed(tmp_path: Path) -> None:
         config = ClientConfig(
             conn_id="faraday_default", api_key=KEY, base_url=old.url, verify=str(bundle), max_attempts=2
         )
-        client = AiohttpClient(config, keep_alive=60)
+        client = AiohttpClient(config)
         try:
             assert await client.fetch(ENDPOINT, decode_resources) == DATASETS
             # The server gets a certificate of another authority, and the bundle follows.

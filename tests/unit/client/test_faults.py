@@ -64,7 +64,7 @@ def in_triggerer(config: ClientConfig, call: str) -> list[str]:
     endpoint = ENDPOINTS[call]
 
     async def run() -> list[str]:
-        client = AiohttpClient(config, keep_alive=60)
+        client = AiohttpClient(config)
         try:
             decode = decoder(endpoint, responses.decode_states(DATASETS))
             return [item.id for item in await client.fetch(endpoint, decode)]

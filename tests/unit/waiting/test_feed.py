@@ -162,6 +162,8 @@ def test_first_polls_of_feeds_that_start_together_are_spread_over_the_interval(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed.random, "uniform", random.Random(1).uniform)
+    # Those that would poll before they may must not poll together as soon as they may.
+    monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.5)
     with RawServer([datasets(A)]) as server:
         connect(server.url)
 
@@ -180,6 +182,24 @@ def test_first_polls_of_feeds_that_start_together_are_spread_over_the_interval(
         # Late starts only widen the span.
         assert times[-1] - times[0] >= 0.5
         assert times[20] - times[10] >= 0.1
+        assert times[10] - times[0] >= 0.1
+
+
+def test_feeds_that_poll_in_turn_share_a_tcp_connection(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe(interval=3600, poll_now=True) as one:
+                await one.next_poll()
+                async with subscribe(B, interval=3600, poll_now=True) as other:
+                    await other.next_poll()
+                async with subscribe(A, interval=3600, poll_now=True) as other:
+                    await other.next_poll()
+
+        run(test)
+        assert len(server.received) == 3
+        assert server.connections == 1
 
 
 def test_a_feed_for_a_watcher_polls_at_once(connect: Connect) -> None:
@@ -284,7 +304,6 @@ def test_a_rotated_key_is_used_within_the_same_poll(connect: Connect) -> None:
                 assert (await subscriber.next_poll(0)).error is None
 
         run(test)
-        assert server.connections == 2
 
 
 def test_a_rejected_key_is_an_error_for_every_subscriber(connect: Connect) -> None:
