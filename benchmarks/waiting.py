@@ -62,7 +62,8 @@ def cases(quick: bool) -> Iterator[Case]:
     for waiters in numbers:
         interval = interval_for(waiters)
         # The goals are for 500 triggers, so measure those for longer.
-        rounds = {"cpu_rounds": 4 if waiters == 500 else 3, "lag_rounds": 2 if waiters <= 100 else 1}
+        lag_rounds = 3 if waiters >= 500 else 2
+        rounds = {"cpu_rounds": 4 if waiters == 500 else 3, "lag_rounds": lag_rounds}
         rounds = {} if quick else rounds
         for peer in PEERS:
             yield Case(peer.name, waiters, interval=interval, **rounds)

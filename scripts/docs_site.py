@@ -55,7 +55,7 @@ HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 ROW = re.compile(r"^\| \[([^]]+)\]\(([^)]+)\)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)")
 # The second word after the fence selects a test: `python airflow3`.
-INFO_STRING = re.compile(r"^```(\w+) [\w ]+$", re.MULTILINE)
+INFO_STRING = re.compile(r"^( *```\w+) [\w ]+$", re.MULTILINE)
 ELSEWHERE = re.compile(
     r'<(?:script[^>]* src|link[^>]* rel="(?:preconnect|stylesheet)"[^>]* href)="?https?://[^>]*'
 )
@@ -105,13 +105,15 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         return markdown if path == EXAMPLES else f"# {basename(path)}\n\n```python\n{markdown}\n```\n"
     if "```mermaid" in markdown:
         markdown += f'\n\n<script src="{get_relative_url(MERMAID, page.url)}"></script>\n'
-    return INFO_STRING.sub(r"```\1", markdown)
+    return INFO_STRING.sub(r"\1", markdown)
 
 
 def on_post_page(output: str, page: Page, **_: object) -> None:
-    """Check that a page works without other servers."""
+    """Check that a page works without other servers, and that its code blocks are shown as such."""
     if elsewhere := ELSEWHERE.search(output):
         raise PluginError(f"{page.file.src_uri} loads code from another server: {elsewhere[0]}")
+    if "```" in output:
+        raise PluginError(f"{page.file.src_uri} has a code block that Python-Markdown does not recognize.")
 
 
 def contents() -> dict[str, dict[str, str]]:

@@ -105,14 +105,14 @@ class Graph:
         self._pages = pages
         self.nodes: dict[str, ResourceState] = {}
         self.unsettled: set[str] = set()
-        self.sent_at: datetime | None = None
+        # The latest: a page that has not changed is that of an earlier poll.
+        self.sent_at = max(filter(None, (page.sent_at for page in pages)), default=None)
         self._inputs: dict[str, list[str]] = defaultdict(list)
         self._outputs: dict[str, list[str]] = defaultdict(list)
         self._downstream: dict[str, set[str]] = {}
         self.previews: set[str] = set()
         self._upstream: dict[str, Upstream] = {}
         for page in pages:
-            self.sent_at = self.sent_at or page.sent_at
             for edge in page.edges:
                 upstream_id, downstream_id = _text(edge.upstream_id), _text(edge.downstream_id)
                 if not (upstream_id and downstream_id):

@@ -181,7 +181,7 @@ async def _read_body(request: Request) -> bytes:
     body = bytearray()
     too_large = f"it has more than {webhooks.MAX_BODY_BYTES // 1024} KB"
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length[:20]) > webhooks.MAX_BODY_BYTES:
+    if not length.isdecimal() or int(length[:20]) > webhooks.MAX_BODY_BYTES:
         raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large)
     try:
         async with asyncio.timeout(BODY_SECONDS):

@@ -75,11 +75,20 @@ class Subscriber:
 
     def deliver(self, poll: Poll) -> bool:
         """Pass on a poll. Return whether that wakes the subscriber."""
-        if poll.began_at < self._settled_at or (poll is self._last and poll.began_at < self._again_at):
+        if poll.began_at < self._settled_at:
             return False
-        self._poll = self._last = poll
+        last, self._last = self._last, poll
+        if last and poll.began_at < self._again_at and not self._is_new(poll, last):
+            return False
+        self._poll = poll
         self._changed.set()
         return True
+
+    def _is_new(self, poll: Poll, last: Poll) -> bool:
+        if poll is last:
+            return False
+        # In a feed by id, the resources of other subscribers come, go and fail.
+        return not self.ids or not poll.brings_nothing_new_about(self.ids, last)
 
     def fail(self, bug: BaseException) -> None:
         """End the wait with an unexpected exception, also if a poll has not been taken yet."""

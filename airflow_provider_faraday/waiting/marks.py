@@ -124,9 +124,9 @@ class MarkStore:
 
     def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         # In the background: Airflow's API may be slow, and polls go on.
-        if name not in self._tasks:
-            self._tasks[name] = task = asyncio.create_task(work())
-            task.add_done_callback(lambda _: self._tasks.pop(name))
+        running = self._tasks.get(name)
+        if running is None or running.done():
+            self._tasks[name] = asyncio.create_task(work())
 
     async def _report(self) -> None:
         key = f"{self._key}.problem"

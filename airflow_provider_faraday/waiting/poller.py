@@ -79,10 +79,16 @@ class Poll:
 
     def brings_nothing_new(self, last: Poll) -> bool:
         """Return whether everything that verdicts and updates depend on is as it was."""
-        if any(poll.error or poll.error_by_id or poll.unclear for poll in (self, last)):
+        if self.error_by_id or last.error_by_id:
+            return False
+        return self.brings_nothing_new_about(None, last)
+
+    def brings_nothing_new_about(self, ids: tuple[str, ...] | None, last: Poll) -> bool:
+        """The same for these resources; None for all."""
+        if any(poll.error_of(ids) or poll.unclear for poll in (self, last)):
             return False
         same_graph = self.graph is last.graph and self.previews is last.previews
-        return same_graph and self.states == last.states
+        return same_graph and self.states_of(ids) == last.states_of(ids)
 
     def repeat(self, began_at: float) -> None:
         """Make this the result of a later poll, too."""

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -680,5 +681,45 @@ def test_a_subscriber_is_woken_at_its_own_time_and_others_are_not(connect: Conne
                     await asyncio.sleep(0.01)
                 assert listener.polls[-1].began_at >= soon
                 assert len(other.polls) == 1
+
+        run(test)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_concerns_other_ids_wakes_nobody(connect: Connect, failing: bool) -> None:
+    ids = [f"d0000000-0000-4000-8000-{number:012x}" for number in range(101)]
+
+    def respond(request: Any) -> Any:
+        wanted = [id_ for id_ in ids if id_ in request.target]
+        if failing and ids[-1] in wanted:
+            return answer(503)
+        return datasets(*wanted, status="running")
+
+    with RawServer(respond) as server:
+        connect(server.url, max_attempts=1)
+
+        async def test() -> None:
+            async with listening(*ids[:100]) as bystander:
+                for _ in range(3):
+                    async with listening(ids[-1]) as other:
+                        await polls(server, 6)
+                        assert (len(other.polls) > 1) == failing
+                assert len(bystander.polls) == 1
+
+        run(test)
+
+
+def test_the_event_loop_has_other_turns_while_many_subscribers_are_woken(connect: Connect) -> None:
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with AsyncExitStack() as stack:
+                listeners = [await stack.enter_async_context(listening()) for _ in range(300)]
+                woken = [0]
+                while woken[-1] < 300:
+                    await asyncio.sleep(0)
+                    woken.append(sum(len(listener.polls) for listener in listeners))
+                assert max(later - earlier for earlier, later in pairwise(woken)) <= 100
 
         run(test)

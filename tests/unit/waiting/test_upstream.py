@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.exceptions import FaradayApiError
+from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
 from airflow_provider_faraday.waiting import feed, poller
 from airflow_provider_faraday.waiting.feed import Subscriber
 from airflow_provider_faraday.waiting.source import Source
@@ -312,5 +315,62 @@ def test_ids_that_are_no_uuids_concern_nobody_else(connect: Connect) -> None:
                 poll = await subscriber.next_poll(0)
                 assert poll.verdict(Criteria(), (TARGETS[1],)).is_ready
                 assert "outcome 'Odd' is running" in poll.verdict(Criteria(), (TARGETS[0],)).pending
+
+        run(test)
+
+
+def paged_graph(*pages: tuple[datetime, list[dict[str, Any]]]) -> Callable[[Any], Any]:
+    """Respond with a page of the graph per element, and its date."""
+
+    def respond(request: Any) -> Any:
+        if not request.target.startswith("/v1/graph"):
+            return answer(body=[LATE])
+        _, _, number = request.target.partition("?page=")
+        date, edges = pages[int(number or 0)]
+        headers = {"Date": format_datetime(date, usegmt=True)}
+        if int(number or 0) + 1 < len(pages):
+            headers["Link"] = f'</v1/graph?page={int(number or 0) + 1}>; rel="next"'
+        return answer(body=edges, headers=headers)
+
+    return respond
+
+
+NOW = datetime(2026, 1, 3, tzinfo=UTC)
+LATE = node(id_of(7, 1), "targets", "Target")
+SINCE = Criteria(updated_after=NOW, unchanged_after=0.8)
+
+
+def test_a_wait_that_time_alone_ends_is_ended_by_equal_responses(connect: Connect) -> None:
+    graph = chain(node(id_of(13, 1), "datasets", "Orders"), LATE)
+    with RawServer(paged_graph((NOW, graph))) as server:
+        connect(server.url)
+        trigger = ResourcesReadyTrigger(
+            faraday_conn_id="faraday_default",
+            source={"resource_type": "targets", "connection_id": WAREHOUSE, "include_upstream": True},
+            criteria={"updated_after": NOW.isoformat(), "unchanged_after": 0.8},
+            poke_interval=0.1,
+            deadline=time.time() + 3600,
+        )
+
+        async def test() -> None:
+            async with aclosing(trigger.run()) as events:
+                event = await anext(events)
+            assert event.payload["status"] == "ready"
+
+        run(test)
+        assert len(server.targets) > 4
+
+
+def test_the_latest_page_of_a_graph_tells_the_time(connect: Connect) -> None:
+    pages = [(NOW, chain(node(id_of(13, 1), "datasets", "Orders"), LATE)), (NOW, [])]
+    with RawServer(lambda request: paged_graph(*pages)(request)) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe({"connection_id": WAREHOUSE}) as subscriber:
+                assert not (await subscriber.next_poll()).verdict(SINCE, None).is_ready
+                other = chain(node(id_of(13, 2), "datasets", "Other"), node(id_of(5, 2), "scopes", "Other"))
+                pages[1] = (NOW + timedelta(hours=1), other)
+                assert (await subscriber.next_poll()).verdict(SINCE, None).is_ready
 
         run(test)
