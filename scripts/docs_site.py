@@ -54,8 +54,8 @@ MORE_REFERENCES = {
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 ROW = re.compile(r"^\| \[([^]]+)\]\(([^)]+)\)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)")
-# The second word after the fence selects a test: `python airflow3`.
-INFO_STRING = re.compile(r"^( *```\w+) [\w ]+$", re.MULTILINE)
+# The words after the language say how it is tested: `python airflow3`.
+INFO_STRING = re.compile(r"^( *```\w+) [^`\n]+$", re.MULTILINE)
 ELSEWHERE = re.compile(
     r'<(?:script[^>]* src|link[^>]* rel="(?:preconnect|stylesheet)"[^>]* href)="?https?://[^>]*'
 )
