@@ -41,7 +41,7 @@ def _announce(asset_id: int, message_id: str, build: dict[str, Any]) -> bool:
         # Changes nothing, but locks the asset's row, or the whole database on SQLite, until the transaction
         # ends: of several processes with the same message, each sees the events of the one before.
         session.execute(
-            update(AssetModel).where(AssetModel.id == asset_id).values(id=AssetModel.id),
+            update(AssetModel).where(AssetModel.id == asset_id).values(updated_at=AssetModel.updated_at),
             execution_options={"synchronize_session": False},
         )
         asset = session.get(AssetModel, asset_id)

@@ -129,7 +129,10 @@ class Receiver:
         # It was ready when the message was sent. By now, the next build may be in progress.
         build = {**state.build, "status": "ready"}
         created = await run_in_threadpool(announce, asset_ids, message_id, build)
-        log.info("A webhook has announced a build of the %s: %d asset events.", what, created)
+        if created:
+            log.info("A webhook has announced a build of the %s: %d asset events.", what, created)
+        else:
+            log.info("Faraday has sent a webhook about a build of the %s that was announced before.", what)
         return HTTPStatus.OK
 
     async def _config(self, conn_id: str) -> ClientConfig | None:
