@@ -76,7 +76,7 @@ def test_thirty_sensors_share_one_poll_and_survive_a_kill_and_a_key_rotation(
     deferred_at = time.monotonic()
     airflow.until(lambda: airflow.states() == ["deferred"] * SENSORS, 120, "all sensors are deferred")
 
-    # They share one poll per interval and one TCP connection.
+    # They share one poll per interval.
     _assert_one_poll_an_interval(faraday)
 
     # The key is not stored with them.
@@ -139,10 +139,12 @@ def _assert_one_poll_an_interval(faraday: Sandbox) -> None:
     faraday.clear_requests()
     intervals = 8
     time.sleep(intervals * INTERVAL)
+    connections = set()
     for path in (SCOPE_PATH, UPLOADS_PATH):
         polls = faraday.requests(path)
         assert intervals / 2 <= len(polls) <= intervals + 1
         # The last one may have no response yet.
         assert {poll["status"] for poll in polls} - {None} == {200}
-        # All polls use one TCP connection.
-        assert len({poll["client"] for poll in polls}) == 1
+        connections |= {poll["client"] for poll in polls}
+    # Both lists may be polled at the same time.
+    assert len(connections) <= 2
