@@ -83,14 +83,15 @@ def test_many_subscribers_share_each_poll_and_one_tcp_connection(connect: Connec
 
 
 def test_different_sources_and_intervals_are_polled_separately(connect: Connect) -> None:
-    others: list[dict[str, Any]] = [{"connection_id": A}, {"scope_id": A}, {"interval": 0.06}]
+    once: dict[str, Any] = {"interval": 3600, "poll_now": True}
+    others: list[dict[str, Any]] = [{"connection_id": A}, {"scope_id": A}, {"interval": 3601}]
     with RawServer([datasets(A)]) as server:
         connect(server.url)
 
         async def test() -> None:
             async with AsyncExitStack() as stack:
                 subscribers = [
-                    await stack.enter_async_context(subscribe(**fields)) for fields in [{}, *others]
+                    await stack.enter_async_context(subscribe(**once | fields)) for fields in [{}, *others]
                 ]
                 await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
 
