@@ -184,7 +184,7 @@ def test_first_polls_of_feeds_that_start_together_are_spread_over_the_interval(
         # Late starts only widen the span.
         assert times[-1] - times[0] >= 0.5
         assert times[20] - times[10] >= 0.1
-        assert times[10] - times[0] >= 0.1
+        assert times[13] - times[0] >= 0.1
 
 
 def test_feeds_that_poll_in_turn_share_a_tcp_connection(connect: Connect) -> None:
@@ -703,7 +703,7 @@ def test_what_concerns_other_ids_wakes_nobody(connect: Connect, failing: bool) -
             async with listening(*ids[:100]) as bystander:
                 for _ in range(3):
                     async with listening(ids[-1]) as other:
-                        await polls(server, 6)
+                        await polls(server, 12)
                         assert (len(other.polls) > 1) == failing
                 assert len(bystander.polls) == 1
 
