@@ -98,7 +98,8 @@ constraints: setup ## update all pinned versions in constraints/
 	    --no-emit-index-url --no-emit-find-links --quiet --output-file constraints/docs.txt
 	# Minimum versions: replace each `name>=1.2` with `name==1.2`. Old releases of Airflow's HTTP provider have no
 	# upper bounds, so exclude them. Airflow 2.11.0 does not work with universal-pathlib 0.3, but allows it.
-	(echo 'apache-airflow-providers-http>=5'; echo 'universal-pathlib<0.3'; grep -oE '"[a-z0-9-]+>=[0-9.]+"' pyproject.toml | sed 's/"//g; s/>=/==/') | \
+	(printf '%s\n' 'apache-airflow-providers-http>=5' 'universal-pathlib<0.3'; \
+	    grep -oE '"[a-z0-9-]+>=[0-9.]+"' pyproject.toml | sed 's/"//g; s/>=/==/') | \
 	    $(RUN) -m uv pip compile pyproject.toml - --extra test --python-version 3.11 --upgrade --no-header \
 	    --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file constraints/floors.txt
 

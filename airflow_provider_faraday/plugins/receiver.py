@@ -132,7 +132,7 @@ class Receiver:
         if created:
             log.info("A webhook has announced a build of the %s: %d asset events.", what, created)
         else:
-            log.info("Faraday has sent a webhook about a build of the %s that was announced before.", what)
+            log.info("A webhook is about a build of the %s that was already announced.", what)
         return HTTPStatus.OK
 
     async def _config(self, conn_id: str) -> ClientConfig | None:

@@ -11,6 +11,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 import local_airflow
@@ -284,7 +285,7 @@ FAULTS = {
 
 
 def assert_one_poll_an_interval_and_triggerer(airflow: Cluster, faraday: Sandbox) -> None:
-    # The sensors are spread over the triggerers.
+    # The sensors are spread over the triggerers. The TCP connection of a poll tells which of them it is from.
     sql = "SELECT DISTINCT triggerer_id FROM trigger JOIN task_instance ON trigger_id = trigger.id"
     airflow.until(
         lambda: len(airflow.query(f"{sql} WHERE task_id = 'wait'")) == len(TRIGGERERS),
@@ -294,5 +295,8 @@ def assert_one_poll_an_interval_and_triggerer(airflow: Cluster, faraday: Sandbox
     intervals = 6
     faraday.clear_requests()
     time.sleep(intervals * INTERVAL)
-    polls = len(faraday.requests(SENSORS_PATH)) / len(TRIGGERERS)
-    assert intervals / 2 <= polls <= intervals + 1
+    connections = psutil.net_connections("tcp")
+    pids = {f"{each.laddr.ip}:{each.laddr.port}": each.pid for each in connections if each.laddr}
+    polls = Counter(pids[request["client"]] for request in faraday.requests(SENSORS_PATH))
+    assert len(polls) == len(TRIGGERERS)
+    assert intervals / 2 <= min(polls.values()) <= max(polls.values()) <= intervals + 1

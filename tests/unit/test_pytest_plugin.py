@@ -29,12 +29,11 @@ def faraday_poke_interval():
     return None
 """
 
-# Airflow 3.0 and 3.1 warn of themselves: of FastAPI, and of a module of their standard provider.
-IGNORED = (
-    ("-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning")
-    if airflow.__version__.startswith(("3.0.", "3.1."))
-    else ()
-)
+# Airflow warns of itself when it runs a DAG: 3.0 of FastAPI, 3.1 of a module of its standard provider.
+OWN_WARNINGS = {"3.0": "DeprecationWarning", "3.1": "FutureWarning"}
+IGNORED = [
+    f"-Wignore::{name}" for minor, name in OWN_WARNINGS.items() if airflow.__version__.startswith(minor)
+]
 
 
 @pytest.fixture

@@ -306,6 +306,8 @@ def test_a_rotated_key_is_used_within_the_same_poll(connect: Connect) -> None:
                 assert (await subscriber.next_poll(0)).error is None
 
         run(test)
+        # Both clients use the same TCP connection.
+        assert server.connections == 1
 
 
 def test_a_rejected_key_is_an_error_for_every_subscriber(connect: Connect) -> None:

@@ -319,6 +319,11 @@ def test_ids_that_are_no_uuids_concern_nobody_else(connect: Connect) -> None:
         run(test)
 
 
+NOW = datetime(2026, 1, 3, tzinfo=UTC)
+LATE = node(id_of(7, 1), "targets", "Target")
+SINCE = Criteria(updated_after=NOW, unchanged_after=0.8)
+
+
 def paged_graph(*pages: tuple[datetime, list[dict[str, Any]]]) -> Callable[[Any], Any]:
     """Respond with a page of the graph per element, and its date."""
 
@@ -333,11 +338,6 @@ def paged_graph(*pages: tuple[datetime, list[dict[str, Any]]]) -> Callable[[Any]
         return answer(body=edges, headers=headers)
 
     return respond
-
-
-NOW = datetime(2026, 1, 3, tzinfo=UTC)
-LATE = node(id_of(7, 1), "targets", "Target")
-SINCE = Criteria(updated_after=NOW, unchanged_after=0.8)
 
 
 def test_a_wait_that_time_alone_ends_is_ended_by_equal_responses(connect: Connect) -> None:
