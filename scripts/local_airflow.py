@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from typing import IO
 
 STOP_SECONDS = 10.0
+# Below the ports that Linux and macOS give to sockets that ask for any.
+_PORTS = range(20_000, 32_768)
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # The user's own settings for Airflow, Python and HTTP clients must not leak in. And without bytecode files,
@@ -115,15 +118,16 @@ def server_environment(home: Path, dags: Path, port: int | None = None) -> dict[
     return env | {f"AIRFLOW__{name}": value for name, value in settings.items()}
 
 
-def free_port(preferred: int = 0) -> int:
-    """Return a port that nothing listens on: the preferred one if possible."""
-    try:
-        with socket.create_server(("127.0.0.1", preferred)) as server:
-            return int(server.getsockname()[1])
-    except OSError:
-        if not preferred:
-            raise
-        return free_port()
+def free_port(preferred: int | None = None) -> int:
+    """Return a port that nothing listens on: the preferred one if possible.
+
+    Systems do not give out the others themselves, so no other socket takes one before a server starts there.
+    """
+    candidates = random.sample(_PORTS, len(_PORTS))
+    for port in candidates if preferred is None else [preferred, *candidates]:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError(f"All ports from {_PORTS.start} to {_PORTS.stop - 1} are in use.")
 
 
 def airflow(*arguments: str) -> list[str]:
@@ -298,7 +302,10 @@ class Api:
 
     def _health(self) -> dict[str, dict[str, Any]] | None:
         try:
-            return self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
+            response = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10)
+            # A server that cannot reach its database responds with status 500 and JSON of another form.
+            response.raise_for_status()
+            return response.json()
         except requests.RequestException:
             return None
 

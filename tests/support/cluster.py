@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.pool import NullPool
 
@@ -119,10 +120,11 @@ class Cluster:
     def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait until a condition is true; fail the test with logs and task states if that takes too long.
 
+        :param condition: not true yet if a request in it fails
         :param what: describes the condition in the failure message
         """
         deadline = time.monotonic() + seconds
-        while not condition():
+        while not _is_true(condition):
             exited = [name for name, process in self.running.items() if process.poll() is not None]
             if exited or time.monotonic() > deadline:
                 why = f"{', '.join(exited)} exited" if exited else f"timed out after {seconds} seconds"
@@ -133,6 +135,13 @@ class Cluster:
         tasks = self.query("SELECT task_id, map_index, state, try_number FROM task_instance")
         logs = [(file.name, file.read_text(errors="replace")[-2000:]) for file in self.home.glob("*.out")]
         return f" Tasks: {tasks}" + "".join(f"\n=== {name}\n{text}" for name, text in logs)
+
+
+def _is_true(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except requests.RequestException:
+        return False
 
 
 def _forms(secret: str) -> Iterator[bytes]:

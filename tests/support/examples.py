@@ -48,7 +48,8 @@ POLLED = [
 @contextmanager
 def building_faraday() -> Iterator[Sandbox]:
     """Run a Faraday whose builds run until :func:`finish_builds`."""
-    with Sandbox(api_key=f"key-{secrets.token_hex(16)}") as sandbox:
+    # Nothing else takes this port while Faraday is down.
+    with Sandbox(api_key=f"key-{secrets.token_hex(16)}", port=local_airflow.free_port()) as sandbox:
         for dataset in sandbox.datasets():
             if dataset["archived_at"] is None:
                 sandbox.set_dataset(dataset["id"], rebuild=True, sandbox={"starting": 0.1, "running": 3600})
