@@ -64,19 +64,6 @@ class Lineage(NamedTuple):
         return self._replace(inputs=inputs, outputs=outputs)
 
 
-class ReportsLineage:
-    """A task that reports its lineage, if Airflow's OpenLineage provider is active."""
-
-    def _lineage(self) -> Lineage:
-        raise NotImplementedError
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return what the task has read and written, from what it has already fetched."""
-        return _to_openlineage(self, self._lineage())
-
-    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
-
-
 def resource_node(resource_type: str, resource: dict[str, Any], *, is_built: bool = True) -> Node:
     """Return a resource's node.
 
@@ -168,7 +155,8 @@ def _node(kind: ResourceType, id_: str, name: object) -> Node:
     return Node(NAMESPACE, f"{kind.name}/{id_.lower()}", description)
 
 
-def _to_openlineage(task: Any, lineage: Lineage) -> OperatorLineage[Any, Any]:
+def to_openlineage(task: Any, lineage: Lineage) -> OperatorLineage[Any, Any]:
+    """Return the lineage of a task, and its inlets and outlets, for Airflow's OpenLineage provider."""
     from airflow.providers.common.compat.openlineage.utils.utils import translate_airflow_asset
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.providers.openlineage.extractors.manager import ExtractorManager

@@ -11,10 +11,11 @@ from typing import Any
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 
-_DIRECTORY = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9_]*")
+# Text: compiling these takes a while, and not every DAG file needs them.
+_DIRECTORY = r"[A-Za-z0-9_][-A-Za-z0-9_]*"
 _EXTENSIONS = ("csv", "txt", "gpg", "pgp", "gz", "bz2")
-_FILENAME = re.compile(rf"[A-Za-z0-9_][-A-Za-z0-9_.]*\.(?i:{'|'.join(_EXTENSIONS)})")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_FILENAME = rf"[A-Za-z0-9_][-A-Za-z0-9_.]*\.(?i:{'|'.join(_EXTENSIONS)})"
+_UUID = r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 def resource_id(value: object, argument: str) -> str:
@@ -24,7 +25,7 @@ def resource_id(value: object, argument: str) -> str:
     :raises FaradayInputError: if it is not a UUID.
     """
     text = str(value)
-    if not _UUID.fullmatch(text):
+    if not is_resource_id(text):
         raise FaradayInputError(
             f"{argument} must be the UUID of a Faraday resource, such as "
             f"5e0dfa56-2d52-4c06-a870-bc79c71e86a3, but is {excerpt(value)}.\n"
@@ -35,7 +36,7 @@ def resource_id(value: object, argument: str) -> str:
 
 def is_resource_id(value: str) -> bool:
     """Return whether a text is a UUID."""
-    return _UUID.fullmatch(value) is not None
+    return re.fullmatch(_UUID, value) is not None
 
 
 def resource_ids(values: object, argument: str) -> list[str]:
@@ -46,7 +47,7 @@ def resource_ids(values: object, argument: str) -> list[str]:
     :param argument: name of the argument, for the error.
     :raises FaradayInputError: if it is anything else.
     """
-    if (isinstance(values, dict) and "id" in values) or (isinstance(values, str) and _UUID.fullmatch(values)):
+    if (isinstance(values, dict) and "id" in values) or (isinstance(values, str) and is_resource_id(values)):
         values = [values]
     if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
         raise FaradayInputError(
@@ -96,7 +97,7 @@ def upload_directory(value: object) -> str:
 
     :raises FaradayInputError: if Faraday would not accept it.
     """
-    if not isinstance(value, str) or not _DIRECTORY.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(_DIRECTORY, value):
         raise FaradayInputError(
             "directory must be the name of an upload directory, such as 'web_orders', but is "
             f"{excerpt(value)}.\n"
@@ -110,7 +111,7 @@ def upload_filename(value: object) -> str:
 
     :raises FaradayInputError: if Faraday would not accept it.
     """
-    if not isinstance(value, str) or not _FILENAME.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(_FILENAME, value):
         raise FaradayInputError(
             "filename must be a file name that Faraday accepts, such as 'orders.csv', but is "
             f"{excerpt(value)}.\n"

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import Asset
-
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import resource_id as valid_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, resource_type_named
 from airflow_provider_faraday.compat import named_asset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from urllib.parse import SplitResult
 
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_faraday.api.readiness import ResourceState
+    from airflow.providers.common.compat.sdk import Asset
 
 
 def resource_asset(
@@ -82,15 +78,3 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
             f"{', '.join(sorted(RESOURCE_TYPES))}."
         )
     return uri._replace(netloc=resource_type, path=f"/{id_}")
-
-
-def attach_builds(context: Context, outlets: Iterable[object], states: Iterable[ResourceState]) -> None:
-    """Attach each resource's build to the event of the outlet that represents it.
-
-    :param outlets: the task's outlets, of any kind.
-    :param states: the resources as the task last saw them.
-    """
-    by_uri = {f"faraday://{state.resource_type.name}/{state.id.lower()}": state for state in states}
-    for outlet in outlets:
-        if isinstance(outlet, Asset) and (state := by_uri.get(outlet.uri)):
-            context["outlet_events"][outlet].extra.update(state.build)

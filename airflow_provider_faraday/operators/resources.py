@@ -22,15 +22,9 @@ from airflow_provider_faraday.api.resources import (
     resource_type_named,
     select_fields,
 )
-from airflow_provider_faraday.assets.resources import attach_builds
+from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
-from airflow_provider_faraday.lineage import (
-    Lineage,
-    ReportsLineage,
-    built_lineage,
-    resource_node,
-    wait_lineage,
-)
+from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.source import Source, check_literals, check_source, check_upstream
 
 if TYPE_CHECKING:
@@ -41,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.api.readiness import ResourceState
     from airflow_provider_faraday.api.resources import ResourceType
     from airflow_provider_faraday.hooks.faraday import FaradayHook
+    from airflow_provider_faraday.lineage import Lineage
     from airflow_provider_faraday.waiting.wait import Wait
 
 
@@ -158,6 +153,8 @@ class ListResourcesOperator(_ResourcesOperator):
         return select_fields(resource_type, resources, self.fields, self.log)
 
     def _lineage(self) -> Lineage:
+        from airflow_provider_faraday.lineage import Lineage, resource_node
+
         return Lineage(inputs=[resource_node(self.resource_type, resource) for resource in self._found])
 
     def _check_source(self, given: Mapping[str, object]) -> None:
@@ -307,6 +304,8 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         return self._returned(wait.criteria.times)
 
     def _lineage(self) -> Lineage:
+        from airflow_provider_faraday.lineage import built_lineage, wait_lineage
+
         if self._wait and (self._wait.polled is not None or not self._found):
             return wait_lineage(self._wait)
         # What they are built from and when is not known before the builds have finished.

@@ -19,9 +19,9 @@ from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import field_names
 from airflow_provider_faraday.api.resources import check_updated_after, resource_type_named, select_fields
 from airflow_provider_faraday.api.text import one_line
-from airflow_provider_faraday.assets.resources import attach_builds
+from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
-from airflow_provider_faraday.lineage import Lineage, ReportsLineage, wait_lineage
+from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.source import (
     Source,
     check_literals,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_faraday.lineage import Lineage
     from airflow_provider_faraday.waiting.wait import Wait
 
 
@@ -248,6 +249,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         defer_wait(self, self._wait)
 
     def _lineage(self) -> Lineage:
+        from airflow_provider_faraday.lineage import Lineage, wait_lineage
+
         return wait_lineage(self._wait) if self._wait else Lineage()
 
     def _returned(self, context: Context, ready: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.assets.resources import attach_builds
-from airflow_provider_faraday.lineage import Lineage, ReportsLineage, file_node, resource_node
+from airflow_provider_faraday.assets.outlets import attach_builds
+from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.source import check_literals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_faraday.lineage import Lineage
 
 
 class DownloadTargetOperator(ReportsLineage, BaseOperator):
@@ -75,6 +77,8 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
         return result
 
     def _lineage(self) -> Lineage:
+        from airflow_provider_faraday.lineage import Lineage, file_node, resource_node
+
         result, target = self._downloaded or ({}, {"id": self.target_id})
         node = resource_node("targets", target)
         return Lineage([node], [file_node(self.path, rows=node.rows, size=result.get("bytes"))])

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_faraday.lineage import Lineage, ReportsLineage, file_node, upload_node
+from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.source import check_literals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_faraday.lineage import Lineage
 
 
 class UploadFileOperator(ReportsLineage, BaseOperator):
@@ -76,6 +78,8 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
         return self._uploaded
 
     def _lineage(self) -> Lineage:
+        from airflow_provider_faraday.lineage import Lineage, file_node, upload_node
+
         size = self._uploaded["bytes"] if self._uploaded else None
         is_sent = self._uploaded and not self._uploaded["skipped"]
         return Lineage(

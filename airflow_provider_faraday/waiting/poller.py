@@ -1,5 +1,5 @@
-"""Polls a source in the triggerer: fetches, follows key rotations, and keeps one batch's errors from
-others."""
+"""Polls a source in the triggerer: fetches, follows key rotations, and keeps the errors of some resources
+from those who wait for others."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from airflow_provider_faraday.api.readiness import (
     standings,
 )
 from airflow_provider_faraday.api.responses import decode_states
+from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.waiting.upstream import graph_requests
@@ -59,7 +60,7 @@ class Poll:
     :param began_at: the event loop's time before the first request of the latest of these polls.
     :param states: what Faraday returned.
     :param error: what failed the whole poll.
-    :param error_by_id: what failed the batch in which a resource was requested by id.
+    :param error_by_id: what failed the request for a resource by id.
     :param graph: for a source that includes what is upstream.
     :param previews: those of the graph.
     :param unclear: what failed the requests that would say whether resources upstream are previews.
@@ -216,19 +217,31 @@ class Poller:
 
     async def _poll_list(self, source: Source, ids: Sequence[str]) -> Poll:
         poll = Poll(source.type, asyncio.get_running_loop().time())
-        decode = decode_states(source.type)
         async with self._slots:
-            for endpoint in source.endpoints(ids):
-                try:
-                    poll.states += await self._fetch(endpoint, decode)
-                except FaradayError as error:
-                    batch = [value for name, value in endpoint.query if name == "ids"]
-                    if not batch or self._client is None or isinstance(error, FaradayAuthenticationError):
-                        # Not about these resources: other requests would fail the same way.
-                        poll.error = error
-                        break
-                    poll.error_by_id |= dict.fromkeys(batch, error)
+            await self._request_list(source, ids, poll)
         return poll
+
+    async def _request_list(self, source: Source, ids: Sequence[str], poll: Poll) -> None:
+        """Request a list, and add what is returned, or what fails, to a poll."""
+        for endpoint in source.endpoints(ids):
+            try:
+                poll.states += await self._fetch(endpoint, decode_states(source.type))
+                continue
+            except FaradayError as error:
+                failure = error
+            batch = [value for name, value in endpoint.query if name == "ids"]
+            if not batch or self._client is None or isinstance(failure, FaradayAuthenticationError):
+                # Not about these resources: other requests would fail the same way.
+                poll.error = failure
+            elif len(batch) == 1 or is_transient(failure):
+                poll.error_by_id |= dict.fromkeys(batch, failure)
+            else:
+                # Find the ids that Faraday refuses: other subscribers wait for the others.
+                middle = len(batch) // 2
+                for half in (batch[:middle], batch[middle:]):
+                    await self._request_list(source, half, poll)
+            if poll.error:
+                return
 
     async def _add_graph(self, polls: Sequence[Poll]) -> None:
         waited = {state.id.lower(): None for poll in polls for state in poll.states}

@@ -439,6 +439,35 @@ def test_a_failed_batch_fails_only_those_who_wait_for_its_ids(connect: Connect, 
         run(test)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_an_id_that_faraday_refuses_fails_only_those_who_wait_for_it(connect: Connect, status: int) -> None:
+    ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(100)]
+    refused, *others = ids
+
+    def respond(request: Any) -> Any:
+        if refused in request.target:
+            return answer(status, {"error": "X", "note": "one of these"})
+        return datasets(*(id_ for id_ in others if id_ in request.target))
+
+    with RawServer(respond) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe(refused) as bad, subscribe(*others) as good:
+                polls = await asyncio.gather(bad.next_poll(0), good.next_poll(0))
+                error = polls[0].error_of(bad.ids)
+                assert isinstance(error, FaradayApiError)
+                assert error.status_code == status
+                assert polls[1].error_of(good.ids) is None
+                assert polls[1].verdict(Criteria(), good.ids).is_ready
+                # All, then both halves of them, then both halves of the half with the refused one, and so on.
+                counts = [target.count("ids=") for target in server.targets]
+                assert counts[:8] == [100, 50, 25, 12, 6, 3, 1, 2]
+                assert len(counts) == 13
+
+        run(test)
+
+
 @pytest.fixture
 def bugs(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
     """Return a list of exceptions that the next polls raise, as a bug in the poller would."""
