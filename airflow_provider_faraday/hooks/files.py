@@ -35,7 +35,7 @@ LOG_EVERY_SECONDS = 5.0
 # A whole chunk must be sent within the timeout: small enough for slow networks.
 _CHUNK_BYTES = 512 * 1024
 # How many chunks may wait to be hashed, while the network or the disk pauses.
-_UNHASHED_CHUNKS = 8
+_UNHASHED_CHUNKS = 16
 # What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default.
 _BLOCK_BYTES = 8 * 1024 * 1024
 # How often to look for a file in Faraday's list after it was uploaded.
