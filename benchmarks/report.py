@@ -74,11 +74,12 @@ and the next task of its DAG starts. By webhook, Airflow's scheduler takes most 
 
 ABOUT_TRANSFERS = """\
 Medians of {rounds} transfers of a file of {gigabytes:g} GB of random bytes, from and to the local disk, in
-turn with curl. The server runs on the same machine and shares its cores. It does not store uploads, so for
-those, curl is as fast as memory. This provider also computes the MD5 of the file while it is sent or
-received: curl followed by `md5sum` does the same work. MD5 cannot use more than one core, so this provider
-cannot be faster than `MD5 alone`. Peak memory is the growth of the process, without its imports; for curl,
-it is the whole process."""
+turn with curl. Each transfer runs twice, and the second one counts: in a virtual machine, writing to memory
+that another process has used can take eight times as long. The server runs on the same machine and shares its
+cores. It does not store uploads, so for those, curl is as fast as memory. This provider also computes the MD5
+of the file while it is sent or received: curl followed by `md5sum` does the same work. MD5 cannot use more
+than one core, so this provider cannot be faster than `MD5 alone`. Peak memory is the growth of the process,
+without its imports; for curl, it is the whole process."""
 
 
 class Rounds(NamedTuple):

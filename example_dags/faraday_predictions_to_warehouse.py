@@ -96,8 +96,8 @@ with DAG(
         warehouse = BaseHook.get_hook(WAREHOUSE)
         with ObjectStoragePath(path).open("r", newline="") as file:
             rows = csv.reader(file.readlines())
-            columns = next(rows)
-            definitions = ", ".join(f'"{column}" VARCHAR(255)' for column in columns)
+            columns = [f'"{column}"' for column in next(rows)]
+            definitions = ", ".join(f"{column} VARCHAR(255)" for column in columns)
             warehouse.run(
                 ["DROP TABLE IF EXISTS likely_buyers", f"CREATE TABLE likely_buyers ({definitions})"]
             )

@@ -39,6 +39,9 @@ FETCH_SECONDS = 8.0
 LOOKUP_SECONDS = 30.0
 """How long a looked up Airflow connection is used: forged messages must not cause a lookup each."""
 
+LOOKUP_PATIENCE_SECONDS = 3.0
+"""How long a message waits for a lookup. A slow secrets backend must not hold up messages without end."""
+
 LOG_SECONDS = 60.0
 """How often each problem is logged at most."""
 
@@ -58,11 +61,13 @@ class _Refused(Exception):
 
     :param status: of the response.
     :param problem: for the log; has nothing that the sender chose.
+    :param detail: a sentence that may differ each time.
     """
 
-    def __init__(self, status: HTTPStatus, problem: str) -> None:
+    def __init__(self, status: HTTPStatus, problem: str, detail: str = "") -> None:
         super().__init__(problem)
         self.status = status
+        self.detail = detail
 
 
 class Receiver:
@@ -74,8 +79,9 @@ class Receiver:
     def __init__(self, conn_ids: Collection[str]) -> None:
         self._conn_ids = conn_ids
         self._log = _ThrottledLog()
-        self._configs: dict[str, tuple[float, ClientConfig | None]] = {}
-        self._lock = asyncio.Lock()
+        self._configs: dict[str, ClientConfig | None] = {}
+        self._valid_until: dict[str, float] = {}
+        self._lookups: dict[str, asyncio.Task[None]] = {}
 
     async def receive(self, request: Request) -> Response:
         """Handle a request. 2xx means that Faraday is done with the message; it resends it otherwise."""
@@ -85,7 +91,8 @@ class Receiver:
             status = await self._receive(request, conn_id if known else None)
         except _Refused as refusal:
             target = f"the Airflow connection '{conn_id}'" if known else "an id not in webhook_conn_ids"
-            self._log.warning(f"Refused a webhook for {target} ({refusal.status.value}): {refusal}.")
+            problem = f"Refused a webhook for {target} ({refusal.status.value}): {refusal}."
+            self._log.warning(problem, refusal.detail)
             status = refusal.status
         # The rest of a body that is still being sent is not read.
         headers = {} if status < 400 else {"Connection": "close"}
@@ -118,13 +125,17 @@ class Receiver:
         except (FaradayError, TimeoutError) as error:
             if isinstance(error, FaradayAuthenticationError):
                 # The key may have been replaced. Faraday resends the message.
-                self._configs.pop(conn_id, None)
+                self._valid_until.pop(conn_id, None)
             # Without Faraday's error id, which differs each time.
             text = error.args[0] if error.args else f"no response within {FETCH_SECONDS:.0f} s"
-            problem = f"the {what} could not be fetched: {one_line(text)}"
-            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem) from None
+            problem = f"the {what} could not be fetched"
+            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(text)) from None
         if state is None:
-            log.info("Faraday has sent a webhook about the %s, but does not return it.", what)
+            self._log.warning(
+                f"A webhook for the Airflow connection '{conn_id}' is about the {what}, which Faraday does "
+                "not return. Unless it was deleted, check that the API key and the webhook secret belong to "
+                "the same account."
+            )
             return HTTPStatus.OK
         # It was ready when the message was sent. By now, the next build may be in progress.
         build = {**state.build, "status": "ready"}
@@ -136,12 +147,19 @@ class Receiver:
         return HTTPStatus.OK
 
     async def _config(self, conn_id: str) -> ClientConfig | None:
-        async with self._lock:
-            until, config = self._configs.get(conn_id, (0.0, None))
-            if time.monotonic() >= until:
-                config = await run_in_threadpool(self._look_up, conn_id)
-                self._configs[conn_id] = time.monotonic() + LOOKUP_SECONDS, config
-        return config
+        """Return the Airflow connection, an outdated one if lookups are slow; None if it cannot be used."""
+        if time.monotonic() >= self._valid_until.get(conn_id, 0.0):
+            if conn_id not in self._lookups:
+                self._lookups[conn_id] = asyncio.create_task(self._refresh(conn_id))
+            await asyncio.wait([self._lookups[conn_id]], timeout=LOOKUP_PATIENCE_SECONDS)
+        return self._configs.get(conn_id)
+
+    async def _refresh(self, conn_id: str) -> None:
+        try:
+            self._configs[conn_id] = await run_in_threadpool(self._look_up, conn_id)
+            self._valid_until[conn_id] = time.monotonic() + LOOKUP_SECONDS
+        finally:
+            del self._lookups[conn_id]
 
     def _look_up(self, conn_id: str) -> ClientConfig | None:
         try:
@@ -166,14 +184,14 @@ class _ThrottledLog:
         self._counts: Counter[str] = Counter()
         self._next: dict[str, float] = {}
 
-    def warning(self, problem: str) -> None:
-        """Log a problem, and how often it has occurred since it was logged last."""
+    def warning(self, problem: str, detail: str = "") -> None:
+        """Log a problem with a detail, and how often it has occurred since it was logged last."""
         self._counts[problem] += 1
         now = time.monotonic()
         if now >= self._next.get(problem, 0.0):
             self._next[problem] = now + LOG_SECONDS
             count = self._counts.pop(problem)
-            log.warning("%s%s", problem, f" ({count} times)" if count > 1 else "")
+            log.warning("%s", f"{problem} {detail}".rstrip() + (f" ({count} times)" if count > 1 else ""))
 
 
 async def _read_body(request: Request) -> bytes:

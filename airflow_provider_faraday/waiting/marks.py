@@ -59,6 +59,7 @@ class MarkStore:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._warned: set[str] = set()
         self._problem: str | None = None
+        self._failing_since: datetime | None = None
         self._shown: str | None = ""  # unknown: an earlier process may have shown a problem
 
     async def load(self) -> None:
@@ -114,6 +115,7 @@ class MarkStore:
     def report(self, problem: str | None) -> None:
         """Show in the state of the assets why the watcher cannot watch; None if it can."""
         self._problem = problem
+        self._failing_since = (self._failing_since or datetime.now(UTC)) if problem else None
         if problem != self._shown:
             self._start("report", self._report)
 
@@ -131,7 +133,7 @@ class MarkStore:
     async def _report(self) -> None:
         key = f"{self._key}.problem"
         while (problem := self._problem) != self._shown:
-            value = f"Failing since {datetime.now(UTC):%F %TZ}: {problem}"
+            value = f"Failing since {self._failing_since:%F %TZ}: {problem}" if self._failing_since else ""
             async with self._lock:
                 done = [
                     await self._attempt(asset, state.aset(key, value) if problem else state.adelete(key))

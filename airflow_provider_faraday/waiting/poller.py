@@ -14,6 +14,7 @@ from airflow.providers.common.compat.connection import get_async_connection
 
 from airflow_provider_faraday.api.errors import (
     FaradayAuthenticationError,
+    FaradayConfigurationError,
     FaradayError,
     FaradayTransportError,
 )
@@ -48,6 +49,10 @@ LISTS_AT_A_TIME = 8
 
 PATIENCE_SECONDS = 5.0
 """How long the fast lists of an account wait for the slow ones."""
+
+REFUSALS = 32
+"""After how many refused requests a poll stops looking for the ids that they are about. Finding one of a
+hundred takes seven; if Faraday refuses everything, there are none to find."""
 
 VERDICTS = 8
 """How many verdicts of a poll are kept, for subscribers with equal criteria. Each may take kilobytes."""
@@ -198,11 +203,16 @@ class Poller:
         if len(wanted) == 1 and not self._running:
             # No need for a task, which takes as long as a tenth of a poll.
             return {source: await self._poll_list(source, ids) for source, ids in wanted.items()}
+        # Those that were slow the last time: they are requested again, and this is kept only until then.
+        polls = self._take_ended()
         for source, ids in wanted.items():
             if source not in self._running:
                 self._running[source] = asyncio.create_task(self._poll_list(source, ids))
         alone = len(self._running) == 1
         await asyncio.wait(self._running.values(), timeout=None if alone else PATIENCE_SECONDS)
+        return polls | self._take_ended()
+
+    def _take_ended(self) -> dict[Source, Poll]:
         ended = [source for source, task in self._running.items() if task.done()]
         return {source: self._running.pop(source).result() for source in ended}
 
@@ -223,25 +233,28 @@ class Poller:
 
     async def _request_list(self, source: Source, ids: Sequence[str], poll: Poll) -> None:
         """Request a list, and add what is returned, or what fails, to a poll."""
-        for endpoint in source.endpoints(ids):
+        endpoints = source.endpoints(ids)
+        refusals = 0
+        while endpoints:
+            endpoint = endpoints.pop(0)
             try:
                 poll.states += await self._fetch(endpoint, decode_states(source.type))
                 continue
             except FaradayError as error:
                 failure = error
             batch = [value for name, value in endpoint.query if name == "ids"]
-            if not batch or self._client is None or isinstance(failure, FaradayAuthenticationError):
-                # Not about these resources: other requests would fail the same way.
+            not_about_ids = isinstance(failure, (FaradayAuthenticationError, FaradayConfigurationError))
+            if not batch or self._client is None or not_about_ids:
+                # Other requests would fail the same way.
                 poll.error = failure
-            elif len(batch) == 1 or is_transient(failure):
+                return
+            refusals += 1
+            if len(batch) == 1 or is_transient(failure) or refusals > REFUSALS:
                 poll.error_by_id |= dict.fromkeys(batch, failure)
             else:
                 # Find the ids that Faraday refuses: other subscribers wait for the others.
                 middle = len(batch) // 2
-                for half in (batch[:middle], batch[middle:]):
-                    await self._request_list(source, half, poll)
-            if poll.error:
-                return
+                endpoints[:0] = [*source.endpoints(batch[:middle]), *source.endpoints(batch[middle:])]
 
     async def _add_graph(self, polls: Sequence[Poll]) -> None:
         waited = {state.id.lower(): None for poll in polls for state in poll.states}

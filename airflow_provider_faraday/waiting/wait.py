@@ -165,10 +165,15 @@ class Wait:
 
         The event has no resources, so they are polled once more. Return None if they are not ready anymore,
         or if that poll fails: the wait has to go on in the triggerer.
+
+        :raises AirflowSensorTimeout: if it would, but the deadline has passed.
         """
         match event:
             case events.Ready():
-                return self.poll()
+                ready = self.poll()
+                if ready is None and time.time() > self.deadline:
+                    raise self.timed_out()
+                return ready
             case events.Failed():
                 raise problem_error(event.kind, self.source.resource_type, event.message)
             case events.TimedOut():

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no API serv
 
 SECRET, NEXT_SECRET = new_secret(), new_secret()
 BUILT = "2026-01-31T06:00:00.000Z"
-BODY_SECONDS, FETCH_SECONDS = 1.0, 1.0
+BODY_SECONDS, FETCH_SECONDS, LOOKUP_PATIENCE_SECONDS = 1.0, 1.0, 2.0
+# The secrets backend of the tests takes a while to look this Airflow connection up.
+SLOW = "slow"
 
 
 def connection(sandbox: Sandbox, secret: Any) -> str:
@@ -63,15 +65,20 @@ def home(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def receivers(home: Path, shared_sandbox: Sandbox) -> Iterator[list[Receiver]]:
     """Return two processes that receive webhooks and share a metadata database."""
     env = {
-        "AIRFLOW__FARADAY__WEBHOOK_CONN_IDS": f"{CONN_ID}, no_secret,not_there",
+        "AIRFLOW__FARADAY__WEBHOOK_CONN_IDS": f"{CONN_ID}, no_secret,not_there,{SLOW}",
         f"AIRFLOW_CONN_{CONN_ID.upper()}": connection(shared_sandbox, [SECRET, NEXT_SECRET]),
         "AIRFLOW_CONN_NO_SECRET": connection(shared_sandbox, None),
         "AIRFLOW_CONN_NOT_SERVED": connection(shared_sandbox, SECRET),
+        "AIRFLOW__SECRETS__BACKEND": "slow_secrets.SlowSecrets",
     }
     started = [Receiver(home, env) for _ in range(2)]
     try:
         for each in started:
-            each.start(BODY_SECONDS=BODY_SECONDS, FETCH_SECONDS=FETCH_SECONDS)
+            each.start(
+                BODY_SECONDS=BODY_SECONDS,
+                FETCH_SECONDS=FETCH_SECONDS,
+                LOOKUP_PATIENCE_SECONDS=LOOKUP_PATIENCE_SECONDS,
+            )
         yield started
     finally:
         for each in started:
@@ -409,6 +416,19 @@ def test_a_slow_sender_is_cut_off_and_does_not_hold_up_others(
             client.close()
 
 
+def test_a_slow_lookup_is_limited_and_does_not_hold_up_others(receiver: Receiver, customers: int) -> None:
+    body = message(CUSTOMERS)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(10) as pool:
+        slow = [pool.submit(receiver.post, body, signed(SECRET, body), SLOW) for _ in range(10)]
+        time.sleep(0.2)
+        assert post(receiver, ORDERS).status_code == 200
+        assert time.monotonic() - begun < LOOKUP_PATIENCE_SECONDS
+        assert {each.result().status_code for each in slow} == {401}
+    assert time.monotonic() - begun < 8.0
+    assert receiver.logged().count(f"looks up {SLOW}") == 1
+
+
 def test_a_sender_that_hangs_up_is_no_error(receiver: Receiver, faraday: Sandbox, customers: int) -> None:
     head = f"POST /faraday/webhooks/{CONN_ID} HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", receiver.port), 10) as client:
@@ -441,3 +461,15 @@ def test_failures_are_logged_once_a_minute_without_the_secret(
     assert "someone_" not in logged
     for secret in (SECRET, NEXT_SECRET, faraday.api_key):
         assert secret not in logged
+
+
+def test_failures_of_faraday_are_logged_once_a_minute_although_they_differ(
+    receivers: list[Receiver], faraday: Sandbox, customers: int
+) -> None:
+    for number in range(5):
+        faraday.fail_next(times=1, status=500, body=f"request {number}")
+        assert post(receivers[1], CUSTOMERS).status_code == 503
+
+    logged = receivers[1].logged()
+    assert len(re.findall(f"the dataset {CUSTOMERS} could not be fetched", logged)) == 1
+    assert "request 0" in logged

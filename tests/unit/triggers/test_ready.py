@@ -314,6 +314,20 @@ def test_a_resumed_wait_that_is_not_ready_defers_again_until_the_first_deadline(
     assert len(sensor.execute_complete({}, event_of(again.value.trigger), **again.value.kwargs)) == 2
 
 
+@pytest.mark.parametrize("change", [fail_once, rebuild])
+def test_a_resumed_wait_that_is_not_ready_after_the_deadline_times_out(
+    building: Sandbox, faraday_default: Callable[..., None], change: Callable[[Sandbox], None]
+) -> None:
+    faraday_default(extra={"max_attempts": 1})
+    first = deferred(gate(scope_id=SCOPE, timeout=0.5))
+    building.set_dataset(ORDERS, status="ready")
+    event = event_of(first.trigger)
+    change(building)
+    time.sleep(0.6)
+    with pytest.raises(AirflowSensorTimeout):
+        gate(scope_id=SCOPE).execute_complete({}, event, **first.kwargs)
+
+
 def test_a_resumed_wait_keeps_the_criteria_it_began_with(building: Sandbox) -> None:
     first = deferred(gate(scope_id=SCOPE, updated_after="2026-01-01T00:00:00+00:00"))
     building.set_dataset(ORDERS, status="ready", last_updated_output_at="2026-06-01T00:00:00Z")

@@ -497,6 +497,23 @@ def test_a_problem_is_shown_in_the_state_of_the_asset_until_it_is_solved(
 
 
 @since_airflow_3
+def test_a_problem_says_since_when_although_its_text_changes(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        states = States("a")
+        sandbox.fail_next(times=4, status=403, body="first")
+        sandbox.fail_next(times=1000, status=403, body="then")
+        watcher = Watcher(states)
+        await until(lambda: "first" in str(problems(states)))
+        since = problems(states)[0].partition("Z:")[0]
+        await asyncio.sleep(1.0)
+        await until(lambda: "then" in str(problems(states)))
+        assert problems(states)[0].startswith(f"{since}Z:")
+        await watcher.stop()
+
+    run(test)
+
+
+@since_airflow_3
 def test_without_stored_state_a_restart_begins_with_the_initial_state(sandbox: Sandbox) -> None:
     async def test() -> None:
         first = Watcher()

@@ -468,6 +468,35 @@ def test_an_id_that_faraday_refuses_fails_only_those_who_wait_for_it(connect: Co
         run(test)
 
 
+def test_if_faraday_refuses_everything_the_poller_does_not_request_each_id(connect: Connect) -> None:
+    ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(500)]
+    with RawServer([answer(403, {"error": "FORBIDDEN", "note": "by a proxy"})]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe(*ids, interval=3600, poll_now=True) as subscriber:
+                poll = await subscriber.next_poll(0)
+                assert poll.error_by_id.keys() == {*ids}
+
+        run(test)
+        assert len(server.targets) < 50
+
+
+def test_an_airflow_connection_that_becomes_invalid_is_no_error_of_single_ids(connect: Connect) -> None:
+    ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(100)]
+    with RawServer([datasets(*ids), answer(401, {"error": "EXPIRED_API_KEY"})]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with subscribe(*ids) as subscriber:
+                assert (await subscriber.next_poll(0)).error is None
+                connect(server.url, password="")
+                assert isinstance((await subscriber.next_poll(0)).error, FaradayConfigurationError)
+                assert len(server.targets) == 2
+
+        run(test)
+
+
 @pytest.fixture
 def bugs(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
     """Return a list of exceptions that the next polls raise, as a bug in the poller would."""
