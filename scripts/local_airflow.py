@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 STOP_SECONDS = 10.0
-# Below the ports that Linux and macOS give to sockets that ask for any.
+# Below the ephemeral ports of Linux and macOS.
 _PORTS = range(20_000, 32_768)
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -121,7 +121,7 @@ def server_environment(home: Path, dags: Path, port: int | None = None) -> dict[
 def free_port(preferred: int | None = None) -> int:
     """Return a port that nothing listens on: the preferred one if possible.
 
-    Systems do not give out the others themselves, so no other socket takes one before a server starts there.
+    The others are not ephemeral ports, so no other socket takes one before a server starts there.
     """
     candidates = random.sample(_PORTS, len(_PORTS))
     for port in candidates if preferred is None else [preferred, *candidates]:
@@ -303,7 +303,7 @@ class Api:
     def _health(self) -> dict[str, dict[str, Any]] | None:
         try:
             response = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10)
-            # A server that cannot reach its database responds with status 500 and JSON of another form.
+            # Errors are JSON, too, but of another form.
             response.raise_for_status()
             return response.json()
         except requests.RequestException:

@@ -203,7 +203,7 @@ class Poller:
         if len(wanted) == 1 and not self._running:
             # No need for a task, which takes as long as a tenth of a poll.
             return {source: await self._poll_list(source, ids) for source, ids in wanted.items()}
-        # Those that were slow the last time: they are requested again, and this is kept only until then.
+        # Lists that were too slow for the last poll. Newer results replace these.
         polls = self._take_ended()
         for source, ids in wanted.items():
             if source not in self._running:

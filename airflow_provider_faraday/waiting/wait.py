@@ -166,7 +166,7 @@ class Wait:
         The event has no resources, so they are polled once more. Return None if they are not ready anymore,
         or if that poll fails: the wait has to go on in the triggerer.
 
-        :raises AirflowSensorTimeout: if it would, but the deadline has passed.
+        :raises AirflowSensorTimeout: if the wait would go on after its deadline.
         """
         match event:
             case events.Ready():

@@ -97,6 +97,16 @@ def test_openlineage_is_loaded_only_if_airflow_asks_for_lineage() -> None:
     ]
 
 
+def test_lineage_is_loaded_only_if_airflow_asks_for_it() -> None:
+    modules = [f"airflow_provider_faraday.{name}" for name in ("operators.resources", "sensors.resources")]
+    modules += [f"airflow_provider_faraday.transfers.{name}" for name in ("targets", "uploads")]
+
+    added = added_by(*modules)
+
+    assert "airflow_provider_faraday.openlineage" in added
+    assert "airflow_provider_faraday.lineage" not in added
+
+
 def test_triggers_load_no_http_library_until_they_run() -> None:
     module = "airflow_provider_faraday.triggers.datasets"
     assert module in added_by(module)
