@@ -66,6 +66,8 @@ class Control:
     :param download_redirect: redirect downloads to another port
     """
 
+    host: str
+    """The address that the sandbox listens on."""
     download_port: int
     """The port that downloads are redirected to."""
 

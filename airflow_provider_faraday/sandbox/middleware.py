@@ -34,18 +34,6 @@ class Body:
         return message
 
 
-def _is_cross_site(scope: Scope) -> bool:
-    """Return whether a page of another site sends a request to the control API, which needs no key."""
-    headers = Headers(scope=scope)
-    host = headers.get("host", "")
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
-        return True
-    # A foreign name that resolves to this machine (DNS rebinding).
-    name = urlsplit(f"//{host}").hostname or "localhost"
-    return _is_loopback((scope["server"] or ("",))[0]) and not (name == "localhost" or _is_loopback(name))
-
-
 def _is_loopback(address: str) -> bool:
     try:
         return ip_address(address).is_loopback
@@ -68,11 +56,11 @@ class SandboxMiddleware:
         if scope["type"] != "http":
             return
         request = Body(receive)
+        if self._is_cross_site(scope):
+            refusal = FaradayError(403, "The sandbox rejects requests that web pages of other sites send.")
+            await refusal.response()(scope, request, send)
+            return
         if scope["path"] == "/" or f"{scope['path']}/".startswith("/sandbox/"):
-            if _is_cross_site(scope):
-                refusal = FaradayError(403, "The sandbox is not controlled by pages of other sites.")
-                await refusal.response()(scope, request, send)
-                return
             await self._respond(scope, request, send)
             return
         entry = self._log(scope)
@@ -87,6 +75,21 @@ class SandboxMiddleware:
             await send(message)
 
         await self._respond(scope, request, log_status)
+
+    def _is_cross_site(self, scope: Scope) -> bool:
+        """Return whether a web page of another site sends the request.
+
+        Such a page knows the default API key, and the control API needs none.
+        """
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return True
+        # A page can have a host name that resolves to this machine (DNS rebinding).
+        name = urlsplit(f"//{host}").hostname or "localhost"
+        is_own = name in ("localhost", self._control.host) or _is_loopback(name)
+        return not is_own and _is_loopback((scope["server"] or ("",))[0])
 
     async def _fail(
         self, fault: Fault, entry: dict[str, Any], scope: Scope, receive: Body, send: Send

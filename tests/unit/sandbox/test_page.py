@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from support.ids import TARGET
+
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox import Sandbox
     from tests.unit.sandbox.conftest import Client
@@ -61,19 +63,67 @@ def test_lists_the_last_requests_only(client: Client) -> None:
     assert client.control("GET", "/requests?last=0").status_code == 400
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "https://elsewhere.example"},
-        {"Origin": "null"},
-        # A name of another site that resolves to this machine.
-        {"Host": "elsewhere.example:8123"},
-    ],
-)
-def test_other_sites_cannot_control_the_sandbox(sandbox: Sandbox, headers: dict[str, str]) -> None:
+FOREIGN_HEADERS = [
+    {"Origin": "https://elsewhere.example"},
+    {"Origin": "null"},
+    # A host name of another site that resolves to this machine (DNS rebinding).
+    {"Host": "elsewhere.example:8123"},
+    {"Host": "elsewhere.example", "Origin": "http://elsewhere.example"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN_HEADERS)
+def test_web_pages_of_other_sites_cannot_control_the_sandbox(
+    sandbox: Sandbox, headers: dict[str, str]
+) -> None:
     sandbox.fail_next(status=503)
     response = requests.post(f"{sandbox.origin}/sandbox/reset", headers=headers, timeout=10)
     assert response.status_code == 403
     assert sandbox.pending_faults()
     own = requests.post(f"{sandbox.origin}/sandbox/reset", headers={"Origin": sandbox.origin}, timeout=10)
     assert own.status_code == 204
+
+
+@pytest.mark.parametrize("headers", FOREIGN_HEADERS)
+def test_web_pages_of_other_sites_cannot_use_the_api(
+    client: Client, sandbox: Sandbox, headers: dict[str, str]
+) -> None:
+    upload = "/uploads/web_orders/customers.csv"
+    client.post(upload, data=b"email\nada@example.com\n")
+
+    read = client.get(upload, headers=headers)
+    webhook = {"url": "http://192.168.0.1/", "enabled_events": ["resource.errored"]}
+    registered = client.post("/webhook_endpoints", json=webhook, headers=headers)
+
+    assert (read.status_code, registered.status_code) == (403, 403)
+    assert b"ada@example.com" not in read.content
+    assert sandbox.webhooks.all() == []
+
+
+@pytest.mark.parametrize("headers", FOREIGN_HEADERS)
+def test_web_pages_of_other_sites_cannot_read_any_path(sandbox: Sandbox, headers: dict[str, str]) -> None:
+    for url in (
+        f"{sandbox.origin}/",
+        f"{sandbox.origin}/sandbox",
+        f"{sandbox.url}/nowhere",
+        f"http://127.0.0.1:{sandbox.download_port}/downloads/{TARGET}.csv",
+    ):
+        assert requests.get(url, headers=headers, timeout=10).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_any_name_of_this_machine_is_accepted(client: Client, name: str) -> None:
+    assert client.get("/datasets", headers={"Host": f"{name}:8123"}).status_code == 200
+
+
+def test_the_configured_host_name_is_accepted(
+    client: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{sandbox.url}/datasets"
+    monkeypatch.setattr(sandbox, "host", "sandbox.test")
+
+    statuses = [
+        client.session.get(url, headers={"Host": name}, timeout=10).status_code
+        for name in ("sandbox.test:8123", "other.test:8123")
+    ]
+    assert statuses == [200, 403]
