@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from airflow_provider_faraday.api.readiness import ResourceState, changed_at, is_settled, state_type
+from airflow_provider_faraday.api.readiness import changed_at, is_settled
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
+from airflow_provider_faraday.api.states import ResourceState, state_type
 
 # The graph calls a name "literate".
 _FIELDS = (
@@ -191,7 +192,7 @@ class Graph:
         """Return why a resource upstream does not block; None if it can."""
         if state.id.lower() in self.previews:
             return state.resource_type.preview
-        return state.why_left_out
+        return state.why_skipped
 
     def _add(
         self,

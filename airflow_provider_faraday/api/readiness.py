@@ -2,108 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.resources import ResourceType
+from airflow_provider_faraday.api.states import KNOWN_STATUSES, ResourceState
 from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.api.times import timestamp
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.api.graph import Graph, Upstream
 
-KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
 LISTED = 10
 """How many resources a message names before it only counts them."""
 
 _REASON_LENGTH = 500
 
 T = TypeVar("T")
-
-
-class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The fields of a resource that readiness and updates depend on. Timestamps are as Faraday sent them."""
-
-    id: Annotated[str, msgspec.Meta(min_length=1)]
-    name: str | None = None
-    status: str | None = None
-    status_error: str | None = None
-    status_changed_at: str | None = None
-    last_updated_config_at: str | None = None
-    last_updated_output_at: str | None = None
-    archived_at: str | None = None
-    # Passed through or only compared: another type than expected must not end a wait.
-    preview: Any = None
-    count: Any = None
-
-    resource_type: ClassVar[ResourceType]
-
-    @property
-    def label(self) -> str:
-        """Name and id, for messages."""
-        return one_line(f"'{self.name}' ({self.id})" if self.name else self.id)
-
-    @property
-    def title(self) -> str:
-        """Type and name, for messages about resources of several types."""
-        return one_line(f"{self.resource_type.label} " + (f"'{self.name}'" if self.name else self.id))
-
-    @property
-    def build(self) -> dict[str, Any]:
-        """The last build, as asset events carry it."""
-        build = {
-            "resource_type": self.resource_type.name,
-            "id": self.id,
-            "name": self.name,
-            "status": self.status,
-            "last_updated_output_at": self.last_updated_output_at,
-        }
-        if self.resource_type.count_field:
-            build[self.resource_type.count_field] = self.count
-        return build
-
-    @property
-    def why_left_out(self) -> str | None:
-        """Why waits ignore this resource; None if they do not."""
-        if self.archived_at:
-            return "archived"
-        return self.resource_type.preview if self.preview is True else None
-
-
-@cache
-def state_type(resource_type: ResourceType) -> type[ResourceState]:
-    """Return the struct that decodes resources of a type, with the type's count as ``count``."""
-    struct: Any = msgspec.defstruct(
-        f"{resource_type.label.title().replace(' ', '')}State",
-        [("count", Any, None)],
-        bases=(ResourceState,),
-        rename={"count": resource_type.count_field or "count"},
-        namespace={"resource_type": resource_type},
-        frozen=True,
-        gc=False,
-        kw_only=True,
-    )
-    built: type[ResourceState] = struct
-    return built
-
-
-def states_of(resource_type: ResourceType, resources: list[dict[str, Any]]) -> list[ResourceState]:
-    """Convert resource dicts to states.
-
-    :raises FaradayResponseError: if a field does not have the type that Faraday's reference promises.
-    """
-    try:
-        states: list[ResourceState] = msgspec.convert(resources, list[state_type(resource_type)])  # type: ignore[misc]
-        return states
-    except msgspec.ValidationError as error:
-        message = f"Faraday returned {resource_type.plural} in an unexpected format: {error}."
-    raise FaradayResponseError(message)
 
 
 Reason = str | tuple[datetime | None, datetime]
@@ -129,7 +50,7 @@ class Standing(NamedTuple):
 def standings(states: Iterable[ResourceState]) -> list[Standing]:
     """Judge states as far as that does not depend on criteria: once, for all who wait for them."""
     return [
-        Standing(state, state.id.lower(), state.why_left_out, _why_unsettled(state), _built_at(state))
+        Standing(state, state.id.lower(), state.why_skipped, _why_unsettled(state), _built_at(state))
         for state in states
     ]
 
@@ -486,41 +407,10 @@ def changed_at(state: ResourceState) -> datetime | None:
     return max(filter(None, (timestamp(text) for text in texts if text)), default=None)
 
 
-def last_change(state: ResourceState) -> datetime | None:
-    """Return when the resource was last built or went into ``error``; a build requested now ends later."""
-    texts = [state.last_updated_output_at, state.status_changed_at if state.status == "error" else None]
-    return max(filter(None, (timestamp(text) for text in texts if text)), default=None)
-
-
-@lru_cache(maxsize=32_768)
-def timestamp(text: str) -> datetime | None:
-    """Parse an RFC 3339 timestamp to UTC, leap seconds included; None if it is not valid.
-
-    A timestamp without an offset is taken as UTC.
-    """
-    try:
-        return _in_utc(text)
-    except msgspec.ValidationError:
-        pass
-    except OverflowError:
-        return None
-    # Python has no second 60.
-    before_leap = re.sub(r"^(.{16}):60", r"\1:59", text)
-    try:
-        return _in_utc(before_leap) + timedelta(seconds=1) if before_leap != text else None
-    except (msgspec.ValidationError, OverflowError):
-        return None
-
-
 def first_of(members: Sequence[T], text: Callable[[T], str] = str) -> str:
     """Return the first few of a list as text, and how many more there are."""
     more = f" and {len(members) - LISTED} more" if len(members) > LISTED else ""
     return ", ".join(map(text, members[:LISTED])) + more
-
-
-def _in_utc(text: str) -> datetime:
-    moment = msgspec.convert(text, datetime)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _is_past(state: ResourceState, after: datetime | None) -> bool:

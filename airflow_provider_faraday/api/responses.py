@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from functools import cache
 from http.client import responses as phrases
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,11 +21,13 @@ from airflow_provider_faraday.api.errors import (
     FaradayResponseError,
 )
 from airflow_provider_faraday.api.graph import Edge, GraphPage
+from airflow_provider_faraday.api.states import state_type
 from airflow_provider_faraday.api.text import one_line, shortened
+from airflow_provider_faraday.api.times import http_date
 
 if TYPE_CHECKING:
-    from airflow_provider_faraday.api.readiness import ResourceState
     from airflow_provider_faraday.api.resources import ResourceType
+    from airflow_provider_faraday.api.states import ResourceState
 
 T = TypeVar("T")
 
@@ -213,15 +214,13 @@ def decode_resources(response: Response) -> list[dict[str, Any]]:
 @cache
 def decode_states(resource_type: ResourceType) -> Decode[ResourceState]:
     """Return a function that decodes a list of resources into the fields that readiness depends on."""
-    from airflow_provider_faraday.api.readiness import state_type
-
     decoder = msgspec.json.Decoder(list[state_type(resource_type)])  # type: ignore[misc]
     return lambda response: decoder.decode(_json(response))
 
 
 def decode_graph(response: Response) -> list[GraphPage]:
     """Decode a page of the graph, as a list of one."""
-    return [GraphPage(_EDGES.decode(_json(response)), _http_date(response.headers.get("Date", "")))]
+    return [GraphPage(_EDGES.decode(_json(response)), http_date(response.headers.get("Date", "")))]
 
 
 def decode_resource(response: Response) -> list[dict[str, Any]]:
@@ -244,7 +243,7 @@ def decode_account(response: Response) -> list[None]:
 
 def response_time(response: Response) -> list[datetime | None]:
     """Return the ``Date`` of any 2xx response, in UTC, as a list of one; None if it is not valid."""
-    return [_http_date(response.headers.get("Date", ""))]
+    return [http_date(response.headers.get("Date", ""))]
 
 
 _DICTS: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(list[dict[str, Any]])
@@ -261,22 +260,14 @@ def _check_id(item: dict[str, Any], where: str) -> None:
         raise msgspec.ValidationError(f"Object has no id - at `{where}`")
 
 
-def _http_date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-
-
 def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:12])
-    until = _http_date(text)
+    until = http_date(text)
     if until is None:
         return None
-    return max(0.0, (until - (_http_date(headers.get("Date", "")) or now)).total_seconds())
+    return max(0.0, (until - (http_date(headers.get("Date", "")) or now)).total_seconds())
 
 
 def _next_url(request: Request, response: Response) -> str | None:

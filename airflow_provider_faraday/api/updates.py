@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
-from airflow_provider_faraday.api.readiness import ResourceState, timestamp
+from airflow_provider_faraday.api.states import ResourceState
+from airflow_provider_faraday.api.times import timestamp
 
 
 class Mark(TypedDict):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from airflow_provider_faraday.api.inputs import is_resource_id
-from airflow_provider_faraday.api.readiness import timestamp
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
 from airflow_provider_faraday.api.responses import Response, decode_objects, decode_resource
+from airflow_provider_faraday.api.times import timestamp
 
 READY = "resource.ready_with_update"
 ERRORED = "resource.errored"

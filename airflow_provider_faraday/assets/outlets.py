@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_faraday.api.readiness import ResourceState
+    from airflow_provider_faraday.api.states import ResourceState
 
 
 def attach_builds(context: Context, outlets: Iterable[object], states: Iterable[ResourceState]) -> None:

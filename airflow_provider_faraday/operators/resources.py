@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_faraday.api.readiness import ResourceState
     from airflow_provider_faraday.api.resources import ResourceType
+    from airflow_provider_faraday.api.states import ResourceState
     from airflow_provider_faraday.hooks.faraday import FaradayHook
     from airflow_provider_faraday.lineage import Lineage
     from airflow_provider_faraday.waiting.wait import Wait
@@ -141,7 +141,7 @@ class ListResourcesOperator(_ResourcesOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the resources."""
         # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
-        from airflow_provider_faraday.api.readiness import states_of
+        from airflow_provider_faraday.api.states import states_of
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
         resource_type = resource_type_named(self.resource_type)
@@ -338,7 +338,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
 
     def _request(self) -> dict[str, datetime]:
         """Request the rebuilds. Return the time at which Faraday accepted each, by resource id."""
-        from airflow_provider_faraday.api.readiness import states_of
+        from airflow_provider_faraday.api.states import states_of
         from airflow_provider_faraday.exceptions import NothingToWaitForError
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
@@ -347,14 +347,14 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         resources = self._list(hook)
         found = states_of(resource_type, resources)
         # A list may hold a resource twice, one of them archived: the live one counts.
-        before = {state.id.lower(): state for state in sorted(found, key=lambda s: not s.why_left_out)}
-        left_out = ", ".join(f"{s.label}: {s.why_left_out}" for s in before.values() if s.why_left_out)
+        before = {state.id.lower(): state for state in sorted(found, key=lambda s: not s.why_skipped)}
+        left_out = ", ".join(f"{s.label}: {s.why_skipped}" for s in before.values() if s.why_skipped)
         if left_out:
             self.log.info("Left out: %s", left_out)
         requested = self._ids() if self._listed_by == self.ids_argument else before
-        ids = [id_ for id_ in requested if id_ not in before or not before[id_].why_left_out]
+        ids = [id_ for id_ in requested if id_ not in before or not before[id_].why_skipped]
         pairs = zip(found, resources, strict=True)
-        self._found = [resource for state, resource in pairs if not state.why_left_out]
+        self._found = [resource for state, resource in pairs if not state.why_skipped]
         if not ids:
             none = f"{self.ids_argument} is empty" if requested is not before else "none found"
             why = f"all are left out: {left_out}" if left_out else none
@@ -380,7 +380,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         ids: list[str],
         before: dict[str, ResourceState],
     ) -> dict[str, datetime]:
-        from airflow_provider_faraday.api.readiness import last_change
+        from airflow_provider_faraday.api.states import last_change
 
         requested_at: dict[str, datetime] = {}
         rejected: dict[str, FaradayApiError] = {}

@@ -28,7 +28,7 @@ from airflow_provider_faraday.client.config import ClientConfig, client_config
 from airflow_provider_faraday.plugins.announcements import announce, assets_to_notify
 
 if TYPE_CHECKING:
-    from airflow_provider_faraday.api.readiness import ResourceState
+    from airflow_provider_faraday.api.states import ResourceState
 
 log = logging.getLogger(__name__)
 

@@ -66,7 +66,7 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Download the target."""
         # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
-        from airflow_provider_faraday.api.readiness import states_of
+        from airflow_provider_faraday.api.states import states_of
         from airflow_provider_faraday.hooks.faraday import FaradayHook
         from airflow_provider_faraday.hooks.files import download_target
 

@@ -18,16 +18,10 @@ from airflow_provider_faraday.api.errors import (
     FaradayError,
     FaradayTransportError,
 )
-from airflow_provider_faraday.api.readiness import (
-    Criteria,
-    ResourceState,
-    Standing,
-    Verdict,
-    assess,
-    standings,
-)
+from airflow_provider_faraday.api.readiness import Criteria, Standing, Verdict, assess, standings
 from airflow_provider_faraday.api.responses import decode_states
 from airflow_provider_faraday.api.retries import is_transient
+from airflow_provider_faraday.api.states import ResourceState
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.waiting.upstream import graph_requests

@@ -13,17 +13,10 @@ import msgspec
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.readiness import (
-    Criteria,
-    Problem,
-    ResourceState,
-    Verdict,
-    assess,
-    standings,
-    states_of,
-)
+from airflow_provider_faraday.api.readiness import Criteria, Problem, Verdict, assess, standings
 from airflow_provider_faraday.api.responses import decode_resources
 from airflow_provider_faraday.api.retries import is_transient
+from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.exceptions import EVENT_ERRORS, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
@@ -127,7 +120,7 @@ class Wait:
         if verdict.problem or verdict.is_ready:
             # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
             pairs = zip(states, found, strict=True)
-            self.polled = [resource for state, resource in pairs if not state.why_left_out]
+            self.polled = [resource for state, resource in pairs if not state.why_skipped]
             self.graph = graph
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)

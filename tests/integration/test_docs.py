@@ -54,8 +54,8 @@ from airflow.providers.common.compat.sdk import DAG, BaseHook, BaseSensorOperato
 from attr import asdict
 from packaging.requirements import Requirement
 
-from airflow_provider_faraday.api.readiness import states_of
 from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.states import states_of
 from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError
 from airflow_provider_faraday.hooks.faraday import FaradayHook

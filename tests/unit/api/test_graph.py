@@ -11,9 +11,10 @@ import pytest
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.graph import Graph, preview_key
-from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings, state_type
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import Response, decode_graph
+from airflow_provider_faraday.api.states import state_type
 from support.graphs import BUILT, chain, edge, node
 
 REASON = "Not enough rows"

@@ -17,8 +17,9 @@ from multidict import CIMultiDict
 
 from airflow_provider_faraday.api import endpoints, responses, retries
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings, timestamp
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.times import timestamp
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.environment import next_link

@@ -10,17 +10,10 @@ import msgspec
 import pytest
 
 from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
-from airflow_provider_faraday.api.readiness import (
-    Criteria,
-    ResourceState,
-    Verdict,
-    assess,
-    standings,
-    state_type,
-    states_of,
-    timestamp,
-)
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.states import ResourceState, state_type, states_of
+from airflow_provider_faraday.api.times import timestamp
 
 DATASETS = RESOURCE_TYPES["datasets"]
 BUILT = "2026-01-02T00:00:00Z"

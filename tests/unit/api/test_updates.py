@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_faraday.api.readiness import ResourceState, state_type
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.states import ResourceState, state_type
 from airflow_provider_faraday.api.updates import Updates, detect_updates, merge_marks
 
 FIRST = "2026-01-01T00:00:00Z"

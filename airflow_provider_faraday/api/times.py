@@ -1,0 +1,40 @@
+"""Parse the times in Faraday's responses."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+import msgspec
+
+
+@lru_cache(maxsize=32_768)
+def timestamp(text: str) -> datetime | None:
+    """Parse an RFC 3339 timestamp to UTC, leap seconds included; None if it is not valid.
+
+    A timestamp without an offset is taken as UTC.
+    """
+    # Python has no second 60.
+    leap_second = re.fullmatch(r"(.{16}):60(.*)", text)
+    try:
+        if leap_second:
+            return _in_utc(":59".join(leap_second.groups())) + timedelta(seconds=1)
+        return _in_utc(text)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
+def http_date(text: str) -> datetime | None:
+    """Parse the value of a ``Date`` header to UTC; None if it is not valid."""
+    try:
+        date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+
+
+def _in_utc(text: str) -> datetime:
+    moment = msgspec.convert(text, datetime)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
