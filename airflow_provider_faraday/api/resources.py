@@ -49,6 +49,10 @@ class ResourceType(NamedTuple):
         """The name of an argument that is the id of one of them."""
         return f"{self.singular.replace(' ', '_')}_id"
 
+    def asset_uri(self, resource_id: str) -> str:
+        """Return the URI of the Airflow assets that represent one of them."""
+        return f"faraday://{self.name}/{resource_id.lower()}"
+
     @property
     def _words(self) -> int:
         return len(self.name.split("_"))

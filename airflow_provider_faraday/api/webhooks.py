@@ -29,11 +29,6 @@ class Message(NamedTuple):
     resource_type: ResourceType
     resource_id: str
 
-    @property
-    def asset_uri(self) -> str:
-        """The URI of the assets that represent the resource."""
-        return f"faraday://{self.resource_type.name}/{self.resource_id}"
-
 
 class _Data(msgspec.Struct):
     resource_id: str = ""

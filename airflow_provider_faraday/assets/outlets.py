@@ -20,7 +20,7 @@ def attach_builds(context: Context, outlets: Iterable[object], states: Iterable[
     :param outlets: the task's outlets, of any kind.
     :param states: the resources as the task last saw them.
     """
-    by_uri = {f"faraday://{state.resource_type.name}/{state.id.lower()}": state for state in states}
+    by_uri = {state.resource_type.asset_uri(state.id): state for state in states}
     for outlet in outlets:
         if isinstance(outlet, Asset) and (state := by_uri.get(outlet.uri)):
             context["outlet_events"][outlet].extra.update(state.build)

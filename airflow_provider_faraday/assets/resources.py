@@ -58,7 +58,7 @@ def resource_asset(
         from airflow.sdk import AssetWatcher
 
         fields["watchers"] = [AssetWatcher(name=f"faraday {kind.singular} {id_}", trigger=trigger)]
-    return named_asset(f"faraday://{resource_type}/{id_}", name, **fields)
+    return named_asset(kind.asset_uri(id_), name, **fields)
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

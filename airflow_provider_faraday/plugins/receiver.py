@@ -117,7 +117,8 @@ class Receiver:
         if message.event == webhooks.ERRORED:
             self._log.warning(f"Faraday failed to build the {what}, according to a webhook.")
             return HTTPStatus.OK
-        asset_ids = await run_in_threadpool(assets_to_notify, message.asset_uri, message_id)
+        uri = message.resource_type.asset_uri(message.resource_id)
+        asset_ids = await run_in_threadpool(assets_to_notify, uri, message_id)
         if not asset_ids:
             return HTTPStatus.OK
         try:
