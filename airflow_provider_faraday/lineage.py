@@ -103,10 +103,10 @@ def wait_lineage(wait: Wait) -> Lineage:
 
     A wait that ended in the triggerer has not fetched anything in this process, so that only ids are known.
     """
-    resource_type = wait.source.resource_type
+    resource_type = wait.source.type.name
     resources = wait.polled
     if resources is None:
-        resources = [{"id": id_} for id_ in wait.source.resource_ids or ()]
+        resources = [{"id": id_} for id_ in wait.source.ids or ()]
     lineage = built_lineage(resource_type, resources, is_built=bool(wait.ready))
     if wait.graph is None:
         return lineage

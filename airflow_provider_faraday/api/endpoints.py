@@ -43,14 +43,9 @@ def resources_by_id(resource_type: ResourceType, ids: Iterable[object]) -> list[
     return [Endpoint("GET", f"/{resource_type.name}", tuple(("ids", id_) for id_ in ids)) for ids in batches]
 
 
-def resources_of_connection(resource_type: ResourceType, connection_id: object) -> Endpoint:
-    """List the resources of a Faraday connection, such as ``getconnectiondatasets``."""
-    return Endpoint("GET", f"/connections/{resource_id(connection_id, 'connection_id')}/{resource_type.name}")
-
-
-def resources_of_scope(resource_type: ResourceType, scope_id: object) -> Endpoint:
-    """List the resources of a scope, such as ``getscopedatasets``."""
-    return Endpoint("GET", f"/scopes/{resource_id(scope_id, 'scope_id')}/{resource_type.name}")
+def resources_of(container: ResourceType, container_id: object, resource_type: ResourceType) -> Endpoint:
+    """List the resources of a container, such as ``getconnectiondatasets`` or ``getscopedatasets``."""
+    return Endpoint("GET", f"{_path(container, container_id)}/{resource_type.name}")
 
 
 def get_resource(resource_type: ResourceType, id_: object) -> Endpoint:

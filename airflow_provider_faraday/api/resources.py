@@ -19,7 +19,7 @@ class ResourceType(NamedTuple):
     :param label: one of them, in messages: ``dataset``.
     :param count_field: the field that says how large a resource is, if the type has one.
     :param excluded_fields: fields that are returned only if they are requested by name.
-    :param listed_by: what Faraday lists them by, other than their ids: ``connection_id``, ``scope_id``.
+    :param listed_by: the arguments whose resources Faraday lists them by, such as ``connection_id``.
     :param preview: what ``preview: true`` means for the type; None where there are no previews.
     :param has_builds: whether resources of the type have build times.
     :param has_upstream: whether resources of the type are built from others.
@@ -97,6 +97,13 @@ RESOURCE_TYPES: dict[str, ResourceType] = {
     )
 }
 """Every type but ``accounts``, which is not a resource to wait for."""
+
+CONTAINERS: dict[str, ResourceType] = {
+    row.id_argument: row
+    for row in RESOURCE_TYPES.values()
+    if any(row.id_argument in listed.listed_by for listed in RESOURCE_TYPES.values())
+}
+"""The types whose resources own lists of other resources, by the argument that names one of them."""
 
 
 def resource_type_named(name: object) -> ResourceType:

@@ -188,9 +188,7 @@ class FaradayHook(BaseHook):
         :param resource_type: such as ``datasets``.
         :param connection_id: UUID of the Faraday connection.
         """
-        return self._list(
-            endpoints.resources_of_connection(resource_type_named(resource_type), connection_id)
-        )
+        return self._list_of("connections", connection_id, resource_type)
 
     def list_scope_resources(self, resource_type: str, scope_id: str) -> list[dict[str, Any]]:
         """Return the resources of a type that belong to a scope.
@@ -198,7 +196,7 @@ class FaradayHook(BaseHook):
         :param resource_type: such as ``datasets``.
         :param scope_id: UUID of the scope.
         """
-        return self._list(endpoints.resources_of_scope(resource_type_named(resource_type), scope_id))
+        return self._list_of("scopes", scope_id, resource_type)
 
     def get_resource(self, resource_type: str, resource_id: str) -> dict[str, Any]:
         """Return a resource, with all fields that Faraday sent.
@@ -330,6 +328,10 @@ class FaradayHook(BaseHook):
         :param json: payload.
         """
         return self._with_current_key(lambda client: client.fetch(endpoint, decode, json))
+
+    def _list_of(self, container: str, container_id: str, resource_type: str) -> list[dict[str, Any]]:
+        listed = resource_type_named(resource_type)
+        return self._list(endpoints.resources_of(resource_type_named(container), container_id, listed))
 
     def _list(self, endpoint: Endpoint) -> list[dict[str, Any]]:
         from airflow_provider_faraday.api.responses import decode_resources

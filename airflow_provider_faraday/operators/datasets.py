@@ -45,7 +45,9 @@ class _DatasetsOperator(_ResourcesOperator):
         from airflow_provider_faraday.api.readiness import first_of
         from airflow_provider_faraday.exceptions import FaradayNotFoundError
 
-        container = Source("datasets", self.connection_id, self.scope_id).label
+        container = Source.parse(
+            self._label, "datasets", connection_id=self.connection_id, scope_id=self.scope_id
+        ).label
         message = f"None of the {len(datasets)} {container} reads {first_of(unread)}."
         if self.allow_empty:
             self.log.warning("%s", message)

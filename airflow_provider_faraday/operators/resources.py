@@ -25,7 +25,8 @@ from airflow_provider_faraday.api.resources import (
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.source import Source, check_literals, check_source, check_upstream
+from airflow_provider_faraday.waiting.arguments import check_literals, check_upstream
+from airflow_provider_faraday.waiting.source import Source, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +76,7 @@ class _ResourcesOperator(ReportsLineage, BaseOperator):
         return f"{type(self).__name__} '{self.task_id}'"
 
     def _check_source(self, given: Mapping[str, object]) -> None:
-        check_source(self._label, self.resource_type, given)
+        check_source(self._label, resource_type_named(self.resource_type), given)
 
     def _ids(self) -> list[str]:
         return valid_ids(getattr(self, self.ids_argument), self.ids_argument)
@@ -322,8 +323,8 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         return Wait(
             faraday_conn_id=self.faraday_conn_id,
             source=Source(
-                resource_type=self.resource_type,
-                resource_ids=tuple(requested_at),
+                resource_type_named(self.resource_type),
+                ids=tuple(requested_at),
                 include_upstream=self.include_upstream,
             ),
             criteria=Criteria(

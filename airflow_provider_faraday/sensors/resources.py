@@ -22,13 +22,8 @@ from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.source import (
-    Source,
-    check_literals,
-    check_source,
-    check_upstream,
-    parse_updated_after,
-)
+from airflow_provider_faraday.waiting.arguments import check_literals, check_upstream, parse_updated_after
+from airflow_provider_faraday.waiting.source import Source, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,7 +139,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
                 f"{self._label} with deferrable=True shares its polls with other tasks. It does not support "
                 "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
             )
-        check_source(self._label, resource_type, self._source_arguments)
+        check_source(self._label, resource_type_named(resource_type), self._source_arguments)
         self._check_upstream()
         check_literals(self, self.ids_argument)
 
@@ -223,7 +218,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         after = parse_updated_after(self.updated_after)
         return Wait(
             faraday_conn_id=self.faraday_conn_id,
-            source=Source.of(
+            source=Source.parse(
                 self._label,
                 self.resource_type,
                 ids_argument=self.ids_argument,

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.source import check_literals
+from airflow_provider_faraday.waiting.arguments import check_literals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.source import check_literals
+from airflow_provider_faraday.waiting.arguments import check_literals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

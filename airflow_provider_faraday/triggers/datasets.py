@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger, ResourceUpdatedTrigger
-from airflow_provider_faraday.waiting.source import Source, parse_updated_after
+from airflow_provider_faraday.waiting.arguments import parse_updated_after
+from airflow_provider_faraday.waiting.source import Source
 
 
 class DatasetsReadyTrigger(ResourcesReadyTrigger):
@@ -32,7 +33,7 @@ class DatasetsReadyTrigger(ResourcesReadyTrigger):
         allow_empty: bool = False,
         **kwargs: Any,
     ) -> None:
-        source = Source.of(
+        source = Source.parse(
             type(self).__name__,
             "datasets",
             ids_argument="dataset_ids",

@@ -106,7 +106,7 @@ class ResourcesReadyTrigger(BaseTrigger):
         criteria = msgspec.convert(self.criteria, Criteria)
         try:
             # Now, since a feed that fails would fail others, too.
-            source.endpoints(source.resource_ids or ())
+            source.endpoints()
         except FaradayInputError as error:
             return Errored(type(error).__name__, str(error), None)
         progress = Progress(self.log)
@@ -134,7 +134,7 @@ class ResourcesReadyTrigger(BaseTrigger):
         from airflow_provider_faraday.waiting import events
         from airflow_provider_faraday.waiting.wait import describe_problem
 
-        ids = source.resource_ids
+        ids = source.ids
         error: FaradayError | None = poll.error_of(ids)
         if error is None:
             try:
@@ -230,7 +230,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
                 f"poke_interval must be a positive number of seconds, but is {seconds!r}."
             )
         ids: dict[str, Any] = {self.ids_argument: resource_ids}
-        source = Source.of(
+        source = Source.parse(
             name,
             resource_type,
             ids_argument=self.ids_argument,
@@ -238,7 +238,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
             scope_id=scope_id,
             **ids,
         )
-        if source.resource_ids == ():
+        if source.ids == ():
             raise FaradayInputError(f"{name} requires at least one id in {self.ids_argument}.")
         self.source = source
         self.on_error = on_error
@@ -262,7 +262,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
         from airflow_provider_faraday.api.updates import detect_updates
         from airflow_provider_faraday.waiting.marks import MarkStore
 
-        ids = self.source.resource_ids
+        ids = self.source.ids
         # The interval and the Airflow connection may change without losing what was announced.
         watched = {**self.source.as_json, "resource_ids": ids and sorted(ids)}
         events = {"on_error": self.on_error, "emit_initial": self.emit_initial}
@@ -297,7 +297,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
             ) as subscriber:
                 while not pause:
                     poll = await subscriber.next_poll()
-                    error = poll.error_of(self.source.resource_ids)
+                    error = poll.error_of(self.source.ids)
                     failures = failures + 1 if error else 0
                     pause = self._pause(failures)
                     store.report(self._problem(poll, failures, pause))
@@ -314,7 +314,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
         """Log what went wrong. Return it if somebody should look at it."""
         from airflow_provider_faraday.api.retries import is_transient
 
-        ids = self.source.resource_ids
+        ids = self.source.ids
         if error := poll.error_of(ids):
             text = one_line(str(error))
             seconds = pause or self.poke_interval

@@ -49,7 +49,7 @@ class Subscriber:
 
     def __init__(self, source: Source, settled_at: float) -> None:
         self.source = source.without_ids
-        self.ids = source.resource_ids or ()
+        self.ids = source.ids or ()
         self._settled_at = settled_at
         self._changed = asyncio.Event()
         self._poll: Poll | None = None

@@ -100,11 +100,11 @@ class Wait:
         :raises NothingToWaitForError: if there is nothing to wait for.
         :raises FaradayError: if the poll fails; after a successful one, only if retrying cannot help.
         """
-        ids = self.source.resource_ids
+        ids = self.source.ids
         try:
             found = [
                 resource
-                for endpoint in self.source.endpoints(ids or ())
+                for endpoint in self.source.endpoints()
                 for resource in self._hook.fetch(endpoint, decode_resources)
             ]
             states = states_of(self.source.type, found)
@@ -124,7 +124,7 @@ class Wait:
             self.graph = graph
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)
-            raise problem_error(verdict.problem.kind, self.source.resource_type, message)
+            raise problem_error(verdict.problem.kind, self.source.type.name, message)
         if not verdict.is_ready:
             return None
         self.ready, self.unchanged = verdict.ready, verdict.unchanged
@@ -168,7 +168,7 @@ class Wait:
                     raise self.timed_out()
                 return ready
             case events.Failed():
-                raise problem_error(event.kind, self.source.resource_type, event.message)
+                raise problem_error(event.kind, self.source.type.name, event.message)
             case events.TimedOut():
                 self.progress.pending = event.pending
                 raise self.timed_out()

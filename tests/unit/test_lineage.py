@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, Obj
 
 from airflow_provider_faraday import lineage
 from airflow_provider_faraday.api.graph import Edge, Graph, GraphPage
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.assets.datasets import dataset_asset
 from airflow_provider_faraday.assets.resources import resource_asset
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError, ResourcesFailedError
@@ -202,7 +203,7 @@ def test_a_waited_resource_is_no_input_even_if_another_one_is_built_from_it() ->
     sent = [*chain(node(ORDERS, "datasets"), all_buyers, web_buyers), *chain(archived, all_buyers)]
     edges = msgspec.convert(sent, list[Edge])
     wait: Any = SimpleNamespace(
-        source=Source("cohorts", resource_ids=(CUSTOMER_COHORT, WEB_BUYERS)),
+        source=Source(RESOURCE_TYPES["cohorts"], ids=(CUSTOMER_COHORT, WEB_BUYERS)),
         polled=[all_buyers, web_buyers],
         ready=("any",),
         graph=Graph([GraphPage(edges, None)]),

@@ -20,8 +20,14 @@ PERSONA_SETS = ResourceType(name="persona_sets", label="persona set")
 def test_paths_follow_from_the_resource_type() -> None:
     assert endpoints.list_resources(PERSONA_SETS).path == "/persona_sets"
     assert endpoints.get_resource(PERSONA_SETS, ID).path == f"/persona_sets/{ID}"
-    assert endpoints.resources_of_connection(PERSONA_SETS, ID).path == f"/connections/{ID}/persona_sets"
-    assert endpoints.resources_of_scope(PERSONA_SETS, ID).path == f"/scopes/{ID}/persona_sets"
+    assert (
+        endpoints.resources_of(RESOURCE_TYPES["connections"], ID, PERSONA_SETS).path
+        == f"/connections/{ID}/persona_sets"
+    )
+    assert (
+        endpoints.resources_of(RESOURCE_TYPES["scopes"], ID, PERSONA_SETS).path
+        == f"/scopes/{ID}/persona_sets"
+    )
     update = endpoints.force_update(PERSONA_SETS, ID)
     assert (update.method, update.path) == ("POST", f"/persona_sets/{ID}/force_update")
 
@@ -41,8 +47,7 @@ def test_accepts_ids_as_strings_or_uuids_in_any_case() -> None:
 @pytest.mark.parametrize(
     ("endpoint", "argument"),
     [
-        (endpoints.resources_of_connection, "connection_id"),
-        (endpoints.resources_of_scope, "scope_id"),
+        (lambda _, id_: endpoints.resources_of(RESOURCE_TYPES["scopes"], id_, DATASETS), "scope_id"),
         (endpoints.get_resource, "persona_set_id"),
         (endpoints.force_update, "persona_set_id"),
     ],

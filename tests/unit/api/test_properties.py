@@ -79,7 +79,7 @@ HEADERS = st.dictionaries(
 )
 CONFIG = ClientConfig(conn_id="faraday_default", api_key=KEY, max_attempts=1, read_seconds=5)
 DATASET_TYPE = RESOURCE_TYPES["datasets"]
-ENDPOINT = endpoints.resources_of_connection(DATASET_TYPE, ID)
+ENDPOINT = endpoints.resources_of(RESOURCE_TYPES["connections"], ID, DATASET_TYPE)
 decode_states = responses.decode_states(DATASET_TYPE)
 
 

@@ -29,7 +29,7 @@ from faults import DATASETS, ID, KEY, PATH
 from raw_server import RawServer, answer, reset
 from support.certificates import certified
 
-ENDPOINT = endpoints.resources_of_connection(RESOURCE_TYPES["datasets"], ID)
+ENDPOINT = endpoints.resources_of(RESOURCE_TYPES["connections"], ID, RESOURCE_TYPES["datasets"])
 
 
 def fetch(url: str, *, times: int = 1, decode: Callable[..., Any] = decode_resources, **fields: Any) -> Any:

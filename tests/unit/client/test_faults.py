@@ -37,7 +37,7 @@ ATTEMPTS = 2
 SECONDS = 60
 
 ENDPOINTS = {
-    "GET": endpoints.resources_of_connection(DATASETS, ID),
+    "GET": endpoints.resources_of(RESOURCE_TYPES["connections"], ID, DATASETS),
     "POST": endpoints.force_update(DATASETS, ID),
 }
 

@@ -40,7 +40,10 @@ def subscribe(
     """Subscribe to datasets by id, or to those of a Faraday connection."""
     source = source or ({"resource_ids": ids} if ids else {"connection_id": WAREHOUSE})
     return feed.subscribe(
-        "faraday_default", Source(resource_type="datasets", **source), interval, poll_now=poll_now
+        "faraday_default",
+        Source.from_json({"resource_type": "datasets", **source}),
+        interval,
+        poll_now=poll_now,
     )
 
 

@@ -39,7 +39,7 @@ PREVIEW = id_of(14, 1)
 
 def subscribe(source: dict[str, Any], interval: float = 0.05) -> AbstractAsyncContextManager[Subscriber]:
     fields = {"resource_type": "targets", "include_upstream": True, **source}
-    return feed.subscribe("faraday_default", Source(**fields), interval)
+    return feed.subscribe("faraday_default", Source.from_json(fields), interval)
 
 
 class Account:

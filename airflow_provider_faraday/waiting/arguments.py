@@ -1,0 +1,116 @@
+"""Check the arguments of operators and sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from itertools import chain
+from typing import Any
+
+from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.inputs import (
+    excerpt,
+    field_names,
+    resource_id,
+    resource_ids,
+    seconds,
+    upload_directory,
+    upload_filename,
+)
+from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.tables import table_names
+from airflow_provider_faraday.compat import to_utc
+
+
+def check_upstream(
+    owner: str,
+    resource_type: str,
+    include_upstream: bool,
+    unchanged_after: object = None,
+    updated_after: object = None,
+) -> float | None:
+    """Check the arguments about upstream resources. Return ``unchanged_after`` in seconds.
+
+    :raises FaradayInputError: if they do not fit together, or the type has nothing upstream.
+    """
+    kind = resource_type_named(resource_type)
+    if include_upstream and not kind.has_upstream:
+        raise FaradayInputError(
+            f"{owner} cannot use include_upstream: nothing is upstream of {kind.plural}.\nRemove it."
+        )
+    if unchanged_after is None:
+        return None
+    if not include_upstream or updated_after is None:
+        raise FaradayInputError(
+            f"{owner} can use unchanged_after only with include_upstream=True and updated_after: otherwise, "
+            "a resource that was not rebuilt is ready anyway.\nAdd them, or remove unchanged_after."
+        )
+    return seconds(unchanged_after, "unchanged_after")
+
+
+def check_literals(operator: Any, ids_argument: str = "") -> None:
+    """Check the arguments of an operator that hold neither templates nor XComs, so that a typo fails early.
+
+    :param ids_argument: the argument that names the resources themselves.
+    :raises FaradayInputError: if one is not valid.
+    """
+    checks: dict[str, Callable[[Any], object]] = {
+        "connection_id": lambda value: resource_id(value, "connection_id"),
+        "scope_id": lambda value: resource_id(value, "scope_id"),
+        ids_argument: lambda value: resource_ids(value, ids_argument),
+        "fields": field_names,
+        "tables": table_names,
+        "updated_after": parse_updated_after,
+        "target_id": lambda value: resource_id(value, "target_id"),
+        "directory": upload_directory,
+        "filename": upload_filename,
+    }
+    for name, check in checks.items():
+        value = getattr(operator, name, None) if name else None
+        if value is not None and _is_literal(value):
+            check(value)
+
+
+def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
+    """Return the time, or the time by resource id, of an ``updated_after`` argument.
+
+    :param value: a datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; a mapping
+        of ids to such times, such as ``requested_at`` of a force update; or a list of mappings, as a mapped
+        force update returns them. Of a list of times, the latest counts.
+    :raises FaradayInputError: if it is anything else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        mappings: list[Any] = [value] if isinstance(value, Mapping) else list(value)
+        if mappings and all(isinstance(mapping, Mapping) for mapping in mappings):
+            times: dict[str, datetime] = {}
+            for key, given in chain.from_iterable(mapping.items() for mapping in mappings):
+                id_, time = resource_id(key, "updated_after"), _time(given)
+                # Requested twice: only a build after both counts.
+                times[id_] = max(time, times.get(id_, time))
+            return times
+        if mappings and not any(isinstance(each, Mapping) for each in mappings):
+            # As several mapped uploads return theirs.
+            return max(_time(each) for each in mappings)
+    return _time(value)
+
+
+def _time(value: object) -> datetime:
+    try:
+        return to_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise FaradayInputError(
+            "updated_after must be a datetime, ISO 8601 text such as 2026-01-31T06:00:00+00:00, or a dict of "
+            f"resource ids and such times, but is {type(value).__name__} {excerpt(value)}."
+        ) from None
+
+
+def _is_literal(value: object) -> bool:
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, Mapping):
+        return all(map(_is_literal, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_literal, value))
+    return value is None or isinstance(value, (int, float, date, timedelta))
