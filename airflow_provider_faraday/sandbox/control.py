@@ -6,7 +6,8 @@ import hmac
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -89,10 +90,11 @@ class Control:
         self._uploads = Uploads()
         self._download_secret = token_hex()
         self._speed = speed
-        self._lock = threading.RLock()
+        # Notified of what webhooks may have to announce earlier than planned.
+        self._lock = threading.Condition()
         self._faults: list[Fault] = []
         self._requests: deque[Document] = deque(maxlen=MAX_LOGGED_REQUESTS)
-        self.webhooks = Webhooks(lambda: self._account.id, self.history, self.now, speed)
+        self.webhooks = Webhooks(lambda: self._account.id, self._ended_builds, self._lock, self.now, speed)
         self.reset()
 
     def reset(self) -> None:
@@ -112,6 +114,7 @@ class Control:
             self._pipeline = Pipeline(content, self._uploads, start, self._speed)
             self._scope_datasets = {scope.id: scope.sandbox.dataset_ids for scope in content.scopes}
             self._account = Resource.create("accounts", content.account, start)
+            self._lock.notify_all()
 
     def now(self) -> datetime:
         """Return the time on the sandbox's clock."""
@@ -181,8 +184,7 @@ class Control:
 
     def force_update(self, resource_id: str, resource_type: str = "datasets") -> None:
         """Force an update of a resource, as its ``force_update`` endpoint does."""
-        with self._lock:
-            now = self._settle()
+        with self._changing() as now:
             resource = self._pipeline.get(resource_type, resource_id)
             if resource.document(now).get("archived_at") is not None:
                 raise FaradayError(409, f"The {KINDS[resource_type].label} {resource_id} is archived.")
@@ -201,8 +203,7 @@ class Control:
     async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> None:
         """Store a file that arrives in chunks, and rebuild the datasets that read its directory."""
         upload = await self._uploads.receive(directory, filename, chunks, self.now)
-        with self._lock:
-            now = self._settle()
+        with self._changing() as now:
             self._uploads.add(upload)
             for dataset in self._pipeline.all("datasets"):
                 if reads(dataset.document(now).get("options"), directory):
@@ -275,8 +276,7 @@ class Control:
 
     def add_resource(self, resource_type: str, **spec: Any) -> Document:
         """Add a resource, described as in an account file, and return it."""
-        with self._lock:
-            now = self._settle()
+        with self._changing() as now:
             self._pipeline.all(resource_type)
             added = SPECS[resource_type].model_validate(spec)
             self._pipeline.add(resource_type, added, now)
@@ -293,8 +293,7 @@ class Control:
         :param changes: any Faraday field, or what :class:`Change` names
         """
         change = Change.model_validate(changes)
-        with self._lock:
-            now = self._settle()
+        with self._changing() as now:
             self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
             return self._pipeline.get(resource_type, resource_id).document(now)
 
@@ -304,8 +303,8 @@ class Control:
 
     def remove_resource(self, resource_type: str, resource_id: str) -> None:
         """Remove a resource."""
-        with self._lock:
-            self._pipeline.remove(resource_type, resource_id, self._settle())
+        with self._changing() as now:
+            self._pipeline.remove(resource_type, resource_id, now)
 
     def history(self) -> list[Document]:
         """List all status changes so far, oldest first."""
@@ -406,12 +405,28 @@ class Control:
 
     def set(self, **settings: Any) -> None:
         """Set ``page_size``, ``clock_offset`` or ``download_redirect``; see :class:`Settings`."""
-        for name, value in Settings.model_validate(settings).model_dump(exclude_unset=True).items():
-            setattr(self, name, value)
+        changes = Settings.model_validate(settings).model_dump(exclude_unset=True)
+        with self._changing():
+            for name, value in changes.items():
+                setattr(self, name, value)
 
     def advance(self, seconds: float) -> None:
         """Advance the sandbox's clock, and all builds with it."""
-        self.clock_offset += seconds
+        self.set(clock_offset=self.clock_offset + seconds)
+
+    @contextmanager
+    def _changing(self) -> Iterator[datetime]:
+        """Hold the lock, and wake the webhooks afterwards. The value is the time."""
+        with self._lock:
+            yield self._settle()
+            self._lock.notify_all()
+
+    def _ended_builds(self) -> tuple[list[tuple[Resource, Event]], float | None]:
+        """Return the builds that have ended since the last call, and the seconds until the next one ends."""
+        now = self._settle()
+        next_end = self._pipeline.next_end()
+        seconds = None if next_end is None else min((next_end - now).total_seconds(), threading.TIMEOUT_MAX)
+        return self._pipeline.take_ended(), seconds
 
     def _settle(self) -> datetime:
         """Let everything happen that is due, and return the time."""

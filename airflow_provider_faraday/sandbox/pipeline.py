@@ -33,9 +33,10 @@ class Pipeline:
         self._resources: dict[str, dict[str, Resource]] = {name: {} for name in RESOURCE_TYPES}
         self._upstream: dict[str, list[str]] = {}
         self._types: dict[str, str] = {}
-        # Successful builds to come, the next one first. The number keeps those of the same time in order.
-        self._successes: list[tuple[datetime, int, str, Event]] = []
+        # Scheduled ends of builds, the next one first. The number keeps those of the same time in order.
+        self._ends: list[tuple[datetime, int, str, Event]] = []
         self._number = count()
+        self._ended: list[tuple[Resource, Event]] = []
         # By id: when what caused the change happened that the resource has yet to be rebuilt for.
         self._stale: dict[str, datetime] = {}
         # By id: when a status was set by hand. What was caused before does not change it any more.
@@ -132,14 +133,24 @@ class Pipeline:
 
     def settle(self, now: datetime) -> None:
         """Let everything happen that is due by that time."""
-        while self._successes and self._successes[0][0] <= now:
-            at, _, resource_id, event = heappop(self._successes)
+        while self._ends and self._ends[0][0] <= now:
+            at, _, resource_id, event = heappop(self._ends)
             resource = self._resources.get(self._types.get(resource_id, ""), {}).get(resource_id)
             # It may have been canceled.
-            if resource is not None and any(event is each for each in resource.events):
+            if resource is not None and event in resource.events:
+                self._ended.append((resource, event))
                 self._succeeded(resource, event)
-            if not self._successes or self._successes[0][0] > at:
+            if not self._ends or self._ends[0][0] > at:
                 self._rebuild_stale(at)
+
+    def take_ended(self) -> list[tuple[Resource, Event]]:
+        """Return the builds that have ended since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def next_end(self) -> datetime | None:
+        """Return when the next scheduled build ends."""
+        return self._ends[0][0] if self._ends else None
 
     def _create(self, resource_type: str, spec: ResourceSpec, now: datetime) -> None:
         self._upstream[spec.id] = list(dict.fromkeys(id_ for _, id_, _ in spec.upstream()))
@@ -159,9 +170,11 @@ class Pipeline:
             self._put(resource.first_build(now))
 
     def _succeeded(self, resource: Resource, event: Event) -> None:
-        self._set_counts(resource, event)
         cause = event.cause
-        if cause is None or not resource.settings.changes:
+        if cause is None:
+            return
+        self._set_counts(resource, event)
+        if not resource.settings.changes:
             return
         for downstream in self._each():
             held = self._held.get(downstream.id)
@@ -213,8 +226,8 @@ class Pipeline:
         before = resources[resource.id].events if resource.id in resources else ()
         resources[resource.id] = resource
         for event in resource.events:
-            if event.cause is not None and not any(event is each for each in before):
-                heappush(self._successes, (event.at, next(self._number), resource.id, event))
+            if event.ends_build and event not in before:
+                heappush(self._ends, (event.at, next(self._number), resource.id, event))
 
     def _each(self) -> Iterator[Resource]:
         for resources in self._resources.values():

@@ -144,6 +144,11 @@ class Event:
     cause: datetime | None = None
     build: BuildSettings | None = None
 
+    @property
+    def ends_build(self) -> bool:
+        """Whether the resource is ready or has failed, which webhooks announce."""
+        return self.fields.get("status") in ("ready", "error")
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -194,7 +199,7 @@ class Resource:
         """
         state = dict(self.base)
         for event in self.events:
-            if event.at > now or event is before:
+            if event.at > now or event == before:
                 break
             state |= event.fields
             for name in event.unset:

@@ -19,13 +19,12 @@ import requests
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from airflow_provider_faraday.sandbox.errors import FaradayError
-from airflow_provider_faraday.sandbox.resources import Document, rfc3339
+from airflow_provider_faraday.sandbox.resources import Document, Event, Resource, rfc3339
 
 log = logging.getLogger(__name__)
 
 EVENTS = {"ready": "resource.ready_with_update", "error": "resource.errored"}
 """The event for each final status of a build."""
-SCAN_SECONDS = 0.05
 TIMEOUT_SECONDS = 15.0
 MAX_ATTEMPTS = 20
 LONGEST_PAUSE_SECONDS = 60.0
@@ -86,8 +85,10 @@ class WebhookEndpoint:
 class Webhooks:
     """The registered URLs of an account, and a thread that notifies them of builds.
 
-    :param account_id: id of the account
-    :param history: returns all status changes so far
+    :param account_id: returns the id of the account
+    :param ended: returns the builds that have ended since the last call, and the seconds until the next one
+        ends, or None
+    :param changed: is notified of changes to what ``ended`` returns
     :param now: returns the time on the sandbox's clock
     :param speed: how many times faster than by default failed messages are resent
     """
@@ -95,17 +96,17 @@ class Webhooks:
     def __init__(
         self,
         account_id: Callable[[], str],
-        history: Callable[[], list[Document]],
+        ended: Callable[[], tuple[list[tuple[Resource, Event]], float | None]],
+        changed: threading.Condition,
         now: Callable[[], datetime],
         speed: float,
     ) -> None:
         self._account_id = account_id
-        self._history = history
+        self._ended = ended
+        self._changed = changed
         self._now = now
         self._speed = speed
-        self._lock = threading.RLock()
         self._endpoints: dict[str, WebhookEndpoint] = {}
-        self._seen: set[tuple[str, str, str]] = set()
         self._deliveries: list[Document] = []
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -122,8 +123,8 @@ class Webhooks:
 
     def create(self, spec: EndpointSpec) -> Document:
         """Register a URL. It is notified of what is built from now on."""
-        with self._lock:
-            self._scan()
+        with self._changed:
+            self._announce()
             now = rfc3339(self._now())
             events = tuple(spec.enabled_events)
             endpoint = WebhookEndpoint(str(uuid4()), str(spec.url), events, created_at=now, updated_at=now)
@@ -132,8 +133,8 @@ class Webhooks:
 
     def change(self, endpoint_id: str, change: EndpointChange) -> Document:
         """Change the events or the status of a registered URL."""
-        with self._lock:
-            self._scan()
+        with self._changed:
+            self._announce()
             changes = change.model_dump(exclude_none=True)
             if "enabled_events" in changes:
                 changes["enabled_events"] = tuple(changes["enabled_events"])
@@ -143,7 +144,7 @@ class Webhooks:
 
     def remove(self, endpoint_id: str) -> None:
         """Forget a registered URL."""
-        with self._lock:
+        with self._changed:
             self._get(endpoint_id)
             del self._endpoints[endpoint_id]
 
@@ -155,10 +156,9 @@ class Webhooks:
 
     def clear(self) -> None:
         """Forget all registered URLs and messages."""
-        with self._lock:
+        with self._changed:
             self._endpoints.clear()
             self._deliveries.clear()
-            self._seen.clear()
 
     def start(self) -> None:
         """Start the thread."""
@@ -167,7 +167,9 @@ class Webhooks:
 
     def stop(self) -> None:
         """Stop all threads. Messages that have not been delivered are not resent later."""
-        self._stopped.set()
+        with self._changed:
+            self._stopped.set()
+            self._changed.notify_all()
         for thread in self._threads:
             thread.join(1.0)
         self._threads.clear()
@@ -179,30 +181,29 @@ class Webhooks:
             raise FaradayError(404, f"No webhook endpoint with the id {endpoint_id}.") from None
 
     def _run(self, stopped: threading.Event) -> None:
-        while not stopped.wait(SCAN_SECONDS):
-            if self._endpoints:
-                with self._lock:
-                    self._scan()
+        with self._changed:
+            while not stopped.is_set():
+                seconds = self._announce()
+                self._changed.wait(seconds)
 
-    def _scan(self) -> None:
-        """Send a message about each build that has ended since the last scan."""
-        for change in self._history():
-            key = (change["id"], change["at"], change["status"])
-            if change["status"] not in EVENTS or key in self._seen:
-                continue
-            self._seen.add(key)
+    def _announce(self) -> float | None:
+        """Send messages about the builds that have ended. Return the seconds until the next one ends."""
+        ended, seconds = self._ended()
+        for resource, event in ended:
             for endpoint in self._endpoints.values():
-                if endpoint.status == "enabled" and EVENTS[change["status"]] in endpoint.enabled_events:
-                    self._send(endpoint.id, change)
+                message_type = EVENTS[event.fields["status"]]
+                if endpoint.status == "enabled" and message_type in endpoint.enabled_events:
+                    self._send(endpoint.id, resource, event)
+        return seconds
 
-    def _send(self, endpoint_id: str, change: Document) -> None:
+    def _send(self, endpoint_id: str, resource: Resource, event: Event) -> None:
         message = {
-            "timestamp": change["at"],
-            "type": EVENTS[change["status"]],
+            "timestamp": rfc3339(event.at),
+            "type": EVENTS[event.fields["status"]],
             "data": {
                 "account_id": self._account_id(),
-                "resource_id": change["id"],
-                "resource_type": change["resource_type"],
+                "resource_id": resource.id,
+                "resource_type": resource.type,
             },
         }
         message_id = f"msg_{token_hex(12)}"

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -146,6 +147,41 @@ def test_410_disables_an_endpoint_until_it_is_enabled_again(inbox: Inbox) -> Non
         assert call(sandbox, "PATCH", f"/{id_}", status="enabled").json()["status"] == "enabled"
         sandbox.set_dataset(CUSTOMERS, status="ready")
         until(lambda: len(inbox.received) > count)
+
+
+class CountingSandbox(Sandbox):
+    """A sandbox that counts how often its clock is read."""
+
+    reads = 0
+
+    def now(self) -> datetime:
+        self.reads += 1
+        return super().now()
+
+
+def test_a_sandbox_with_a_registered_webhook_sleeps_while_nothing_happens(inbox: Inbox) -> None:
+    with CountingSandbox(age=3600) as sandbox:
+        endpoint = register(sandbox, inbox.url)
+        time.sleep(0.2)
+        before = sandbox.reads
+        time.sleep(1)
+        assert sandbox.reads - before <= 2
+
+        sandbox.set_dataset(CUSTOMERS, sandbox={"running": 1000}, rebuild=True)
+        before = sandbox.reads
+        time.sleep(1)
+        assert sandbox.reads - before <= 6
+
+        sandbox.advance(2000)
+        until(lambda: CUSTOMERS in {id_ for _, id_, _ in messages(inbox, endpoint["secret"])})
+
+
+def test_a_build_is_announced_when_it_ends_although_nothing_is_requested(inbox: Inbox) -> None:
+    account = {"datasets": [{"name": "customers", "id": CUSTOMERS, "sandbox": {"new": 2, "running": 0.3}}]}
+    with Sandbox(account=account) as sandbox:
+        endpoint = register(sandbox, inbox.url)
+        until(lambda: inbox.received)
+        assert messages(inbox, endpoint["secret"])[0][:2] == (EVENTS[0], CUSTOMERS)
 
 
 def test_endpoints_can_be_listed_changed_and_removed(sandbox: Sandbox) -> None:
