@@ -40,11 +40,12 @@ class Subject:
 
 
 def _faraday(number: int, size: int, interval: float, *, changing: bool = True) -> Any:
-    from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
+    from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
 
-    return DatasetsReadyTrigger(
+    return ResourcesReadyTrigger(
         faraday_conn_id="bench_faraday",
-        connection_id=list_id(size, number, changing=changing),
+        source={"resource_type": "datasets", "connection_id": list_id(size, number, changing=changing)},
+        criteria={},
         poke_interval=interval,
         deadline=time.time() + HOUR,
     )
@@ -52,12 +53,13 @@ def _faraday(number: int, size: int, interval: float, *, changing: bool = True) 
 
 def unlike(number: int, size: int, interval: float, *, changing: bool) -> Any:
     """Return a trigger that waits for the one list with an ``updated_after`` like no other's."""
-    from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
+    from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
 
-    return DatasetsReadyTrigger(
+    after = EPOCH + timedelta(seconds=size // 2, microseconds=number)
+    return ResourcesReadyTrigger(
         faraday_conn_id="bench_faraday",
-        connection_id=list_id(size, changing=changing),
-        updated_after=(EPOCH + timedelta(seconds=size // 2, microseconds=number)).isoformat(),
+        source={"resource_type": "datasets", "connection_id": list_id(size, changing=changing)},
+        criteria={"updated_after": after.isoformat()},
         poke_interval=interval,
         deadline=time.time() + HOUR,
     )

@@ -1,66 +1,51 @@
-"""The triggers for datasets, with the arguments that fit datasets."""
+"""The asset watcher for datasets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
 
-from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger, ResourceUpdatedTrigger
-from airflow_provider_faraday.waiting.arguments import parse_updated_after
-from airflow_provider_faraday.waiting.source import Source
+from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
 
 
-class DatasetsReadyTrigger(ResourcesReadyTrigger):
-    """Wait in the triggerer until all datasets of a Faraday connection, of a scope, or of a list are ready.
+class DatasetUpdatedTrigger(ResourceUpdatedTrigger):
+    """Watch datasets for an asset: one event for each build, with its ``row_count``.
 
-    :param connection_id: UUID of a Faraday connection.
-    :param scope_id: UUID of a scope.
-    :param dataset_ids: UUIDs of datasets. Pass exactly one of these three.
-    :param updated_after: count only builds at or after this time: ISO 8601 with an offset.
-    :param fail_on_error: whether a dataset in status ``error`` ends the wait.
-    :param allow_empty: whether nothing to wait for counts as ready.
+    For how events are delivered, see
+    :class:`~airflow_provider_faraday.triggers.resources.ResourceUpdatedTrigger`.
+
+    https://faraday.ai/docs/reference/getconnectiondatasets
+
+    :param connection_id: UUID of a Faraday connection: watch all its datasets.
+    :param scope_id: UUID of a scope: watch the datasets behind it.
+    :param datasets: UUIDs of the datasets to watch. Pass exactly one of these three.
+    :param on_error: also send an event when a dataset goes into status ``error``.
+    :param emit_initial: also send an event for the initial state of each dataset.
+    :param poke_interval: seconds between polls.
+    :param faraday_conn_id: the Airflow connection of type ``faraday``.
+    :raises FaradayInputError: if an argument is not valid.
+    :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers.
     """
+
+    ids_argument = "datasets"
 
     def __init__(
         self,
         *,
         connection_id: str | None = None,
         scope_id: str | None = None,
-        dataset_ids: Sequence[str] | None = None,
-        updated_after: str | None = None,
-        fail_on_error: bool = True,
-        allow_empty: bool = False,
-        **kwargs: Any,
+        datasets: Sequence[str] | None = None,
+        on_error: bool = False,
+        emit_initial: bool = False,
+        poke_interval: float = 60.0,
+        faraday_conn_id: str = "faraday_default",
     ) -> None:
-        source = Source.parse(
-            type(self).__name__,
-            "datasets",
-            ids_argument="dataset_ids",
+        super().__init__(
+            resource_type="datasets",
             connection_id=connection_id,
             scope_id=scope_id,
-            dataset_ids=dataset_ids,
+            resource_ids=datasets,
+            on_error=on_error,
+            emit_initial=emit_initial,
+            poke_interval=poke_interval,
+            faraday_conn_id=faraday_conn_id,
         )
-        after = parse_updated_after(updated_after or None)
-        criteria = {
-            "updated_after": after.isoformat() if isinstance(after, datetime) else None,
-            "fail_on_error": fail_on_error,
-            "allow_empty": allow_empty,
-        }
-        super().__init__(source=source.as_json, criteria=criteria, **kwargs)
-
-
-class DatasetUpdatedTrigger(ResourceUpdatedTrigger):
-    """Watch datasets for an asset: one event for each build, with its ``row_count``.
-
-    https://faraday.ai/docs/reference/getconnectiondatasets
-
-    :param dataset_ids: UUIDs of the datasets to watch; or pass ``connection_id`` or ``scope_id``. The other
-        arguments, and how events are delivered, are those of
-        :class:`~airflow_provider_faraday.triggers.resources.ResourceUpdatedTrigger`.
-    """
-
-    ids_argument = "dataset_ids"
-
-    def __init__(self, *, dataset_ids: Sequence[str] | None = None, **kwargs: Any) -> None:
-        super().__init__(resource_type="datasets", resource_ids=dataset_ids, **kwargs)

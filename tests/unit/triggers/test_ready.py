@@ -29,7 +29,6 @@ from airflow_provider_faraday.exceptions import (
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.triggers import resources as triggers
-from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger
 from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
 from airflow_provider_faraday.waiting import feed
 from airflow_provider_faraday.waiting.wait import Wait
@@ -142,30 +141,6 @@ def test_stored_triggers_keep_loading(updated_after: Any) -> None:
     assert arguments == stored
     added_since = {"criteria": {**stored["criteria"], "unchanged_after": None}}
     assert Wait.from_json(stored, None).as_json == {**stored, **added_since}
-
-
-def test_the_trigger_for_datasets_takes_the_arguments_of_a_sensor() -> None:
-    path, arguments = DatasetsReadyTrigger(
-        faraday_conn_id="faraday_default",
-        dataset_ids=[CUSTOMERS],
-        updated_after="2026-01-02T03:04:05+00:00",
-        allow_empty=True,
-        poke_interval=60,
-        deadline=1767323045.5,
-    ).serialize()
-    assert path == "airflow_provider_faraday.triggers.resources.ResourcesReadyTrigger"
-    assert arguments["source"]["resource_ids"] == [CUSTOMERS]
-    assert arguments["criteria"]["allow_empty"]
-
-
-def test_the_trigger_for_datasets_checks_its_arguments() -> None:
-    rest: dict[str, Any] = {"faraday_conn_id": "faraday_default", "poke_interval": 60, "deadline": 0.0}
-    upper = DatasetsReadyTrigger(dataset_ids=[ORDERS.upper()], updated_after="", **rest)
-    assert upper.source["resource_ids"] == [ORDERS]
-    assert upper.criteria["updated_after"] is None
-    for source in ({}, {"scope_id": SCOPE, "connection_id": UPLOADS}):
-        with pytest.raises(FaradayInputError, match="exactly one of"):
-            DatasetsReadyTrigger(**source, **rest)
 
 
 def test_a_deferral_stores_no_secret_and_no_data(building: Sandbox) -> None:
@@ -345,15 +320,23 @@ def test_a_resumed_wait_keeps_the_criteria_it_began_with(building: Sandbox) -> N
     assert same.execute_complete({}, event) == [{"id": CUSTOMERS}, {"id": ORDERS}]
 
 
+def waiting_for_the_scope(*, deadline: float) -> ResourcesReadyTrigger:
+    return ResourcesReadyTrigger(
+        faraday_conn_id="faraday_default",
+        source={"resource_type": "datasets", "scope_id": SCOPE},
+        criteria={},
+        poke_interval=0.05,
+        deadline=deadline,
+    )
+
+
 def test_a_stuck_api_does_not_outlast_the_deadline(
     faraday_default: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triggers, "GRACE_SECONDS", 0.2)
     with RawServer([stall(30)]) as server:
         faraday_default(host=server.url)
-        trigger = DatasetsReadyTrigger(
-            faraday_conn_id="faraday_default", scope_id=SCOPE, poke_interval=0.05, deadline=time.time() + 0.2
-        )
+        trigger = waiting_for_the_scope(deadline=time.time() + 0.2)
         assert event_of(trigger)["status"] == "timeout"
 
 
@@ -426,9 +409,7 @@ def test_a_list_of_ten_thousand_is_waited_for(faraday_default: Callable[..., Non
     ]
     with RawServer([answer(body=body)]) as server:
         faraday_default(host=server.url)
-        trigger = DatasetsReadyTrigger(
-            faraday_conn_id="faraday_default", scope_id=SCOPE, poke_interval=0.05, deadline=time.time() + 60
-        )
+        trigger = waiting_for_the_scope(deadline=time.time() + 60)
         event = event_of(trigger)
         assert event["status"] == "ready"
         assert len(json.dumps(event)) < 200

@@ -15,8 +15,8 @@ from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
 from airflow_provider_faraday.exceptions import FaradayInputError
-from airflow_provider_faraday.triggers.datasets import DatasetsReadyTrigger, DatasetUpdatedTrigger
-from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
+from airflow_provider_faraday.triggers.datasets import DatasetUpdatedTrigger
+from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger, ResourceUpdatedTrigger
 from airflow_provider_faraday.waiting import feed, marks
 from support.ids import CUSTOMERS, ORDERS, SCOPE, UNKNOWN, WAREHOUSE
 
@@ -151,7 +151,7 @@ def rebuild(sandbox: Sandbox, id_: str, day: int) -> None:
 
 @since_airflow_3
 @pytest.mark.parametrize(
-    "watched", [{"scope_id": SCOPE}, {"scope_id": None, "dataset_ids": [ORDERS.upper(), CUSTOMERS]}]
+    "watched", [{"scope_id": SCOPE}, {"scope_id": None, "datasets": [ORDERS.upper(), CUSTOMERS]}]
 )
 def test_each_build_is_one_event_with_its_row_count(sandbox: Sandbox, watched: dict[str, Any]) -> None:
     async def test() -> None:
@@ -292,13 +292,13 @@ def test_a_build_is_not_recorded_before_its_event_can_be_stored_even_if_the_stor
 def test_another_interval_does_not_lose_what_was_announced(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("a")
-        by_id: dict[str, Any] = {"scope_id": None, "dataset_ids": [CUSTOMERS, ORDERS]}
+        by_id: dict[str, Any] = {"scope_id": None, "datasets": [CUSTOMERS, ORDERS]}
         first = Watcher(states, **by_id)
         await polls(sandbox)
         await until(lambda: states.writes)
         await first.stop()
         rebuild(sandbox, CUSTOMERS, 2)
-        second = Watcher(states, scope_id=None, dataset_ids=[ORDERS, CUSTOMERS], poke_interval=0.07)
+        second = Watcher(states, scope_id=None, datasets=[ORDERS, CUSTOMERS], poke_interval=0.07)
         await polls(sandbox)
         assert second.builds == ["customers 2026-01-02"]
         await second.stop()
@@ -333,7 +333,7 @@ def test_an_invalid_state_is_ignored(sandbox: Sandbox, task_log: list[str], stor
 def test_overlapping_watchers_of_one_asset_each_announce_and_each_remember(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("customers")
-        by_id = {"scope_id": None, "dataset_ids": [CUSTOMERS]}
+        by_id = {"scope_id": None, "datasets": [CUSTOMERS]}
         watched: list[dict[str, Any]] = [{}, by_id, {"on_error": True}]
         first = [Watcher(states, **arguments) for arguments in watched]
         await polls(sandbox, 6)
@@ -357,7 +357,7 @@ def test_overlapping_watchers_of_one_asset_each_announce_and_each_remember(sandb
 def test_watchers_of_different_datasets_on_one_asset_do_not_overwrite_each_other(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("both")
-        watched: list[dict[str, Any]] = [{"dataset_ids": [CUSTOMERS]}, {"dataset_ids": [ORDERS]}]
+        watched: list[dict[str, Any]] = [{"datasets": [CUSTOMERS]}, {"datasets": [ORDERS]}]
         for each in [Watcher(states, scope_id=None, **arguments) for arguments in watched]:
             await polls(sandbox, 4)
             await each.stop()
@@ -449,7 +449,7 @@ def test_marks_of_resources_that_are_gone_are_dropped_and_large_ones_are_split(
 def test_an_unknown_id_is_shown_in_the_state_of_the_asset(sandbox: Sandbox) -> None:
     async def test() -> None:
         states = States("a")
-        watcher = Watcher(states, scope_id=None, dataset_ids=[CUSTOMERS, UNKNOWN])
+        watcher = Watcher(states, scope_id=None, datasets=[CUSTOMERS, UNKNOWN])
         await until(lambda: problems(states))
         assert UNKNOWN in problems(states)[0]
         await watcher.stop()
@@ -650,7 +650,7 @@ def test_fifty_watchers_share_each_poll_and_each_has_its_own_events(
     sandbox: Sandbox, watched: dict[str, Any]
 ) -> None:
     async def test() -> None:
-        named = {"dataset_ids": [CUSTOMERS]} if watched["scope_id"] is None else {}
+        named = {"datasets": [CUSTOMERS]} if watched["scope_id"] is None else {}
         watchers = [Watcher(**watched, **named) for _ in range(50)]
         await polls(sandbox)
         sandbox.clear_requests()
@@ -671,8 +671,12 @@ def test_fifty_watchers_share_each_poll_and_each_has_its_own_events(
 def test_watchers_and_sensors_share_a_poll(sandbox: Sandbox) -> None:
     async def test() -> None:
         sandbox.set_dataset(ORDERS, status="running")
-        sensor = DatasetsReadyTrigger(
-            faraday_conn_id="faraday_default", scope_id=SCOPE, poke_interval=0.2, deadline=4e9
+        sensor = ResourcesReadyTrigger(
+            faraday_conn_id="faraday_default",
+            source={"resource_type": "datasets", "scope_id": SCOPE},
+            criteria={},
+            poke_interval=0.2,
+            deadline=4e9,
         )
         waiting = asyncio.create_task(anext(sensor.run()))
         watcher = Watcher(poke_interval=0.2)
@@ -695,7 +699,7 @@ def test_a_dataset_that_faraday_does_not_return_is_warned_about_once(
     nobody = "d0000000-0000-4000-8000-00000000ffff"
 
     async def test() -> None:
-        watcher = Watcher(scope_id=None, dataset_ids=[nobody, CUSTOMERS])
+        watcher = Watcher(scope_id=None, datasets=[nobody, CUSTOMERS])
         await polls(sandbox, 3)
         await watcher.stop()
 
@@ -709,10 +713,10 @@ def test_a_dataset_that_faraday_does_not_return_is_warned_about_once(
     [
         {},
         {"scope_id": SCOPE, "connection_id": WAREHOUSE},
-        {"dataset_ids": []},
+        {"datasets": []},
         {"scope_id": "customers"},
         {"scope_id": ""},
-        {"dataset_ids": "customers"},
+        {"datasets": "customers"},
         {"scope_id": SCOPE, "poke_interval": 0},
         {"scope_id": SCOPE, "poke_interval": "60"},
     ],
@@ -746,7 +750,7 @@ def test_stored_watchers_keep_loading() -> None:
 def test_watchers_of_the_same_datasets_are_equal_regardless_of_class() -> None:
     options: dict[str, Any] = {"poke_interval": 30, "on_error": True}
     generic = ResourceUpdatedTrigger(resource_type="datasets", resource_ids=[CUSTOMERS], **options)
-    assert DatasetUpdatedTrigger(dataset_ids=[CUSTOMERS], **options).serialize() == generic.serialize()
+    assert DatasetUpdatedTrigger(datasets=[CUSTOMERS], **options).serialize() == generic.serialize()
 
 
 @pytest.mark.skipif(not AIRFLOW_2, reason="about Airflow 2")
