@@ -53,7 +53,7 @@ with DAG(
     # ForceUpdateDatasetsOperator(…, wait_for_completion=True) combines these two tasks.
     wait_for_that_build = DatasetsReadySensor(
         task_id="wait_for_that_build",
-        datasets=force_update.output["dataset_ids"],
+        datasets=force_update.output["datasets"],
         updated_after=force_update.output["requested_at"],
         fields=["id", "name", "row_count", "last_updated_output_at"],
         # The sandbox builds in seconds. For Faraday, 60 is plenty.

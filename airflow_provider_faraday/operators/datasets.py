@@ -105,7 +105,7 @@ class ListScopeDatasetsOperator(_DatasetsOperator, ListResourcesOperator):
 class ForceUpdateDatasetsOperator(_DatasetsOperator, ForceUpdateResourcesOperator):
     """Force Faraday to rebuild datasets, and optionally wait for those builds.
 
-    Returns ``{"dataset_ids": […], "requested_at": {"<id>": "<ISO 8601>", …}}``. Each entry is also a separate
+    Returns ``{"datasets": […], "requested_at": {"<id>": "<ISO 8601>", …}}``. Each entry is also a separate
     XCom: pass ``operator.output["requested_at"]`` to a sensor as ``updated_after`` to wait for these builds.
     For the other arguments, archived datasets, rejected requests and retries, see
     :class:`~airflow_provider_faraday.operators.resources.ForceUpdateResourcesOperator`.
@@ -124,7 +124,7 @@ class ForceUpdateDatasetsOperator(_DatasetsOperator, ForceUpdateResourcesOperato
 
     template_fields: Sequence[str] = ("connection_id", "scope_id", "datasets", "tables", "faraday_conn_id")
     ids_argument = "datasets"
-    ids_key = "dataset_ids"
+    ids_key = "datasets"
 
     def __init__(
         self,

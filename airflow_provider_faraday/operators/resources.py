@@ -188,8 +188,6 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
     :param scope_id: UUID of a scope: update all its resources of the type (templated).
     :param resource_ids: update these: ids, or dicts with an ``id`` as a list operator returns them; a list or
         a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and ``resource_ids``.
-    :param resources: an alias of ``resource_ids``, which cannot be mapped: Airflow's operators have an
-        argument of that name.
     :param allow_empty: succeed if there is nothing to update, instead of failing.
     :param wait_for_completion: wait until the builds finish.
     :param include_upstream: while waiting, also wait until everything that the resources are built from is
@@ -222,7 +220,6 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
         connection_id: str | None = None,
         scope_id: str | None = None,
         resource_ids: Sequence[str | dict[str, Any]] | None = None,
-        resources: Sequence[str | dict[str, Any]] | None = None,
         allow_empty: bool = False,
         wait_for_completion: bool = False,
         include_upstream: bool = False,
@@ -237,7 +234,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
             resource_type=resource_type,
             connection_id=connection_id,
             scope_id=scope_id,
-            resource_ids=resources if resource_ids is None else resource_ids,
+            resource_ids=resource_ids,
             faraday_conn_id=faraday_conn_id,
             **kwargs,
         )

@@ -57,8 +57,6 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     :param scope_id: UUID of a scope: wait for all its resources of the type (templated).
     :param resource_ids: wait for these: ids, or dicts with an ``id`` as a list operator returns them; a list
         or a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and ``resource_ids``.
-    :param resources: an alias of ``resource_ids``, which cannot be mapped: Airflow's operators have an
-        argument of that name.
     :param updated_after: count only builds at or after this time, and wait out errors from before it. A
         datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; or a dict of ids and
         times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return
@@ -104,7 +102,6 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         connection_id: str | None = None,
         scope_id: str | None = None,
         resource_ids: Sequence[str | dict[str, Any]] | None = None,
-        resources: Sequence[str | dict[str, Any]] | None = None,
         updated_after: datetime | str | Mapping[str, datetime | str] | None = None,
         fail_on_error: bool = True,
         allow_empty: bool = False,
@@ -119,7 +116,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         self.resource_type = resource_type
         self.connection_id = connection_id
         self.scope_id = scope_id
-        setattr(self, self.ids_argument, resources if resource_ids is None else resource_ids)
+        setattr(self, self.ids_argument, resource_ids)
         self.updated_after = updated_after
         self.fail_on_error = fail_on_error
         self.allow_empty = allow_empty

@@ -87,7 +87,7 @@ def test_the_output_of_a_force_update_is_the_input_of_a_wait(
         rebuild = ForceUpdateDatasetsOperator(task_id="rebuild", datasets=[CUSTOMERS, ORDERS])
         DatasetsReadySensor(
             task_id="wait",
-            datasets=rebuild.output["dataset_ids"],
+            datasets=rebuild.output["datasets"],
             updated_after=rebuild.output["requested_at"],
             fields=["id", "last_updated_output_at"],
             poke_interval=0.1,
@@ -97,7 +97,7 @@ def test_the_output_of_a_force_update_is_the_input_of_a_wait(
     result = run_dag(dag)
 
     assert result.states == {"rebuild": "success", "wait": "success"}
-    assert result["rebuild"].xcom["dataset_ids"] == [CUSTOMERS, ORDERS]
+    assert result["rebuild"].xcom["datasets"] == [CUSTOMERS, ORDERS]
     for dataset in result["wait"].xcom:
         requested_at = result["rebuild"].xcom["requested_at"]
         # One time per dataset, or one for all.
@@ -124,7 +124,7 @@ def test_a_mapped_task_group_rebuilds_each_dataset(run_dag: Run, sandbox: Sandbo
 
             @task
             def ids(rebuilt: dict[str, Any]) -> list[str]:
-                return rebuilt["dataset_ids"]
+                return rebuilt["datasets"]
 
             ids(rebuild.output)
 
@@ -184,4 +184,4 @@ def test_templates_with_params_are_rendered(run_dag: Run) -> None:
 
     result = run_dag(dag)
 
-    assert result["rebuild"].xcom["dataset_ids"] == [CUSTOMERS]
+    assert result["rebuild"].xcom["datasets"] == [CUSTOMERS]

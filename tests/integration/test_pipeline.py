@@ -96,7 +96,7 @@ def test_a_forced_update_of_a_target_can_wait_for_what_is_upstream(sandbox: Sand
         ForceUpdateResourcesOperator(
             task_id="update",
             resource_type="targets",
-            resources=[TARGET],
+            resource_ids=[TARGET],
             wait_for_completion=True,
             include_upstream=True,
             poke_interval=0.2,

@@ -47,9 +47,6 @@ AIRFLOW_NAMES = {
 # For contributors: this page may mention every name of the package. The others may mention public ones only.
 ARCHITECTURE = "docs/architecture.md"
 
-# An alias of the generic classes.
-NOT_DOCUMENTED = {"resources"}
-
 
 def is_ours(thing: Any) -> bool:
     return getattr(thing, "__module__", "").startswith("airflow_provider_faraday")
@@ -220,7 +217,7 @@ def own_arguments(called: Any) -> dict[str, inspect.Parameter]:
         if not takes_more:
             break
         fixed |= passed_to_base(each)
-    return {k: v for k, v in arguments.items() if k not in NOT_DOCUMENTED}
+    return arguments
 
 
 def passed_to_base(cls: type) -> set[str]:

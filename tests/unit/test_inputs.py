@@ -297,7 +297,7 @@ def test_an_invalid_literal_fails_when_the_dag_file_is_parsed(task: Any, argumen
         {"datasets": [{"id": "{% if x %}a{% endif %}"}]},
         {"scope_id": SCOPE, "updated_after": "{{ ts }}", "fields": "{{ params.fields }}"},
         {"scope_id": SCOPE, "updated_after": {ORDERS: "{{ ts }}"}},
-        {"datasets": ForceUpdateDatasetsOperator(task_id="a", datasets=[ORDERS]).output["dataset_ids"]},
+        {"datasets": ForceUpdateDatasetsOperator(task_id="a", datasets=[ORDERS]).output["datasets"]},
     ],
 )
 def test_templates_and_xcoms_are_not_checked_before_they_are_rendered(arguments: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def test_it_can_be_listed(widgets: Widgets, task_log: list[str]) -> None:
     assert only.execute({}) == [{"id": B}]
 
 
-@pytest.mark.parametrize("source", [{"resource_ids": [A, B]}, {"resources": [A, B]}, {"scope_id": SCOPE}])
+@pytest.mark.parametrize("source", [{"resource_ids": [A, B]}, {"scope_id": SCOPE}])
 def test_it_can_be_waited_for(widgets: Widgets, source: dict[str, Any]) -> None:
     widgets.by_id[B]["status"] = "running"
     gate = ResourcesReadySensor(
@@ -91,7 +91,7 @@ def test_it_can_be_waited_for(widgets: Widgets, source: dict[str, Any]) -> None:
 def test_its_failure_is_named_by_its_label(widgets: Widgets) -> None:
     widgets.by_id[B] |= {"status": "error", "status_error": "No parts"}
     with pytest.raises(ResourcesFailedError, match=r"widget 'widget 2'.*No parts") as caught:
-        ResourcesReadySensor(task_id="t", resource_type="widgets", resources=[A, B]).execute({})
+        ResourcesReadySensor(task_id="t", resource_type="widgets", resource_ids=[A, B]).execute({})
     assert not isinstance(caught.value, DatasetsFailedError)
 
 
@@ -100,7 +100,7 @@ def test_it_can_be_force_updated(widgets: Widgets, wait_for_completion: bool) ->
     returned = ForceUpdateResourcesOperator(
         task_id="t",
         resource_type="widgets",
-        resources=[A],
+        resource_ids=[A],
         wait_for_completion=wait_for_completion,
         poke_interval=0.02,
     ).execute({})

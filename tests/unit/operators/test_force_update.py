@@ -61,8 +61,8 @@ def requested(sandbox: Sandbox) -> list[str]:
 
 def test_each_rerun_is_requested_once_and_returned(sandbox: Sandbox) -> None:
     returned = force_update(CUSTOMERS, {"id": ORDERS.upper()}, CUSTOMERS).execute({})
-    assert returned["dataset_ids"] == requested(sandbox) == [CUSTOMERS, ORDERS]
-    assert returned.keys() == {"dataset_ids", "requested_at"}
+    assert returned["datasets"] == requested(sandbox) == [CUSTOMERS, ORDERS]
+    assert returned.keys() == {"datasets", "requested_at"}
 
 
 def test_a_single_dataset_is_accepted_as_a_mapped_task_gets_it(sandbox: Sandbox) -> None:
@@ -158,7 +158,7 @@ def test_requested_at_makes_a_sensor_wait_for_the_requested_build(sandbox: Sandb
     returned = force_update(CUSTOMERS).execute({})
     gate = DatasetsReadySensor(
         task_id="gate",
-        datasets=returned["dataset_ids"],
+        datasets=returned["datasets"],
         updated_after=returned["requested_at"],
         poke_interval=0.02,
     )
@@ -203,7 +203,7 @@ def test_a_rejected_key_is_not_tried_on_every_dataset(sandbox: Sandbox) -> None:
 
 
 def test_archived_datasets_are_left_out_and_logged(sandbox: Sandbox, task_log: list[str]) -> None:
-    assert force_update(CUSTOMERS, LEGACY_ORDERS).execute({})["dataset_ids"] == [CUSTOMERS]
+    assert force_update(CUSTOMERS, LEGACY_ORDERS).execute({})["datasets"] == [CUSTOMERS]
     assert requested(sandbox) == [CUSTOMERS]
     assert any(
         line.startswith("INFO Left out: 'legacy_orders'") and line.endswith("archived") for line in task_log
@@ -232,7 +232,7 @@ def test_the_datasets_of_a_connection_a_scope_or_a_table_are_updated(
     sandbox: Sandbox, source: dict[str, Any], updated: list[str]
 ) -> None:
     returned = force_update(datasets=None, **source).execute({})
-    assert returned["dataset_ids"] == requested(sandbox) == list(returned["requested_at"]) == updated
+    assert returned["datasets"] == requested(sandbox) == list(returned["requested_at"]) == updated
 
 
 def test_waiting_for_the_datasets_of_a_table_waits_for_no_others(sandbox: Sandbox) -> None:
@@ -241,7 +241,7 @@ def test_waiting_for_the_datasets_of_a_table_waits_for_no_others(sandbox: Sandbo
         datasets=None, scope_id=SCOPE, tables=["orders"], wait_for_completion=True, deferrable=False
     )
     before = sandbox.dataset(ORDERS)["last_updated_output_at"]
-    assert operator.execute({})["dataset_ids"] == [ORDERS]
+    assert operator.execute({})["datasets"] == [ORDERS]
     assert sandbox.dataset(ORDERS)["last_updated_output_at"] > before
 
 
@@ -262,7 +262,7 @@ def test_nothing_to_update_is_accepted_on_request(
     with pytest.raises(NothingToWaitForError, match=why):
         force_update(**source).execute({})
     operator = force_update(allow_empty=True, wait_for_completion=wait_for_completion, **source)
-    assert operator.execute({}) == {"dataset_ids": [], "requested_at": {}}
+    assert operator.execute({}) == {"datasets": [], "requested_at": {}}
     assert requested(sandbox) == []
     assert any("There are no datasets to update" in line and why in line for line in task_log)
 
@@ -275,7 +275,7 @@ def test_a_table_that_no_dataset_reads_updates_nothing(sandbox: Sandbox) -> None
 
 def test_allow_empty_ignores_a_table_that_no_dataset_reads(sandbox: Sandbox, task_log: list[str]) -> None:
     operator = force_update(datasets=None, scope_id=SCOPE, tables=["orders", "nope"], allow_empty=True)
-    assert operator.execute({})["dataset_ids"] == [ORDERS]
+    assert operator.execute({})["datasets"] == [ORDERS]
     assert any(line.startswith("WARNING None of the 2 datasets") and "nope" in line for line in task_log)
 
 
@@ -353,7 +353,7 @@ def test_each_dataset_has_a_threshold_of_its_own(faraday_default: Callable[..., 
 
 def test_previews_are_left_out(sandbox: Sandbox, task_log: list[str]) -> None:
     sandbox.set_dataset(ORDERS, preview=True)
-    assert force_update(CUSTOMERS, ORDERS).execute({})["dataset_ids"] == [CUSTOMERS]
+    assert force_update(CUSTOMERS, ORDERS).execute({})["datasets"] == [CUSTOMERS]
     assert any(line.startswith("INFO Left out: 'orders'") and "preview" in line for line in task_log)
 
 
