@@ -13,8 +13,10 @@ from typing import Any
 
 import uvicorn
 from airflow.api_fastapi.app import init_plugins
+from airflow.models.connection import Connection
 from fastapi import FastAPI
 
+from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.plugins import announcements, receiver
 
 _is_announced = announcements.is_announced
@@ -34,6 +36,8 @@ def main() -> None:
         assert hasattr(receiver, name)
         setattr(receiver, name, value)
     announcements.is_announced = _is_announced_slowly
+    # The first lookup in a process loads providers, and may take longer than a message waits for it.
+    client_config(Connection.get_connection_from_secrets("faraday_hooks"))
     app = FastAPI(openapi_url=None)
     init_plugins(app)
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", access_log=False)
