@@ -63,6 +63,39 @@ def test_only_the_api_server_loads_the_application() -> None:
     assert loaded("apps", **setting)[1] == ["/faraday"]
 
 
+API_SERVER = """
+import logging, sys
+
+logging.basicConfig(level=logging.WARNING)
+from airflow.api_fastapi.app import init_plugins
+from fastapi import FastAPI
+
+sys.modules[sys.argv[1]] = None  # importing it raises an error
+app = FastAPI()
+init_plugins(app)
+print("started", [route.path for route in app.routes])
+"""
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no API server")
+@pytest.mark.parametrize("module", ["aiohttp", "airflow.assets.manager"])
+def test_the_api_server_starts_although_the_receiver_cannot_be_imported(module: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", API_SERVER, module],
+        env={**os.environ, "AIRFLOW__FARADAY__WEBHOOK_CONN_IDS": "faraday_default"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    [started] = [line for line in ran.stdout.splitlines() if line.startswith("started")]
+    assert "/faraday" not in started
+    log = ran.stdout + ran.stderr
+    assert "Faraday's webhooks are off" in log
+    assert f"import of {module} halted" in log
+
+
 @pytest.mark.skipif(AIRFLOW_3, reason="is about Airflow 2")
 def test_airflow_2_says_that_the_setting_has_no_effect() -> None:
     *_, log = loaded("plugins", AIRFLOW__FARADAY__WEBHOOK_CONN_IDS="faraday_default")
