@@ -99,6 +99,12 @@ class Receiver:
     def logged(self) -> str:
         return self.log.read_text()
 
+    def peak_megabytes(self) -> float:
+        """Return the most memory that the process has used so far. Linux only."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        [kilobytes] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+        return int(kilobytes) / 1024
+
 
 class Database:
     """The metadata database of an Airflow: its assets and their events."""

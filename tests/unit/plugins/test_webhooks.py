@@ -153,6 +153,33 @@ def test_each_secret_and_each_signature_is_tried(
     assert len(database.events(customers)) == 1
 
 
+@pytest.mark.parametrize("separator", [" ", ",", ", "])
+def test_signatures_may_be_separated_by_spaces_or_commas(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int, separator: str
+) -> None:
+    body = message(CUSTOMERS)
+    headers = signed(SECRET, body)
+    foreign = signed(new_secret(), body)["webhook-signature"]
+    headers["webhook-signature"] = separator.join([foreign, headers["webhook-signature"], foreign])
+
+    assert receiver.post(body, headers).status_code == 200
+    assert len(database.events(customers)) == 1
+
+
+@pytest.mark.parametrize("name", ["id", "timestamp", "signature"])
+def test_a_long_header_is_refused_before_it_is_split(
+    receiver: Receiver, faraday: Sandbox, customers: int, name: str
+) -> None:
+    body = message(CUSTOMERS)
+    headers = signed(SECRET, body)
+    headers[f"webhook-{name}"] = "v1,A " * 6_000_000 + headers[f"webhook-{name}"]
+    before = receiver.peak_megabytes()
+
+    assert receiver.post(body, headers).status_code == 401
+    # The server itself holds a few copies of the 30 MB.
+    assert receiver.peak_megabytes() - before < 250
+
+
 def forge(name: str) -> tuple[bytes, dict[str, str]]:
     """Return a message with something wrong about it."""
     body = message(CUSTOMERS)
@@ -169,6 +196,7 @@ def forge(name: str) -> tuple[bytes, dict[str, str]]:
         "another time": good | {"webhook-timestamp": str(int(good["webhook-timestamp"]) + 1)},
         "no number": good | {"webhook-timestamp": "1e9"},
         "not a time": good | {"webhook-timestamp": "9" * 5000},
+        "too long": good | {"webhook-signature": "v1,AAAA " * 1000 + signature},
         "another version": good | {"webhook-signature": signature.replace("v1,", "v2,")},
         "no comma": good | {"webhook-signature": signature[3:]},
         "not base64": good | {"webhook-signature": "v1,%%%"},
@@ -183,7 +211,7 @@ def forge(name: str) -> tuple[bytes, dict[str, str]]:
     [
         *("webhook-id", "webhook-timestamp", "webhook-signature", "body", "another secret", "too old"),
         *("too new", "another id", "another time", "no number", "not a time", "another version"),
-        *("no comma", "not base64", "empty", "mixed names"),
+        *("no comma", "not base64", "empty", "mixed names", "too long"),
     ],
 )
 def test_what_is_not_proven_is_refused(
