@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from urllib.parse import urlsplit
 import msgspec
 
-from airflow_provider_faraday.api.inputs import is_resource_id
+from airflow_provider_faraday.api.endpoints import origin
+from airflow_provider_faraday.api.inputs import excerpt, is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
 from airflow_provider_faraday.api.responses import Response, decode_objects, decode_resource
 from airflow_provider_faraday.api.times import timestamp
@@ -99,3 +101,19 @@ def decode_endpoint(response: Response) -> list[dict[str, Any]]:
 
 def _without_secret(endpoint: dict[str, Any]) -> dict[str, Any]:
     return {name: endpoint[name] for name in _ENDPOINT_FIELDS if name in endpoint}
+def find_endpoint(url: str, webhook_endpoints: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the first webhook endpoint with a URL; None if there is none. Faraday may normalize URLs."""
+    wanted = _normalized(url)
+    return next(
+        (dict(each) for each in webhook_endpoints if _normalized(str(each.get("url"))) == wanted), None
+    )
+
+
+def _normalized(url: str) -> tuple[object, ...]:
+    try:
+        parts = urlsplit(url)
+        return (*origin(url), parts.path, parts.query)
+    except ValueError:
+        return (url,)
+
+

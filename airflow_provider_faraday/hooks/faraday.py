@@ -281,17 +281,17 @@ class FaradayHook(BaseHook):
 
         url = webhook_url(url)
         found = self.fetch(endpoints.list_webhook_endpoints(), webhooks.decode_endpoints)
-        same = [each for each in found if each.get("url") == url]
-        if not same:
+        existing = webhooks.find_endpoint(url, found)
+        if existing is None:
             what, endpoint = "registered", endpoints.create_webhook_endpoint()
             wanted: dict[str, Any] = {"url": url, "enabled_events": list(webhooks.EVENTS)}
         else:
-            events = same[0].get("enabled_events") or []
+            events = existing.get("enabled_events") or []
             wanted = {"status": "enabled", "enabled_events": list(dict.fromkeys([*events, *webhooks.EVENTS]))}
-            if wanted.items() <= same[0].items():
+            if wanted.items() <= existing.items():
                 self.log.info("Faraday sends webhooks to %s already.", url)
-                return same[0]
-            what, endpoint = "enabled", endpoints.update_webhook_endpoint(same[0].get("id"))
+                return existing
+            what, endpoint = "enabled", endpoints.update_webhook_endpoint(existing.get("id"))
         (ensured,) = self.fetch(endpoint, webhooks.decode_endpoint, json=wanted)
         self.log.info(
             "The webhook endpoint %s is %s for %s. Copy its secret from Faraday, where GET "

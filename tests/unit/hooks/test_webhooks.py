@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -58,6 +59,52 @@ def test_a_disabled_endpoint_is_enabled_with_both_events(sandbox: Sandbox) -> No
     [endpoint] = endpoints(sandbox)
     assert (endpoint["status"], sorted(endpoint["enabled_events"])) == ("enabled", sorted(EVENTS))
     assert (ensured["id"], endpoint["secret"]) == (created["id"], created["secret"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://Airflow.Example.com/faraday/webhooks/faraday_default",
+        "https://airflow.example.com:443/faraday/webhooks/faraday_default",
+        "http://airflow.EXAMPLE.com:80/faraday/webhooks/faraday_default",
+        "https://[2001:DB8::1]:443/faraday/webhooks/faraday_default",
+    ],
+)
+def test_a_url_that_the_server_normalizes_is_registered_once(sandbox: Sandbox, url: str) -> None:
+    first = FaradayHook().ensure_webhook(url)
+    # The sandbox normalizes URLs.
+    assert first["url"] != url
+
+    assert FaradayHook().ensure_webhook(url) == first
+    assert len(endpoints(sandbox)) == 1
+
+
+def test_a_url_that_the_server_keeps_as_it_was_registered_is_found(sandbox: Sandbox) -> None:
+    kept = [
+        {"id": "1", "url": "https://a:port/x", "status": "enabled", "enabled_events": EVENTS},
+        {"id": "2", "url": None, "status": "enabled", "enabled_events": EVENTS},
+        {
+            "id": "3",
+            "url": f"HTTPS://AIRFLOW.example.com:443{URL[27:]}",
+            "status": "enabled",
+            "enabled_events": EVENTS,
+        },
+    ]
+    sandbox.fail_next(times=1, status=200, body=json.dumps(kept), path="/webhook_endpoints")
+
+    assert FaradayHook().ensure_webhook(URL)["id"] == "3"
+    assert endpoints(sandbox) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [f"{URL}?2", URL.replace("/faraday/", "/Faraday/"), URL.replace(".com/", ".com:8443/"), f"http{URL[5:]}"],
+)
+def test_a_url_that_differs_otherwise_is_another_endpoint(sandbox: Sandbox, other: str) -> None:
+    FaradayHook().ensure_webhook(URL)
+    FaradayHook().ensure_webhook(other)
+
+    assert len(endpoints(sandbox)) == 2
 
 
 @pytest.mark.parametrize(
