@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-
 from urllib.parse import urlsplit
+
 import msgspec
 
 from airflow_provider_faraday.api.endpoints import origin
@@ -24,8 +24,12 @@ MAX_BODY_BYTES = 64 * 1024
 _ENDPOINT_FIELDS = ("id", "url", "enabled_events", "status")
 
 
+class UnknownMessageError(Exception):
+    """A message is about an event or a resource type that this provider does not know."""
+
+
 class Message(NamedTuple):
-    """What a message says: which resource was built, or failed to build. It says nothing about the build."""
+    """A message: which resource was built, or failed to build. It contains nothing about the build."""
 
     event: str
     resource_type: ResourceType
@@ -45,18 +49,21 @@ class _Body(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Body)
 
 
-def parse_message(body: bytes) -> Message | None:
-    """Return what a message says; None if it is about another event, or about a type without assets.
+def parse_message(body: bytes) -> Message:
+    """Parse a message.
 
+    :raises UnknownMessageError: if it is about another event, or about a resource type without assets.
     :raises ValueError: if it is not a message of Faraday.
     """
     try:
         parsed = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ValueError(type(error).__name__) from None
+    if parsed.type not in EVENTS:
+        raise UnknownMessageError(f"unknown event {excerpt(parsed.type)}")
     resource_type = RESOURCE_TYPES.get(parsed.data.resource_type)
-    if parsed.type not in EVENTS or resource_type is None:
-        return None
+    if resource_type is None:
+        raise UnknownMessageError(f"unknown resource type {excerpt(parsed.data.resource_type)}")
     if not is_resource_id(parsed.data.resource_id):
         raise ValueError("the resource_id is not a UUID")
     return Message(parsed.type, resource_type, parsed.data.resource_id.lower())
@@ -89,18 +96,6 @@ def _built_at(build: Mapping[str, Any] | None) -> Any:
     return timestamp(text) if isinstance(text, str) else None
 
 
-def decode_endpoints(response: Response) -> list[dict[str, Any]]:
-    """Decode a list of webhook endpoints, without their secrets."""
-    return [_without_secret(each) for each in decode_objects(response)]
-
-
-def decode_endpoint(response: Response) -> list[dict[str, Any]]:
-    """Decode a webhook endpoint, without its secret, as a list of one."""
-    return [_without_secret(each) for each in decode_resource(response)]
-
-
-def _without_secret(endpoint: dict[str, Any]) -> dict[str, Any]:
-    return {name: endpoint[name] for name in _ENDPOINT_FIELDS if name in endpoint}
 def find_endpoint(url: str, webhook_endpoints: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return the first webhook endpoint with a URL; None if there is none. Faraday may normalize URLs."""
     wanted = _normalized(url)
@@ -117,3 +112,15 @@ def _normalized(url: str) -> tuple[object, ...]:
         return (url,)
 
 
+def decode_endpoints(response: Response) -> list[dict[str, Any]]:
+    """Decode a list of webhook endpoints, without their secrets."""
+    return [_without_secret(each) for each in decode_objects(response)]
+
+
+def decode_endpoint(response: Response) -> list[dict[str, Any]]:
+    """Decode a webhook endpoint, without its secret, as a list of one."""
+    return [_without_secret(each) for each in decode_resource(response)]
+
+
+def _without_secret(endpoint: dict[str, Any]) -> dict[str, Any]:
+    return {name: endpoint[name] for name in _ENDPOINT_FIELDS if name in endpoint}

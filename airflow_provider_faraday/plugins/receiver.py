@@ -109,10 +109,11 @@ class Receiver:
         assert config is not None
         try:
             message = webhooks.parse_message(body)
+        except webhooks.UnknownMessageError as error:
+            self._log.warning(f"Ignored a webhook for the Airflow connection '{conn_id}': {error}.")
+            return HTTPStatus.OK
         except ValueError as error:
             raise _Refused(HTTPStatus.BAD_REQUEST, f"it cannot be read: {error}") from None
-        if message is None:
-            return HTTPStatus.OK
         what = f"{message.resource_type.label} {message.resource_id}"
         if message.event == webhooks.ERRORED:
             self._log.warning(f"Faraday failed to build the {what}, according to a webhook.")

@@ -358,6 +358,17 @@ def test_what_later_versions_of_faraday_send_is_accepted(
     assert faraday.requests() == []
 
 
+def test_an_unknown_resource_type_is_logged_once_a_minute(receiver: Receiver, faraday: Sandbox) -> None:
+    for _ in range(3):
+        assert post(receiver, CUSTOMERS, resource_type="dash\nboards").status_code == 200
+    assert post(receiver, CUSTOMERS, resource_type="reports" * 5_000).status_code == 200
+
+    logged = receiver.logged()
+    assert logged.count("dash\\nboards") == 1
+    assert "\nboards" not in logged.replace("\\nboards", "")
+    assert 0 < logged.count("reports") < 50
+
+
 @pytest.mark.parametrize("body", ["", "[]", "{", '{"type": 1}', "[" * 60_000, '{"a": "\udc80"}'])
 def test_a_signed_body_that_is_no_message_is_a_400(receiver: Receiver, faraday: Sandbox, body: str) -> None:
     sent = body.encode(errors="surrogateescape")
