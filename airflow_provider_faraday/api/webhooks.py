@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from airflow_provider_faraday.api.endpoints import origin
 from airflow_provider_faraday.api.inputs import excerpt, is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
 from airflow_provider_faraday.api.responses import Response, decode_objects, decode_resource
+from airflow_provider_faraday.api.states import ResourceState
 from airflow_provider_faraday.api.times import timestamp
 
 READY = "resource.ready_with_update"
@@ -21,6 +23,12 @@ EVENTS = (READY, ERRORED)
 MAX_BODY_BYTES = 64 * 1024
 """The largest message to read. Faraday's have about 200 bytes."""
 
+MAX_BUILD_AGE = timedelta(minutes=10)
+"""How long before its message a build may have ended. Clocks differ, and messages are delayed."""
+
+MAX_API_LAG = timedelta(minutes=5)
+"""How long after a message Faraday's API may still return the previous build."""
+
 _ENDPOINT_FIELDS = ("id", "url", "enabled_events", "status")
 
 
@@ -29,11 +37,22 @@ class UnknownMessageError(Exception):
 
 
 class Message(NamedTuple):
-    """A message: which resource was built, or failed to build. It contains nothing about the build."""
+    """A message: which resource was built, or failed to build. It contains nothing about the build.
+
+    :param sent_at: the time in the message; None if it is not valid.
+    """
 
     event: str
     resource_type: ResourceType
     resource_id: str
+    sent_at: datetime | None
+
+    def is_newer_than(self, state: ResourceState, now: datetime) -> bool:
+        """Return whether Faraday's API does not return the announced build yet, but the previous one."""
+        if self.sent_at is None or not self.resource_type.has_builds or now - self.sent_at >= MAX_API_LAG:
+            return False
+        built_at = timestamp(state.last_updated_output_at or "")
+        return built_at is None or self.sent_at - built_at > MAX_BUILD_AGE
 
 
 class _Data(msgspec.Struct):
@@ -44,6 +63,7 @@ class _Data(msgspec.Struct):
 class _Body(msgspec.Struct):
     type: str
     data: _Data
+    timestamp: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -66,7 +86,8 @@ def parse_message(body: bytes) -> Message:
         raise UnknownMessageError(f"unknown resource type {excerpt(parsed.data.resource_type)}")
     if not is_resource_id(parsed.data.resource_id):
         raise ValueError("the resource_id is not a UUID")
-    return Message(parsed.type, resource_type, parsed.data.resource_id.lower())
+    sent_at = timestamp(parsed.timestamp) if isinstance(parsed.timestamp, str) else None
+    return Message(parsed.type, resource_type, parsed.data.resource_id.lower(), sent_at)
 
 
 def is_announced(message_id: str, build: Mapping[str, Any] | None, events: Iterable[Any]) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,10 @@ class Receiver:
                 "the same account."
             )
             return HTTPStatus.OK
+        if message.is_newer_than(state, datetime.now(UTC)):
+            # Faraday resends the message.
+            problem = f"Faraday's API does not return the new build of the {what} yet"
+            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem)
         # It was ready when the message was sent. By now, the next build may be in progress.
         build = {**state.build, "status": "ready"}
         created = await run_in_threadpool(announce, asset_ids, message_id, build)

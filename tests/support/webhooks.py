@@ -31,10 +31,15 @@ def new_secret() -> str:
     return f"whsec_{b64encode(token_bytes(24)).decode()}"
 
 
-def message(resource_id: str, event: str = "resource.ready_with_update", **data: Any) -> bytes:
+def message(
+    resource_id: str,
+    event: str = "resource.ready_with_update",
+    timestamp: object = "2026-01-31T06:00:00Z",
+    **data: Any,
+) -> bytes:
     """Return the body of a message."""
     data = {"account_id": token_hex(4), "resource_id": resource_id, "resource_type": "datasets", **data}
-    return json.dumps({"timestamp": "2026-01-31T06:00:00Z", "type": event, "data": data}).encode()
+    return json.dumps({"timestamp": timestamp, "type": event, "data": data}).encode()
 
 
 def signed(

@@ -9,13 +9,14 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from airflow_provider_faraday.sandbox import Sandbox
-from support.ids import CUSTOMERS, ORDERS, RETURNS, TARGET, UNKNOWN
+from support.ids import CUSTOMERS, LOYALTY_TIER, ORDERS, RETURNS, TARGET, UNKNOWN
 from support.run_dag import AIRFLOW_3, AIRFLOW_3_3
 from support.webhooks import CONN_ID, Database, Receiver, message, new_secret, read_response, signed
 
@@ -108,6 +109,11 @@ def customers(database: Database) -> int:
 def post(receiver: Receiver, resource_id: str, conn_id: str = CONN_ID, **data: Any) -> requests.Response:
     body = message(resource_id, **data)
     return receiver.post(body, signed(SECRET, body), conn_id)
+
+
+def ago(**duration: float) -> str:
+    """Return a time in the past, as Faraday formats it."""
+    return (datetime.now(UTC) - timedelta(**duration)).isoformat()
 
 
 @pytest.mark.parametrize("prefix", ["webhook", "svix"])
@@ -412,6 +418,72 @@ def test_the_next_build_in_progress_does_not_hide_the_last_one(
     assert post(receiver, CUSTOMERS).status_code == 200
     [event] = database.events(customers)
     assert (event["payload"]["status"], event["payload"]["last_updated_output_at"]) == ("ready", BUILT)
+
+
+def test_a_build_that_the_api_does_not_show_yet_is_announced_when_it_does(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int
+) -> None:
+    body = message(CUSTOMERS, timestamp=ago(seconds=5))
+    headers = signed(SECRET, body)
+
+    assert receiver.post(body, headers).status_code == 503
+    assert database.events(customers) == []
+    assert f"the new build of the dataset {CUSTOMERS}" in receiver.logged()
+
+    built = ago(seconds=5)
+    faraday.set_dataset(CUSTOMERS, status="ready", last_updated_output_at=built)
+    assert receiver.post(body, headers).status_code == 200
+    [event] = database.events(customers)
+    assert event["payload"]["last_updated_output_at"] == built
+
+
+@pytest.mark.parametrize(
+    ("sent_minutes_ago", "built_minutes_ago", "status"),
+    [(4, 13, 200), (3, 15, 503), (3, None, 503), (6, 60, 200), (6, None, 200)],
+)
+def test_a_recent_message_waits_for_a_build_that_fits(
+    receiver: Receiver,
+    faraday: Sandbox,
+    database: Database,
+    customers: int,
+    sent_minutes_ago: float,
+    built_minutes_ago: float | None,
+    status: int,
+) -> None:
+    built = None if built_minutes_ago is None else ago(minutes=built_minutes_ago)
+    faraday.set_dataset(CUSTOMERS, status="ready", last_updated_output_at=built)
+
+    assert post(receiver, CUSTOMERS, timestamp=ago(minutes=sent_minutes_ago)).status_code == status
+    assert len(database.events(customers)) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    "sent", [None, 1_790_000_000, "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"]
+)
+def test_a_message_without_a_valid_time_announces_the_last_build(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int, sent: object
+) -> None:
+    assert post(receiver, CUSTOMERS, timestamp=sent).status_code == 200
+    assert len(database.events(customers)) == 1
+
+
+def test_a_build_without_a_valid_time_does_not_fit(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int
+) -> None:
+    faraday.set_dataset(CUSTOMERS, status="ready", last_updated_output_at="yesterday")
+
+    assert post(receiver, CUSTOMERS, timestamp=ago(minutes=1)).status_code == 503
+    assert database.events(customers) == []
+
+
+def test_a_resource_type_without_build_times_fits_always(
+    receiver: Receiver, faraday: Sandbox, database: Database
+) -> None:
+    trait = database.add_asset(f"faraday://traits/{LOYALTY_TIER}")
+
+    sent = post(receiver, LOYALTY_TIER, resource_type="traits", timestamp=ago(seconds=5))
+    assert sent.status_code == 200
+    assert [event["payload"]["id"] for event in database.events(trait)] == [LOYALTY_TIER]
 
 
 def test_a_large_body_is_refused_before_it_is_read(receiver: Receiver, faraday: Sandbox) -> None:
