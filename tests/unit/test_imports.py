@@ -1,4 +1,4 @@
-"""Parsing a DAG file loads no HTTP library: checked on what our modules import, in a fresh Python.
+"""Parsing a DAG file loads no HTTP library: checked on what our modules import, in a new process.
 
 Airflow has some of these libraries loaded before any DAG file is parsed (requests on 2.11, httpx on 3). So
 what ours add is compared with what was there, and importing any of the libraries from then on is an error.
@@ -6,13 +6,14 @@ what ours add is compared with what was there, and importing any of the librarie
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow import __version__ as airflow_version
+
+from support.forks import forking
 
 ROOT = Path(__file__).parents[2]
 REFUSED = [
@@ -32,40 +33,38 @@ with DAG("warm", schedule=None, params={"id": Param("", type="string")}):
     def add(number): ...
     chain(SQLExecuteQueryOperator(task_id="sql", conn_id="", sql=""), add.expand(number=[1]))
 """
-PROGRAM = """
-import importlib, json, runpy, sys
-
-before, modules, files, refused = json.loads(sys.argv[1])
-exec(before)
+LOAD = """
+import importlib, runpy, sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in refused:
-            raise ImportError(f"{name} is imported")
+        if name.partition(".")[0] in {refused}:
+            raise ImportError(f"{{name}} is imported")
 
-for name in [name for name in sys.modules if name.partition(".")[0] in refused]:
+for name in [name for name in sys.modules if name.partition(".")[0] in {refused}]:
     del sys.modules[name]
 sys.meta_path.insert(0, Refuse())
 loaded = set(sys.modules)
-for name in modules:
+for name in {modules}:
     importlib.import_module(name)
-for path in files:
+for path in {files}:
     runpy.run_path(path)
-print(json.dumps(sorted(set(sys.modules) - loaded)))
+result = sorted(set(sys.modules) - loaded)
 """
 
+Run = Callable[[str], Any]
 
-def added_by(*modules: str, files: tuple[Path, ...] = (), after: str = AIRFLOW_ITSELF) -> list[str]:
-    """Import modules, run DAG files, and give the names of all modules that this loaded.
 
-    :param after: statements to run before
-    """
-    arguments = json.dumps([after, modules, [str(path) for path in files], REFUSED])
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr
-    return [str(name) for name in json.loads(ran.stdout.splitlines()[-1])]
+@pytest.fixture(scope="module")
+def after_airflow() -> Iterator[Run]:
+    """Return a function that runs a program where :data:`AIRFLOW_ITSELF` has run."""
+    with forking(AIRFLOW_ITSELF) as run:
+        yield run
+
+
+def added_by(run: Run, *modules: str, files: tuple[Path, ...] = ()) -> list[str]:
+    """Import modules, run DAG files, and give the names of all modules that this loaded."""
+    return list(run(LOAD.format(refused=REFUSED, modules=modules, files=[str(path) for path in files])))
 
 
 def modules_in(*rooms: str) -> list[str]:
@@ -75,11 +74,11 @@ def modules_in(*rooms: str) -> list[str]:
     ]
 
 
-def test_operators_and_sensors_add_nothing_but_our_own_modules() -> None:
+def test_operators_and_sensors_add_nothing_but_our_own_modules(after_airflow: Run) -> None:
     modules = modules_in("operators", "sensors", "transfers", "assets")
     assert "airflow_provider_faraday.sensors.datasets" in modules
 
-    added = added_by(*modules)
+    added = added_by(after_airflow, *modules)
 
     assert [name for name in added if not name.startswith("airflow_provider_faraday")] == []
     assert not any(name.startswith("airflow_provider_faraday.sandbox") for name in added)
@@ -92,40 +91,43 @@ def test_openlineage_is_loaded_only_if_airflow_asks_for_lineage() -> None:
         "from airflow_provider_faraday.lineage import asset_to_openlineage\n"
         "Asset(uri='faraday://datasets/d0000000-0000-4000-8000-000000000001')"
     )
-    assert not [
-        name for name in added_by("airflow_provider_faraday.lineage", after=asset) if "lineage" in name
-    ]
+    with forking(asset) as run:
+        added = added_by(run, "airflow_provider_faraday.lineage")
+
+    assert [name for name in added if "lineage" in name] == []
 
 
-def test_lineage_is_loaded_only_if_airflow_asks_for_it() -> None:
+def test_lineage_is_loaded_only_if_airflow_asks_for_it(after_airflow: Run) -> None:
     modules = [f"airflow_provider_faraday.{name}" for name in ("operators.resources", "sensors.resources")]
     modules += [f"airflow_provider_faraday.transfers.{name}" for name in ("targets", "uploads")]
 
-    added = added_by(*modules)
+    added = added_by(after_airflow, *modules)
 
     assert "airflow_provider_faraday.openlineage" in added
     assert "airflow_provider_faraday.lineage" not in added
 
 
-def test_triggers_load_no_http_library_until_they_run() -> None:
+def test_triggers_load_no_http_library_until_they_run(after_airflow: Run) -> None:
     module = "airflow_provider_faraday.triggers.datasets"
-    assert module in added_by(module)
+    assert module in added_by(after_airflow, module)
 
 
-def test_the_hook_loads_no_http_library_until_it_is_used() -> None:
-    assert "airflow_provider_faraday.hooks.faraday" in added_by("airflow_provider_faraday.hooks.faraday")
+def test_the_hook_loads_no_http_library_until_it_is_used(after_airflow: Run) -> None:
+    module = "airflow_provider_faraday.hooks.faraday"
+    assert module in added_by(after_airflow, module)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "example_dags").glob("*.py")), ids=lambda path: path.stem)
-def test_parsing_an_example_loads_no_http_library(path: Path) -> None:
+def test_parsing_an_example_loads_no_http_library(path: Path, after_airflow: Run) -> None:
     if airflow_version.startswith("2.") and "watch_every" in path.read_text():
         pytest.skip("Airflow 2 has no asset watchers, and the example says so when it is parsed.")
-    added = added_by(files=(path,))
+    added = added_by(after_airflow, files=(path,))
 
     assert {f"airflow_provider_faraday.{room}.resources" for room in ("sensors", "assets")} & set(added)
 
 
 def test_provider_info_imports_nothing() -> None:
-    added = added_by("airflow_provider_faraday.get_provider_info", after="import __future__, typing")
+    with forking("import __future__, typing") as run:
+        added = added_by(run, "airflow_provider_faraday.get_provider_info")
 
     assert added == ["airflow_provider_faraday", "airflow_provider_faraday.get_provider_info"]
