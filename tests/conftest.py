@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -45,10 +46,20 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow_home() -> Path:
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the ``AIRFLOW_HOME`` of this process, with a migrated metadata database."""
-    local_airflow.migrate(_ENVIRONMENT)
-    shutil.copy(_HOME / "airflow.db", _HOME / "migrated.db")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    migrated = shared / "migrated.db"
+    # The first process that needs the database migrates it for all. That takes six seconds of CPU time.
+    with (shared / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not migrated.exists():
+            local_airflow.migrate(_ENVIRONMENT)
+            shutil.copy(_HOME / "airflow.db", migrated)
+    for name in ("airflow.db", "migrated.db"):
+        shutil.copy(migrated, _HOME / name)
     return _HOME
 
 
