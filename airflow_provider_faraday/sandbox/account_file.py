@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -74,16 +74,14 @@ class ResourceSettings(BuildSettings):
 
 
 class DerivedSettings(ResourceSettings):
-    """How a resource builds that is made of others: quickly, because there are many steps to a target."""
+    """How a resource builds that is made of others: quickly, because there are many steps to a target.
+
+    :param dataset_ids: of a scope: the datasets behind its population, which are upstream of it, too
+    """
 
     starting: Seconds = 0.2
     running: Seconds = 0.6
     lag: Seconds = 0.1
-
-
-class ScopeSettings(DerivedSettings):
-    """How a scope builds, and which datasets are behind its population: these are upstream of it, too."""
-
     dataset_ids: list[Id] = []
 
 
@@ -98,14 +96,25 @@ class ResourceSpec(BaseModel):
 
     def faraday_fields(self) -> dict[str, Any]:
         """Return the fields that the API returns: everything except ``sandbox``."""
-        return self.model_dump(exclude={"sandbox"})
+        given = self.model_dump(exclude={"sandbox"}, exclude_unset=True)
+        return {"id": self.id, "name": self.name, **given}
 
     def upstream(self) -> list[tuple[str, str, str | None]]:
-        """Return what the resource is built from: for each, where the file says so, its id and its type.
+        """Return what the resource is built from: for each, where the file names it, its id and its type.
 
         The type is None where any type is allowed.
         """
         return [("sandbox.upstream_ids", each, None) for each in self.sandbox.upstream_ids]
+
+
+class DatasetSpec(ResourceSpec):
+    """A dataset, which is built from its connection."""
+
+    connection_id: Id | None = None
+
+    def upstream(self) -> list[tuple[str, str, str | None]]:
+        connection = [self.connection_id] if self.connection_id else []
+        return [*(("connection_id", each, "connections") for each in connection), *super().upstream()]
 
 
 class DerivedSpec(ResourceSpec):
@@ -113,38 +122,19 @@ class DerivedSpec(ResourceSpec):
 
     sandbox: DerivedSettings = DerivedSettings()
 
-
-class DatasetSpec(ResourceSpec):
-    """A dataset."""
-
-    connection_id: Id | None = None
-
     def upstream(self) -> list[tuple[str, str, str | None]]:
-        """Return the connection and ``upstream_ids``."""
-        connection = [] if self.connection_id is None else [self.connection_id]
-        return [*(("connection_id", each, "connections") for each in connection), *super().upstream()]
-
-
-class ScopeSpec(DerivedSpec):
-    """A scope."""
-
-    sandbox: ScopeSettings = ScopeSettings()
-
-    def upstream(self) -> list[tuple[str, str, str | None]]:
-        """Return ``dataset_ids`` and ``upstream_ids``."""
         datasets = self.sandbox.dataset_ids
         return [*(("sandbox.dataset_ids", each, "datasets") for each in datasets), *super().upstream()]
 
 
 class TargetSpec(DerivedSpec):
-    """A target. It depends on its scope; its connection is only where it is delivered to."""
+    """A target, which is built from its scope. Its connection is only where it is delivered to."""
 
     connection_id: Id | None = None
     scope_id: Id | None = None
 
     def upstream(self) -> list[tuple[str, str, str | None]]:
-        """Return the scope and ``upstream_ids``."""
-        scope = [] if self.scope_id is None else [self.scope_id]
+        scope = [self.scope_id] if self.scope_id else []
         return [*(("scope_id", each, "scopes") for each in scope), *super().upstream()]
 
 
@@ -177,7 +167,7 @@ class AccountFile(BaseModel):
     atlases: list[DerivedSpec] = []
     feature_stores: list[DerivedSpec] = []
     market_opportunity_analyses: list[DerivedSpec] = []
-    scopes: list[ScopeSpec] = []
+    scopes: list[DerivedSpec] = []
     targets: list[TargetSpec] = []
 
     def specs(self) -> Iterator[tuple[str, int, ResourceSpec]]:
@@ -194,33 +184,28 @@ class AccountFile(BaseModel):
                 raise ValueError(f"{resource_type}.{index}.id: duplicate id {spec.id}")
             types[spec.id] = resource_type
         for resource_type, index, spec in self.specs():
-            for place, id_, expected in spec.upstream():
+            references = spec.upstream()
+            if isinstance(spec, TargetSpec) and spec.connection_id is not None:
+                references.append(("connection_id", spec.connection_id, "connections"))
+            for place, id_, expected in references:
                 if types.get(id_) not in ((expected,) if expected else RESOURCE_TYPES):
-                    noun = "resource" if expected is None else expected.removesuffix("s")
+                    noun = expected.removesuffix("s") if expected else "resource"
                     raise ValueError(f"{resource_type}.{index}.{place}: no {noun} {id_}")
-        for index, target in enumerate(self.targets):
-            if target.connection_id is not None and types.get(target.connection_id) != "connections":
-                raise ValueError(f"targets.{index}.connection_id: no connection {target.connection_id}")
         try:
             graph = {spec.id: [id_ for _, id_, _ in spec.upstream()] for _, _, spec in self.specs()}
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            raise ValueError(
-                f"these resources are upstream of each other: {', '.join(error.args[1])}"
-            ) from None
+            ids = ", ".join(error.args[1])
+            raise ValueError(f"these resources are upstream of each other: {ids}") from None
         return self
 
 
 RESOURCE_TYPES = tuple(name for name in AccountFile.model_fields if name not in ("account", "page_size"))
 """All resource types, in the order of the pipeline."""
 SPECS: dict[str, type[ResourceSpec]] = {
-    **dict.fromkeys(RESOURCE_TYPES, DerivedSpec),
-    "connections": ResourceSpec,
-    "datasets": DatasetSpec,
-    "scopes": ScopeSpec,
-    "targets": TargetSpec,
+    name: get_args(AccountFile.model_fields[name].annotation)[0] for name in RESOURCE_TYPES
 }
-"""What an account file says of a resource, by type."""
+"""What describes a resource, by type."""
 
 
 def load(source: str | Path | dict[str, Any] | None = None) -> AccountFile:

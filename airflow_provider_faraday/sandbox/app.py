@@ -5,6 +5,8 @@
 import hmac
 import re
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -35,35 +37,10 @@ from airflow_provider_faraday.sandbox.webhooks import EndpointChange, EndpointSp
 PayloadType = Literal["cohorts", "outcomes", "persona_sets", "recommenders"]
 Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
 Filename = Annotated[str, Path(pattern=FILENAME_PATTERN)]
+MERGE_PATCH = ("application/merge-patch+json", "application/json+merge-patch", "application/json")
 LOG_PAGE_SIZE = 100
 # FastAPI 0.115 takes the annotation `None` for a response body unless it is told that there is none.
 NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None}
-
-ABOUT = """\
-The sandbox of airflow-provider-faraday: a local Faraday API with sample data.
-
-The page at / shows the pipeline and controls it.
-The Faraday API is under /v1 and requires the header 'Authorization: Bearer <API key>'.
-The control API is under /sandbox and requires no key. Bodies are JSON:
-
-  GET    /sandbox/resources       list all resources, each with its upcoming statuses and what is upstream
-  GET    /sandbox/datasets        list datasets; the same for every other type, such as targets:
-  POST   /sandbox/datasets        add a dataset, described as in an account file
-  PATCH  /sandbox/datasets/{id}   set any field; also archived, config_changed, rebuild, unset, sandbox
-  DELETE /sandbox/datasets/{id}   remove a dataset
-  GET    /sandbox/history         list all status changes
-  GET    /sandbox/webhooks        list the attempts to send a webhook, each with the status of the response
-  GET    /sandbox/faults          list pending faults
-  POST   /sandbox/faults          break the next responses: times, path, method, status, headers, body,
-                                  delay, broken, processed
-  DELETE /sandbox/faults          clear pending faults
-  GET    /sandbox/requests        list requests; ?path= selects one path, ?last=20 the last ones
-  DELETE /sandbox/requests        clear the request log
-  PUT    /sandbox/api_key         set a new api_key; the old one expires
-  GET    /sandbox/settings        get page_size, clock_offset, download_redirect, speed, now
-  PATCH  /sandbox/settings        set page_size, clock_offset or download_redirect
-  POST   /sandbox/reset           restore the initial state
-"""
 
 
 class ListQuery:
@@ -105,7 +82,9 @@ def create_app(control: Control) -> ASGIApp:
     app.include_router(_faraday_api(control), prefix="/v1")
     app.include_router(_control_api(control), prefix="/sandbox")
 
-    page = (files("airflow_provider_faraday.sandbox") / "page.html").read_text(encoding="utf-8")
+    package = files("airflow_provider_faraday.sandbox")
+    page = (package / "page.html").read_text(encoding="utf-8")
+    about = (package / "about.txt").read_text(encoding="utf-8")
     page_headers = {"Content-Security-Policy": _content_security_policy(page)}
 
     @app.get("/")
@@ -113,8 +92,8 @@ def create_app(control: Control) -> ASGIApp:
         return HTMLResponse(page, headers=page_headers)
 
     @app.get("/sandbox")
-    async def about() -> PlainTextResponse:
-        return PlainTextResponse(ABOUT)
+    async def show_about() -> PlainTextResponse:
+        return PlainTextResponse(about)
 
     @app.exception_handler(FaradayError)
     async def faraday_error(request: Request, error: FaradayError) -> JSONResponse:
@@ -168,22 +147,6 @@ def _faraday_api(control: Control) -> APIRouter:
     api.get("/accounts/current")(control.account)
     api.get("/graph")(control.graph)
 
-    @api.get("/connections/{connection_id}/datasets")
-    async def list_connection_datasets(connection_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.connection_resources(connection_id, "datasets"), control.page_size)
-
-    @api.get("/connections/{connection_id}/targets")
-    async def list_connection_targets(connection_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.connection_resources(connection_id, "targets"), control.page_size)
-
-    @api.get("/scopes/{scope_id}/datasets")
-    async def list_scope_datasets(scope_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.scope_datasets(scope_id), control.page_size)
-
-    @api.get("/scopes/{scope_id}/targets")
-    async def list_scope_targets(scope_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.scope_targets(scope_id), control.page_size)
-
     @api.get("/scopes/{scope_id}/population/cohorts")
     async def list_population(scope_id: Id, query: List) -> JSONResponse:
         return query.respond(control.scope_members(scope_id, "population", "cohorts"), control.page_size)
@@ -222,7 +185,11 @@ def _faraday_api(control: Control) -> APIRouter:
         return JSONResponse(control.webhooks.get(endpoint_id))
 
     @api.patch("/webhook_endpoints/{endpoint_id}")
-    async def change_webhook_endpoint(endpoint_id: Id, change: EndpointChange) -> JSONResponse:
+    async def change_webhook_endpoint(endpoint_id: Id, request: Request) -> JSONResponse:
+        if request.headers.get("content-type", "").partition(";")[0].strip() not in MERGE_PATCH:
+            raise FaradayError(400, f"The content type must be {' or '.join(MERGE_PATCH)}.")
+        with _reported_as_body():
+            change = EndpointChange.model_validate_json(await request.body())
         return JSONResponse(control.webhooks.change(endpoint_id, change))
 
     @api.delete("/webhook_endpoints/{endpoint_id}", **NO_CONTENT)
@@ -231,7 +198,7 @@ def _faraday_api(control: Control) -> APIRouter:
 
     @api.get("/targets/{target_id}/download.csv")
     async def download_target(target_id: Id, request: Request) -> Response:
-        if not control.download_redirect:
+        if not control.current.download_redirect:
             return _target_file(control, target_id)
         # It must exist, and have been built.
         control.target_file(target_id)
@@ -247,7 +214,7 @@ def _faraday_api(control: Control) -> APIRouter:
         return query.respond(control.ingress_logs(dataset_id), control.page_size or LOG_PAGE_SIZE)
 
     for resource_type in RESOURCE_TYPES:
-        api.include_router(_resource_api(control, resource_type), prefix=f"/{resource_type}")
+        _add_resource_endpoints(api, control, resource_type)
     return api
 
 
@@ -278,23 +245,41 @@ def _target_file(control: Control, target_id: str) -> StreamingResponse:
     return StreamingResponse(file.chunks(), media_type="text/csv", headers=headers)
 
 
-def _resource_api(control: Control, resource_type: str) -> APIRouter:
-    """Return the endpoints that every resource type has."""
-    api = APIRouter()
-
-    @api.get("")
+def _add_resource_endpoints(api: APIRouter, control: Control, resource_type: str) -> None:
+    @api.get(f"/{resource_type}")
     async def list_resources(query: List) -> JSONResponse:
         return query.respond(control.resources(resource_type), control.page_size)
 
-    @api.get("/{resource_id}")
+    @api.get(f"/{resource_type}/{{resource_id}}")
     async def get_resource(resource_id: Id) -> JSONResponse:
         return JSONResponse(control.resource(resource_type, resource_id))
 
-    @api.post("/{resource_id}/force_update", **NO_CONTENT)
-    async def force_update(resource_id: Id) -> None:
+    @api.post(f"/{resource_type}/{{resource_id}}/force_update")
+    async def force_update(resource_id: Id) -> Response:
         control.force_update(resource_id, resource_type)
+        return Response(status_code=202)
 
-    return api
+    if resource_type not in ("datasets", "targets"):
+        return
+
+    @api.get(f"/connections/{{connection_id}}/{resource_type}")
+    async def list_of_connection(connection_id: Id, query: List) -> JSONResponse:
+        found = control.resources_of("connections", connection_id, resource_type)
+        return query.respond(found, control.page_size)
+
+    @api.get(f"/scopes/{{scope_id}}/{resource_type}")
+    async def list_of_scope(scope_id: Id, query: List) -> JSONResponse:
+        return query.respond(control.resources_of("scopes", scope_id, resource_type), control.page_size)
+
+
+@contextmanager
+def _reported_as_body() -> Iterator[None]:
+    """Report that a model is not valid as FastAPI does, as an invalid body."""
+    try:
+        yield
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+        raise RequestValidationError(problems) from error
 
 
 def _control_api(control: Control) -> APIRouter:
@@ -347,11 +332,7 @@ def _control_api(control: Control) -> APIRouter:
 
     @api.post("/{resource_type}", status_code=201)
     async def add_resource(resource_type: str, spec: dict[str, Any]) -> Document:
-        try:
+        with _reported_as_body():
             return control.add_resource(resource_type, **spec)
-        except ValidationError as error:
-            raise RequestValidationError(
-                [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-            ) from error
 
     return api

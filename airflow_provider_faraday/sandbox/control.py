@@ -26,17 +26,17 @@ from airflow_provider_faraday.sandbox.webhooks import Webhooks
 
 # Bounds the memory of a sandbox that is left running.
 MAX_LOGGED_REQUESTS = 100_000
+# What the edges of the graph and the summaries have of each resource.
 STATE_FIELDS = (
     "id",
     "status",
     "status_error",
+    "status_changed_at",
     "archived_at",
+    "last_read_input_at",
     "last_updated_config_at",
     "last_updated_output_at",
 )
-SUMMARY_FIELDS = ("resource_type", "name", *STATE_FIELDS)
-OPTIONAL_SUMMARY_FIELDS = ("connection_id", "scope_id", "preview")
-EDGE_FIELDS = ("status_changed_at", "last_read_input_at", *STATE_FIELDS)
 
 
 class Settings(BaseModel):
@@ -63,8 +63,7 @@ class Control:
     :param api_key: key that requests must carry
     :param speed: how many times faster than configured resources build
     :param age: seconds since the first builds began
-    :param clock_offset: seconds that the sandbox's clock is ahead of the system clock
-    :param download_redirect: redirect downloads to another port
+    :param settings: initial settings
     """
 
     host: str
@@ -73,24 +72,16 @@ class Control:
     """The port that downloads are redirected to."""
 
     def __init__(
-        self,
-        content: AccountFile,
-        *,
-        api_key: str,
-        speed: float,
-        age: float,
-        clock_offset: float,
-        download_redirect: bool,
+        self, content: AccountFile, *, api_key: str, speed: float, age: float, settings: Settings
     ) -> None:
         self._content = content
         self._initial_age = timedelta(seconds=age)
         self._initial_key = api_key
-        self._initial_offset = clock_offset
-        self._initial_redirect = download_redirect
+        self._initial_settings = settings
         self._uploads = Uploads()
         self._download_secret = token_hex()
         self._speed = speed
-        # Notified of what webhooks may have to announce earlier than planned.
+        # Notified when a build may end earlier than the webhooks expect.
         self._lock = threading.Condition()
         self._faults: list[Fault] = []
         self._requests: deque[Document] = deque(maxlen=MAX_LOGGED_REQUESTS)
@@ -100,9 +91,7 @@ class Control:
     def reset(self) -> None:
         """Restore the initial account, key and settings. Clear uploads, webhooks, faults and requests."""
         content = self._content
-        self.clock_offset = self._initial_offset
-        self.download_redirect = self._initial_redirect
-        self.page_size = content.page_size
+        self.current = self._initial_settings
         self.api_key = self._initial_key
         self._expired_keys: set[str] = set()
         self.clear_faults()
@@ -118,7 +107,7 @@ class Control:
 
     def now(self) -> datetime:
         """Return the time on the sandbox's clock."""
-        return datetime.fromtimestamp(time.time() + self.clock_offset, tz=UTC)
+        return datetime.fromtimestamp(time.time() + self.current.clock_offset, tz=UTC)
 
     # What the API serves
 
@@ -128,25 +117,21 @@ class Control:
 
     def resources(self, resource_type: str) -> list[Document]:
         """List all resources of a type."""
-        with self._lock:
-            now = self._settle()
+        with self._settled() as now:
             return [resource.document(now) for resource in self._pipeline.all(resource_type)]
 
     def resource(self, resource_type: str, resource_id: str) -> Document:
         """Return one resource."""
-        with self._lock:
-            now = self._settle()
+        with self._settled() as now:
             return self._pipeline.get(resource_type, resource_id).document(now)
 
-    def connection_resources(self, connection_id: str, resource_type: str) -> list[Document]:
-        """List the datasets or targets of a Faraday connection."""
-        self.resource("connections", connection_id)
-        return [each for each in self.resources(resource_type) if each.get("connection_id") == connection_id]
-
-    def scope_targets(self, scope_id: str) -> list[Document]:
-        """List the targets of a scope."""
-        self.resource("scopes", scope_id)
-        return [each for each in self.resources("targets") if each.get("scope_id") == scope_id]
+    def resources_of(self, container_type: str, container_id: str, resource_type: str) -> list[Document]:
+        """List the datasets or targets of a Faraday connection, or those of a scope."""
+        self.resource(container_type, container_id)
+        if (container_type, resource_type) == ("scopes", "datasets"):
+            return self.scope_datasets(container_id)
+        name = f"{KINDS[container_type].label}_id"
+        return [each for each in self.resources(resource_type) if each.get(name) == container_id]
 
     def scope_datasets(self, scope_id: str) -> list[Document]:
         """List the datasets behind the population of a scope."""
@@ -169,14 +154,12 @@ class Control:
 
     def ingress_logs(self, dataset_id: str) -> list[Document]:
         """List the ingress logs of a dataset, newest first."""
-        with self._lock:
-            now = self._settle()
+        with self._settled() as now:
             return self._pipeline.get("datasets", dataset_id).ingress_logs(now)
 
     def graph(self) -> list[Document]:
         """List the edges of the pipeline, each with the state of both ends."""
-        with self._lock:
-            now = self._settle()
+        with self._settled() as now:
             return [
                 {**_edge_end("upstream", up.document(now)), **_edge_end("downstream", down.document(now))}
                 for up, down in self._pipeline.edges()
@@ -184,7 +167,7 @@ class Control:
 
     def force_update(self, resource_id: str, resource_type: str = "datasets") -> None:
         """Force an update of a resource, as its ``force_update`` endpoint does."""
-        with self._changing() as now:
+        with self._settled(changing=True) as now:
             resource = self._pipeline.get(resource_type, resource_id)
             if resource.document(now).get("archived_at") is not None:
                 raise FaradayError(409, f"The {KINDS[resource_type].label} {resource_id} is archived.")
@@ -203,7 +186,7 @@ class Control:
     async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> None:
         """Store a file that arrives in chunks, and rebuild the datasets that read its directory."""
         upload = await self._uploads.receive(directory, filename, chunks, self.now)
-        with self._changing() as now:
+        with self._settled(changing=True) as now:
             self._uploads.add(upload)
             for dataset in self._pipeline.all("datasets"):
                 if reads(dataset.document(now).get("options"), directory):
@@ -211,8 +194,7 @@ class Control:
 
     def remove_upload(self, directory: str, filename: str) -> None:
         """Remove an uploaded file. The datasets that have read it are not rebuilt."""
-        with self._lock:
-            self._settle()
+        with self._settled():
             self._uploads.remove(directory, filename)
 
     def target_file(self, target_id: str) -> TargetFile:
@@ -221,11 +203,10 @@ class Control:
             target = self.resource("targets", target_id)
             if target.get("last_updated_output_at") is None:
                 raise FaradayError(409, f"The target {target_id} has not been built yet.")
-            outcomes: list[Document] = []
-            persona_sets: list[Document] = []
-            if target.get("scope_id") is not None:
-                outcomes = self.scope_members(target["scope_id"], "payload", "outcomes")
-                persona_sets = self.scope_members(target["scope_id"], "payload", "persona_sets")
+            upstream = self._pipeline.upstream(self._pipeline.get("targets", target_id))
+            scopes = [each.id for each in upstream if each.type == "scopes"]
+            outcomes = [o for each in scopes for o in self.scope_members(each, "payload", "outcomes")]
+            persona_sets = [p for each in scopes for p in self.scope_members(each, "payload", "persona_sets")]
             personas = [
                 (each["name"], [persona["name"] for persona in each.get("personas") or []])
                 for each in persona_sets
@@ -261,8 +242,7 @@ class Control:
 
         :param resource_type: only this type; by default all types, in the order of the pipeline
         """
-        with self._lock:
-            now = self._settle()
+        with self._settled() as now:
             types = RESOURCE_TYPES if resource_type is None else [resource_type]
             return [self._summary(each, now) for name in types for each in self._pipeline.all(name)]
 
@@ -276,7 +256,7 @@ class Control:
 
     def add_resource(self, resource_type: str, **spec: Any) -> Document:
         """Add a resource, described as in an account file, and return it."""
-        with self._changing() as now:
+        with self._settled(changing=True) as now:
             self._pipeline.all(resource_type)
             added = SPECS[resource_type].model_validate(spec)
             self._pipeline.add(resource_type, added, now)
@@ -293,7 +273,7 @@ class Control:
         :param changes: any Faraday field, or what :class:`Change` names
         """
         change = Change.model_validate(changes)
-        with self._changing() as now:
+        with self._settled(changing=True) as now:
             self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
             return self._pipeline.get(resource_type, resource_id).document(now)
 
@@ -303,13 +283,12 @@ class Control:
 
     def remove_resource(self, resource_type: str, resource_id: str) -> None:
         """Remove a resource."""
-        with self._changing() as now:
+        with self._settled(changing=True) as now:
             self._pipeline.remove(resource_type, resource_id, now)
 
     def history(self) -> list[Document]:
         """List all status changes so far, oldest first."""
-        with self._lock:
-            now = self._settle()
+        with self._settled() as now:
             changes = [
                 {
                     "id": resource.id,
@@ -381,8 +360,7 @@ class Control:
 
     def rebuilds(self, resource_id: str) -> int:
         """Return how often a resource of any type has become ready since the first time."""
-        with self._lock:
-            now = self._settle()
+        with self._settled() as now:
             changes = self._pipeline.find(resource_id).status_changes(now)
         ready = [event for event in changes if event.fields["status"] == "ready"]
         return max(0, len(ready) - 1)
@@ -395,51 +373,49 @@ class Control:
 
     def settings(self) -> Document:
         """Return the current settings, the speed, and the time on the sandbox's clock."""
-        return {
-            "page_size": self.page_size,
-            "clock_offset": self.clock_offset,
-            "download_redirect": self.download_redirect,
-            "speed": self._speed,
-            "now": rfc3339(self.now()),
-        }
+        return {**self.current.model_dump(), "speed": self._speed, "now": rfc3339(self.now())}
+
+    @property
+    def page_size(self) -> int | None:
+        """The page length of list endpoints."""
+        return self.current.page_size
 
     def set(self, **settings: Any) -> None:
         """Set ``page_size``, ``clock_offset`` or ``download_redirect``; see :class:`Settings`."""
-        changes = Settings.model_validate(settings).model_dump(exclude_unset=True)
-        with self._changing():
-            for name, value in changes.items():
-                setattr(self, name, value)
+        changed = Settings.model_validate({**self.current.model_dump(), **settings})
+        with self._settled(changing=True):
+            self.current = changed
 
     def advance(self, seconds: float) -> None:
         """Advance the sandbox's clock, and all builds with it."""
-        self.set(clock_offset=self.clock_offset + seconds)
+        self.set(clock_offset=self.current.clock_offset + seconds)
 
     @contextmanager
-    def _changing(self) -> Iterator[datetime]:
-        """Hold the lock, and wake the webhooks afterwards. The value is the time."""
+    def _settled(self, *, changing: bool = False) -> Iterator[datetime]:
+        """Hold the lock, after everything has happened that is due. The value is the time.
+
+        :param changing: wake the webhooks afterwards, since a build may end earlier than they expect
+        """
         with self._lock:
-            yield self._settle()
-            self._lock.notify_all()
+            now = self.now()
+            self._pipeline.settle(now)
+            yield now
+            if changing:
+                self._lock.notify_all()
 
     def _ended_builds(self) -> tuple[list[tuple[Resource, Event]], float | None]:
         """Return the builds that have ended since the last call, and the seconds until the next one ends."""
-        now = self._settle()
-        next_end = self._pipeline.next_end()
-        seconds = None if next_end is None else min((next_end - now).total_seconds(), threading.TIMEOUT_MAX)
-        return self._pipeline.take_ended(), seconds
-
-    def _settle(self) -> datetime:
-        """Let everything happen that is due, and return the time."""
-        now = self.now()
-        self._pipeline.settle(now)
-        return now
+        with self._settled() as now:
+            next_end = self._pipeline.next_end()
+            seconds = None if next_end is None else (next_end - now).total_seconds()
+            return self._pipeline.take_ended(), seconds
 
     def _summary(self, resource: Resource, now: datetime) -> Document:
         document = resource.document(now)
-        names = [*OPTIONAL_SUMMARY_FIELDS, KINDS[resource.type].count_field]
+        optional = ("connection_id", "scope_id", "preview", KINDS[resource.type].count_field)
         return {
-            **{name: document.get(name) for name in SUMMARY_FIELDS},
-            **{name: document[name] for name in names if name in document},
+            **{name: document.get(name) for name in ("resource_type", "name", *STATE_FIELDS)},
+            **{name: document[name] for name in optional if name in document},
             "upstream_ids": [upstream.id for upstream in self._pipeline.upstream(resource)],
             "upcoming": [_status_change(event) for event in resource.upcoming(now)],
         }
@@ -456,5 +432,5 @@ def _status_change(event: Event) -> Document:
 
 
 def _edge_end(side: str, document: Document) -> Document:
-    end = {f"{side}_{name}": document.get(name) for name in EDGE_FIELDS}
+    end = {f"{side}_{name}": document.get(name) for name in STATE_FIELDS}
     return {**end, f"{side}_type": document["resource_type"], f"{side}_literate": document["name"]}

@@ -7,10 +7,12 @@ always agree.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
@@ -24,82 +26,24 @@ Document = dict[str, Any]
 class Kind(NamedTuple):
     """What is particular about a resource type.
 
-    :param label: one of them, in messages
-    :param defaults: default fields. A type with a default status does not build when it is created
-    :param count_field: the field that says how large a resource is
-    :param hidden: fields that every resource has, but not those of this type
+    :param label: the singular, in messages
+    :param count_field: the field that holds the size of a resource. It is missing until the first build
+    :param defaults: default fields, among them all required ones. A type with a default status does not build
+        when it is created
+    :param hidden: fields that resources of all other types have
     """
 
     label: str
-    defaults: Mapping[str, Any] = {}
     count_field: str | None = None
-    hidden: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = {}
+    hidden: Sequence[str] = ()
 
 
 KINDS: Mapping[str, Kind] = {
-    "accounts": Kind("account", {"status": "ready"}),
-    "connections": Kind(
-        "connection",
-        {
-            "status": "ready",
-            "directionality": "bidirectional",
-            "managed": False,
-            "options": {"type": "hosted_csv"},
-        },
-    ),
-    # Counts are missing: they exist only after a build.
-    "datasets": Kind(
-        "dataset",
-        {
-            "detected_columns": [],
-            "enrichment": {},
-            "identity_providers": [[{"provider": "fig"}]],
-            "identity_sets": {},
-            "incremental_column": None,
-            "managed": False,
-            "merge_datasets": [],
-            "output_all_columns_as_traits": None,
-            "output_to_streams": {},
-            "output_to_streams_array": [],
-            "output_to_traits": {},
-            "preview": False,
-            "privacy": None,
-            "reference_key_column": None,
-            "reference_key_columns": [],
-            "sample": {},
-            "updates": [],
-            "upsert_columns": [],
-        },
-        count_field="row_count",
-    ),
-    "streams": Kind("stream", {"properties": {}}, count_field="event_count"),
-    "traits": Kind(
-        "trait", hidden=("last_read_input_at", "last_updated_config_at", "last_updated_output_at")
-    ),
-    "places": Kind("place"),
-    "cohorts": Kind("cohort", {"explore": False}, count_field="population_count"),
-    "outcomes": Kind("outcome", {"preview": False}),
-    "persona_sets": Kind("persona set", {"preview": False}),
-    "recommenders": Kind("recommender", {"preview": False}),
-    "attributes": Kind("attribute"),
-    "atlases": Kind("atlas"),
-    "feature_stores": Kind("feature store"),
-    "market_opportunity_analyses": Kind("market opportunity analysis"),
-    "scopes": Kind(
-        "scope",
-        {"payload": {}, "population": {"cohort_ids": []}, "preview": False},
-        count_field="population_count",
-    ),
-    "targets": Kind(
-        "target",
-        {
-            "human_readable": False,
-            "managed": False,
-            "options": {"type": "hosted_csv"},
-            "representation": {"mode": "hashed"},
-        },
-        count_field="count",
-    ),
+    name: Kind(**kind)
+    for name, kind in json.loads(
+        (files("airflow_provider_faraday.sandbox") / "kinds.json").read_text()
+    ).items()
 }
 
 
@@ -290,7 +234,8 @@ class Resource:
                 logs.insert(0, {"id": log_id, "started_at": stamp, "finished_at": None, "metrics": {}})
             elif logs and logs[0]["finished_at"] is None:
                 rows = self.document(event.at).get("row_count", 0)
-                logs[0] |= {"finished_at": stamp, "metrics": {"row_count": rows}}
+                counts = {"total_row_count": rows, "valid_row_count": rows, "allowed_row_count": rows}
+                logs[0] |= {"finished_at": stamp, "metrics": counts}
             else:
                 continue
             logs[0] |= {"status": status, "status_error": event.fields["status_error"]}
@@ -349,6 +294,8 @@ def ingested(state: Document, rows: int, at: datetime) -> Document:
     return {
         "row_count": rows,
         "identified_count": rows * 92 // 100,
-        "matched_count": rows * 85 // 100,
+        "enrichment": {
+            "fig": {"any": rows * 85 // 100, "person": rows * 80 // 100, "residence": rows * 70 // 100}
+        },
         "updates": [*(state.get("updates") or []), {"datetime": rfc3339(at), "rows_added": added}],
     }

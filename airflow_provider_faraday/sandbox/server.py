@@ -13,7 +13,7 @@ import uvicorn
 
 from airflow_provider_faraday.sandbox.account_file import SandboxError, load
 from airflow_provider_faraday.sandbox.app import create_app
-from airflow_provider_faraday.sandbox.control import Control, is_sendable_key
+from airflow_provider_faraday.sandbox.control import Control, Settings, is_sendable_key
 
 DEFAULT_API_KEY = "faraday-sandbox-key"
 START_TIMEOUT = 10.0
@@ -68,16 +68,12 @@ class Sandbox(Control):
         if not is_sendable_key(api_key):
             raise SandboxError("The API key must be printable ASCII text without spaces.")
         content = load(account)
-        if page_size is not None:
-            content = content.model_copy(update={"page_size": page_size})
-        super().__init__(
-            content,
-            api_key=api_key,
-            speed=speed,
-            age=age,
+        settings = Settings(
+            page_size=page_size or content.page_size,
             clock_offset=clock_offset,
             download_redirect=download_redirect,
         )
+        super().__init__(content, api_key=api_key, speed=speed, age=age, settings=settings)
         self.host = host
         self.port = port
         self.download_port = 0

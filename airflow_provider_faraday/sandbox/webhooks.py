@@ -9,10 +9,9 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from secrets import token_bytes, token_hex
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import requests
@@ -32,6 +31,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 EnabledEvents = Annotated[
     list[Literal["resource.ready_with_update", "resource.errored"]], Field(min_length=1)
 ]
+EndpointStatus = Literal["enabled", "disabled"]
 
 
 class EndpointSpec(BaseModel):
@@ -44,29 +44,27 @@ class EndpointSpec(BaseModel):
 
 
 class EndpointChange(BaseModel):
-    """What a client sends to change a registered URL."""
+    """What a client sends to change a registered URL: any of these fields."""
 
     model_config = ConfigDict(extra="forbid")
 
+    url: AnyHttpUrl | None = None
     enabled_events: EnabledEvents | None = None
-    status: Literal["enabled", "disabled"] | None = None
+    status: EndpointStatus | None = None
 
 
-@dataclass(frozen=True)
-class WebhookEndpoint:
+class WebhookEndpoint(EndpointSpec):
     """A registered URL, with the secret that signs what is sent to it."""
 
-    id: str
-    url: str
-    enabled_events: tuple[str, ...]
+    id: str = Field(default_factory=lambda: str(uuid4()))
     created_at: str
     updated_at: str
-    status: str = "enabled"
-    secret: str = field(default_factory=lambda: f"whsec_{b64encode(token_bytes(24)).decode()}")
+    status: EndpointStatus = "enabled"
+    secret: str = Field(default_factory=lambda: f"whsec_{b64encode(token_bytes(24)).decode()}")
 
     def document(self) -> Document:
         """Return the endpoint as the API shows it."""
-        return {**vars(self), "enabled_events": list(self.enabled_events)}
+        return self.model_dump(mode="json")
 
     def headers(self, message_id: str, body: bytes) -> dict[str, str]:
         """Return the headers of a message that is sent now."""
@@ -111,8 +109,6 @@ class Webhooks:
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    # What the API serves
-
     def all(self) -> list[Document]:
         """List the registered URLs, oldest first."""
         return [endpoint.document() for endpoint in list(self._endpoints.values())]
@@ -123,32 +119,28 @@ class Webhooks:
 
     def create(self, spec: EndpointSpec) -> Document:
         """Register a URL. It is notified of what is built from now on."""
+        now = rfc3339(self._now())
+        endpoint = WebhookEndpoint(**dict(spec), created_at=now, updated_at=now)
         with self._changed:
             self._announce()
-            now = rfc3339(self._now())
-            events = tuple(spec.enabled_events)
-            endpoint = WebhookEndpoint(str(uuid4()), str(spec.url), events, created_at=now, updated_at=now)
             self._endpoints[endpoint.id] = endpoint
         return endpoint.document()
 
     def change(self, endpoint_id: str, change: EndpointChange) -> Document:
-        """Change the events or the status of a registered URL."""
+        """Change a registered URL, its events or its status."""
+        changes = change.model_dump(exclude_none=True)
         with self._changed:
             self._announce()
-            changes = change.model_dump(exclude_none=True)
-            if "enabled_events" in changes:
-                changes["enabled_events"] = tuple(changes["enabled_events"])
-            changed = replace(self._get(endpoint_id), **changes, updated_at=rfc3339(self._now()))
+            changed = self._get(endpoint_id).model_copy(
+                update={**changes, "updated_at": rfc3339(self._now())}
+            )
             self._endpoints[endpoint_id] = changed
         return changed.document()
 
     def remove(self, endpoint_id: str) -> None:
         """Forget a registered URL."""
-        with self._changed:
-            self._get(endpoint_id)
-            del self._endpoints[endpoint_id]
-
-    # What tests look at
+        self._get(endpoint_id)
+        del self._endpoints[endpoint_id]
 
     def deliveries(self) -> list[Document]:
         """List the attempts to send a message so far, oldest first."""
@@ -156,9 +148,8 @@ class Webhooks:
 
     def clear(self) -> None:
         """Forget all registered URLs and messages."""
-        with self._changed:
-            self._endpoints.clear()
-            self._deliveries.clear()
+        self._endpoints.clear()
+        self._deliveries.clear()
 
     def start(self) -> None:
         """Start the thread."""
@@ -184,35 +175,28 @@ class Webhooks:
         with self._changed:
             while not stopped.is_set():
                 seconds = self._announce()
-                self._changed.wait(seconds)
+                self._changed.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
 
     def _announce(self) -> float | None:
         """Send messages about the builds that have ended. Return the seconds until the next one ends."""
         ended, seconds = self._ended()
         for resource, event in ended:
-            for endpoint in self._endpoints.values():
-                message_type = EVENTS[event.fields["status"]]
-                if endpoint.status == "enabled" and message_type in endpoint.enabled_events:
-                    self._send(endpoint.id, resource, event)
+            message = {
+                "timestamp": rfc3339(event.at),
+                "type": EVENTS[event.fields["status"]],
+                "data": {
+                    "account_id": self._account_id(),
+                    "resource_id": resource.id,
+                    "resource_type": resource.type,
+                },
+            }
+            for endpoint in list(self._endpoints.values()):
+                if endpoint.status == "enabled" and message["type"] in endpoint.enabled_events:
+                    self._start(self._deliver, endpoint.id, message)
         return seconds
 
-    def _send(self, endpoint_id: str, resource: Resource, event: Event) -> None:
-        message = {
-            "timestamp": rfc3339(event.at),
-            "type": EVENTS[event.fields["status"]],
-            "data": {
-                "account_id": self._account_id(),
-                "resource_id": resource.id,
-                "resource_type": resource.type,
-            },
-        }
-        message_id = f"msg_{token_hex(12)}"
-        self._start(lambda stopped: self._deliver(stopped, endpoint_id, message_id, message))
-
-    def _deliver(
-        self, stopped: threading.Event, endpoint_id: str, message_id: str, message: Document
-    ) -> None:
-        body = json.dumps(message).encode()
+    def _deliver(self, stopped: threading.Event, endpoint_id: str, message: Document) -> None:
+        message_id, body = f"msg_{token_hex(12)}", json.dumps(message).encode()
         for attempt in range(MAX_ATTEMPTS):
             endpoint = self._endpoints.get(endpoint_id)
             if endpoint is None or endpoint.status != "enabled":
@@ -242,7 +226,7 @@ class Webhooks:
             session.trust_env = False
             try:
                 return session.post(
-                    endpoint.url,
+                    str(endpoint.url),
                     data=body,
                     headers=endpoint.headers(message_id, body),
                     timeout=TIMEOUT_SECONDS,
@@ -252,10 +236,10 @@ class Webhooks:
                 log.debug("A webhook was not delivered: %s", type(error).__name__)
                 return None
 
-    def _start(self, run: Callable[[threading.Event], None]) -> None:
+    def _start(self, run: Callable[..., None], *arguments: Any) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(
-            target=run, args=(self._stopped,), name="faraday-sandbox-webhooks", daemon=True
+            target=run, args=(self._stopped, *arguments), name="faraday-sandbox-webhooks", daemon=True
         )
         self._threads.append(thread)
         thread.start()
