@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -419,6 +420,14 @@ class Control:
             "upstream_ids": [upstream.id for upstream in self._pipeline.upstream(resource)],
             "upcoming": [_status_change(event) for event in resource.upcoming(now)],
         }
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address or host name."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_sendable_key(key: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from email.utils import format_datetime
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_faraday.sandbox.control import Control
+from airflow_provider_faraday.sandbox.control import Control, is_loopback
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault, send_broken
 from airflow_provider_faraday.sandbox.resources import rfc3339
@@ -32,13 +31,6 @@ class Body:
         message = await self._receive()
         self.disconnected = message["type"] == "http.disconnect"
         return message
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 class SandboxMiddleware:
@@ -88,8 +80,8 @@ class SandboxMiddleware:
             return True
         # A page can have a host name that resolves to this machine (DNS rebinding).
         name = urlsplit(f"//{host}").hostname or "localhost"
-        is_own = name in ("localhost", self._control.host) or _is_loopback(name)
-        return not is_own and _is_loopback((scope["server"] or ("",))[0])
+        is_own = name == self._control.host or is_loopback(name)
+        return not is_own and is_loopback((scope["server"] or ("",))[0])
 
     async def _fail(
         self, fault: Fault, entry: dict[str, Any], scope: Scope, receive: Body, send: Send

@@ -14,7 +14,7 @@ from itertools import count
 
 from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, AccountFile, ResourceSpec
 from airflow_provider_faraday.sandbox.errors import FaradayError
-from airflow_provider_faraday.sandbox.resources import KINDS, Change, Event, Resource, ingested, rfc3339
+from airflow_provider_faraday.sandbox.resources import KINDS, Change, Event, Resource, rfc3339
 from airflow_provider_faraday.sandbox.uploads import Uploads
 
 
@@ -139,7 +139,8 @@ class Pipeline:
             # It may have been canceled.
             if resource is not None and event in resource.events:
                 self._ended.append((resource, event))
-                self._succeeded(resource, event)
+                if event.fields["status"] == "ready":
+                    self._succeeded(resource, event)
             if not self._ends or self._ends[0][0] > at:
                 self._rebuild_stale(at)
 
@@ -170,11 +171,9 @@ class Pipeline:
             self._put(resource.first_build(now))
 
     def _succeeded(self, resource: Resource, event: Event) -> None:
+        self._put(resource.with_counts(event, self._size(resource, event)))
         cause = event.cause
-        if cause is None:
-            return
-        self._set_counts(resource, event)
-        if not resource.settings.changes:
+        if cause is None or not resource.settings.changes:
             return
         for downstream in self._each():
             held = self._held.get(downstream.id)
@@ -183,22 +182,18 @@ class Pipeline:
             if held is None or cause > held:
                 self._stale[downstream.id] = max(cause, self._stale.get(downstream.id, cause))
 
-    def _set_counts(self, resource: Resource, event: Event) -> None:
-        """Set the counts that depend on more than the resource itself."""
-        before = resource.state(event.at, before=event)
-        if event.build is None or before.get("preview"):
-            return
+    def _size(self, resource: Resource, event: Event) -> int | None:
+        """Return the size of a resource after a build, if it depends on more than the resource itself."""
+        if resource.type == "datasets":
+            before = resource.state(event.at, before=event)
+            read_at = before.get("last_read_input_at") or rfc3339(event.at)
+            return self._uploads.rows(before.get("options"), read_at)
         if resource.type == "targets":
             # A target delivers the population of its scope.
             for scope in self.upstream(resource):
-                population = scope.state(event.at).get("population_count")
-                if scope.type == "scopes" and population is not None:
-                    self._put(resource.with_events(Event(event.at, {"count": population})))
-        elif resource.type == "datasets":
-            read_at = before.get("last_read_input_at") or rfc3339(event.at)
-            rows = self._uploads.rows(before.get("options"), read_at)
-            if rows is not None:
-                self._put(resource.with_events(Event(event.at, ingested(before, rows, event.at))))
+                if scope.type == "scopes":
+                    return scope.state(event.at).get("population_count")
+        return None
 
     def _rebuild_stale(self, now: datetime) -> None:
         """Schedule rebuilds of the stale resources for which everything upstream is ready."""

@@ -79,14 +79,12 @@ class Event:
 
     :param cause: if a build succeeds with this event, when what caused the build happened, such as a force
         update. Builds that follow downstream have the same cause
-    :param build: settings of the build that succeeds with this event, if its counts are to be computed
     """
 
     at: datetime
     fields: Mapping[str, Any]
     unset: Iterable[str] = ()
     cause: datetime | None = None
-    build: BuildSettings | None = None
 
     @property
     def ends_build(self) -> bool:
@@ -148,8 +146,6 @@ class Resource:
             state |= event.fields
             for name in event.unset:
                 state.pop(name, None)
-            if event.build is not None:
-                state |= _counts(state, event.build, event.at)
         return state
 
     def document(self, now: datetime) -> Document:
@@ -241,6 +237,28 @@ class Resource:
             logs[0] |= {"status": status, "status_error": event.fields["status_error"]}
         return logs
 
+    def with_counts(self, event: Event, size: int | None) -> Resource:
+        """Return the resource with the counts of a build that has succeeded, unless they are given.
+
+        :param size: rows, people or events; None for a number that grows with each build
+        """
+        name = KINDS[self.type].count_field
+        before = self.state(event.at, before=event)
+        # Faraday only detects the columns of a preview; it ingests no rows.
+        if name is None or before.get("preview") or event.fields.get(name) is not None:
+            return self
+        count = before.get(name) or 0
+        if size is None:
+            size = count + (self.settings.rows_per_update if count else self.settings.rows)
+        counts: Document = {name: size}
+        if self.type == "datasets":
+            matched = {"any": size * 85 // 100, "person": size * 80 // 100, "residence": size * 70 // 100}
+            update = {"datetime": rfc3339(event.at), "rows_added": max(0, size - count)}
+            counts["identified_count"] = size * 92 // 100
+            counts["enrichment"] = {"fig": matched}
+            counts["updates"] = [*(before.get("updates") or []), update]
+        return self.with_events(Event(event.at, counts))
+
     def with_events(self, *events: Event) -> Resource:
         """Return the resource with more events. At the same time, a later one comes last."""
         return replace(self, events=tuple(sorted((*self.events, *events), key=lambda event: event.at)))
@@ -250,10 +268,7 @@ class Resource:
 
     def _with_status(self, fields: Document, now: datetime, cause: datetime | None) -> Resource:
         event = _status_event(fields["status"], now, self.settings, cause)
-        # Explicit counts replace those of a build.
-        build = event.build if fields.get(KINDS[self.type].count_field or "") is None else None
-        event = replace(event, fields={**event.fields, **fields}, build=build)
-        return self._without_upcoming(now).with_events(event)
+        return self._without_upcoming(now).with_events(replace(event, fields={**event.fields, **fields}))
 
     def _with_build(self, start: datetime, cause: datetime) -> Resource:
         events = []
@@ -272,30 +287,5 @@ def _status_event(status: str | None, at: datetime, settings: BuildSettings, cau
         fields["last_read_input_at"] = stamp
     elif status == "ready":
         fields["last_updated_output_at"] = stamp
-        return Event(at, fields, cause=cause, build=settings)
+        return Event(at, fields, cause=cause)
     return Event(at, fields)
-
-
-def _counts(state: Document, settings: BuildSettings, at: datetime) -> Document:
-    # Faraday only detects the columns of a preview; it ingests no rows.
-    name = KINDS[state["resource_type"]].count_field
-    if name is None or state.get("preview"):
-        return {}
-    before = state.get(name) or 0
-    added = settings.rows_per_update if before else settings.rows
-    if state["resource_type"] == "datasets":
-        return ingested(state, before + added, at)
-    return {name: before + added}
-
-
-def ingested(state: Document, rows: int, at: datetime) -> Document:
-    """Return the fields of a dataset that a build sets which finds that many rows."""
-    added = max(0, rows - (state.get("row_count") or 0))
-    return {
-        "row_count": rows,
-        "identified_count": rows * 92 // 100,
-        "enrichment": {
-            "fig": {"any": rows * 85 // 100, "person": rows * 80 // 100, "residence": rows * 70 // 100}
-        },
-        "updates": [*(state.get("updates") or []), {"datetime": rfc3339(at), "rows_added": added}],
-    }

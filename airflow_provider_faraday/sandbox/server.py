@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 import time
@@ -13,7 +12,7 @@ import uvicorn
 
 from airflow_provider_faraday.sandbox.account_file import SandboxError, load
 from airflow_provider_faraday.sandbox.app import create_app
-from airflow_provider_faraday.sandbox.control import Control, Settings, is_sendable_key
+from airflow_provider_faraday.sandbox.control import Control, Settings, is_loopback, is_sendable_key
 
 DEFAULT_API_KEY = "faraday-sandbox-key"
 START_TIMEOUT = 10.0
@@ -105,10 +104,7 @@ class Sandbox(Control):
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def running(self) -> bool:
