@@ -1,9 +1,31 @@
-"""Everything that can go wrong between this provider and Faraday."""
+"""The errors of this provider, and how each error of the API is made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from airflow_provider_faraday.api.text import shortened
+
+E = TypeVar("E", bound="FaradayApiError")
+
+_REMEDIES = {
+    400: "Check the arguments of the task.",
+    401: "Set a new key as the password of the Airflow connection '{}'.",
+    403: "Check that the Airflow connection '{}' is for the right account, and any proxy in between.",
+    404: "Check the id, and that the Airflow connection '{}' is for the account that owns it.",
+    407: "Check the extra 'proxy' of the Airflow connection '{}', or the proxy environment variables.",
+    429: "Poll less often, or from fewer tasks.",
+}
+_SERVER = "Try again later. If the error persists, contact Faraday's support."
+_HOST = "Check that the host of the Airflow connection '{}' is Faraday's API."
+_NETWORK = (
+    "Check the network, and the host and the extras 'proxy', 'verify' and 'timeout' of the Airflow "
+    "connection '{}'."
+)
 
 
 class FaradayError(Exception):
@@ -105,3 +127,93 @@ class FaradayResponseError(FaradayApiError):
     def __init__(self, message: str, *, broken: bool = False, **fields: Any) -> None:
         super().__init__(message, **fields)
         self.broken = broken
+
+
+class Request(NamedTuple):
+    """A request, as clients send it and as errors describe it.
+
+    :param path: the path below the base URL.
+    :param url: the absolute URL. That of a redirected download may hold a secret.
+    :param conn_id: id of the Airflow connection.
+    :param private: whether the response may hold a secret, so that errors must not quote it.
+    :param is_faraday: whether the URL is on the configured server.
+    """
+
+    method: str
+    path: str
+    url: str
+    conn_id: str
+    private: bool = False
+    is_faraday: bool = True
+
+
+def api_error(kind: type[E], request: Request, message: str, remedy: str = "", **fields: Any) -> E:
+    """Return an error about a request.
+
+    :param remedy: by default that for the class and the status.
+    """
+    status = fields.get("status_code") or 0
+    if issubclass(kind, FaradayTransportError):
+        default = _NETWORK
+    elif issubclass(kind, FaradayResponseError) or status not in _REMEDIES:
+        default = _SERVER if status >= 500 else _HOST
+    else:
+        default = _REMEDIES[status]
+    remedy = remedy or default.format(request.conn_id)
+    return kind(message, remedy=remedy, method=request.method, path=request.path, **fields)
+
+
+def transport_error(
+    request: Request,
+    cause: BaseException,
+    *,
+    request_sent: bool,
+    through_proxy: bool,
+    redact: Callable[[str], str],
+) -> FaradayTransportError:
+    """Return the error for a request without a complete response.
+
+    :param cause: the innermost exception of the HTTP library.
+    :param request_sent: whether Faraday may have received the request.
+    :param redact: removes secrets from the text of the cause.
+    """
+    server = urlsplit(request.url).netloc
+    server = f"Faraday at {server}" if request.is_faraday else f"{server} (where Faraday redirected to)"
+    what = "No complete response from" if request_sent else "Could not connect to"
+    through = " through the HTTP proxy" if through_proxy else ""
+    # What another server sends may quote the signed URL, in any form.
+    quotable = request.is_faraday or isinstance(cause, OSError)
+    text = redact(_reason(cause) if quotable else type(cause).__name__)
+    message = f"{what} {server}{through}: {shortened(text.strip().rstrip('.'))}."
+    return api_error(FaradayTransportError, request, message, request_sent=request_sent)
+
+
+def bad_url_error(request: Request, cause: Exception, redact: Callable[[str], str]) -> FaradayError:
+    """Return the error for a URL, of Faraday, of a redirect or of a proxy, that an HTTP library rejects."""
+    if not request.is_faraday:
+        return api_error(FaradayResponseError, request, "Faraday redirected to a URL that is not valid.")
+    return FaradayConfigurationError(
+        f"The Airflow connection '{request.conn_id}' is not valid: {shortened(redact(str(cause)))}\n"
+        "Check its host and its extra 'proxy'."
+    )
+
+
+def lookup_error(conn_id: str, cause: BaseException) -> FaradayTransportError:
+    """Return the error for an Airflow connection that a secrets backend or Airflow's API did not return.
+
+    It does not quote the cause, whose text may contain a secret.
+    """
+    return FaradayTransportError(
+        f"The Airflow connection '{conn_id}' could not be looked up: {type(cause).__name__}.",
+        request_sent=False,
+    )
+
+
+def _reason(cause: BaseException) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {cause.verify_message}"
+    if isinstance(cause, ConnectionError) and cause.errno:
+        # The HTTP libraries word it in different ways.
+        return os.strerror(cause.errno)
+    text = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
+    return f"{cause.filename}: {text}" if isinstance(cause, OSError) and cause.filename else text

@@ -1,24 +1,27 @@
-"""Status, headers and body of a response make resources, or the error that says why not."""
+"""Turn HTTP responses into resources or errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from http.client import responses as phrases
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
-from airflow_provider_faraday.api.endpoints import Endpoint, origin
+from airflow_provider_faraday.api.endpoints import origin
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayAuthenticationError,
     FaradayNotFoundError,
     FaradayResponseError,
+    Request,
+    api_error,
 )
 from airflow_provider_faraday.api.graph import Edge, GraphPage
 from airflow_provider_faraday.api.states import state_type
@@ -37,6 +40,9 @@ MAX_REQUESTS = 1000
 MAX_REDIRECTS = 10
 """Maximum number of requests for a download."""
 
+MAX_BODY_BYTES = 512 * 1024 * 1024
+"""The largest response to read, decompressed: about 150,000 datasets."""
+
 _ERROR_CLASSES: dict[int, type[FaradayApiError]] = {
     401: FaradayAuthenticationError,
     404: FaradayNotFoundError,
@@ -49,87 +55,91 @@ _LONGEST_SECRET = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a client sends for an endpoint: a method and an absolute URL."""
-
-    endpoint: Endpoint
-    url: str
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of an error that identify the request."""
-        return {"method": self.endpoint.method, "path": self.endpoint.path}
-
-
-@dataclass(frozen=True, slots=True)
 class Response:
     """A complete response.
 
     :param headers: case-insensitive.
     :param body: decompressed.
+    :param url: the absolute URL of the request.
     :param redact: removes secrets from what an error quotes: a server may echo the request.
-    :param next_link: returns the target of ``rel="next"`` in the ``Link`` header, or raises ValueError.
+    :param next_link: the target of ``rel="next"`` in the ``Link`` header.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
     redact: Callable[[str], str] = str
-    next_link: Callable[[], str | None] = lambda: None
+    next_link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """The items of one response, and the URL of the request that continues it."""
+class Fetched(NamedTuple, Generic[T]):
+    """The result of a call.
 
-    items: list[T] = field(default_factory=list)
-    next_url: str | None = None
-
-
-Decode = Callable[[Response], list[T]]
-
-
-def pages(request: Request) -> Generator[Request, Page[T], list[T]]:
-    """Yield the requests of all pages, receive each page, and return all items.
-
-    :raises FaradayResponseError: if the pages do not end.
+    :param value: what the decoder returned; for lists, the items of all pages.
+    :param sent_at: the ``Date`` of the last response, in UTC; None if it has none that is valid.
     """
-    items: list[T] = []
-    seen: set[str] = set()
-    while True:
-        seen.add(request.url)
-        page = yield request
-        items += page.items
-        if page.next_url is None:
-            return items
-        request = Request(request.endpoint, page.next_url)
-        if request.url in seen or len(seen) >= MAX_REQUESTS:
-            what = "return to an earlier page" if request.url in seen else "do not end"
-            raise FaradayResponseError(
-                f"Faraday's pages or redirects {what} after {len(seen)} requests.",
-                remedy="Contact Faraday's support.",
-                **request.fields,
-            )
+
+    value: T
+    sent_at: datetime | None
 
 
-def read_page(request: Request, response: Response, decode: Decode[T], now: datetime) -> Page[T]:
-    """Return the items of a response, or where it redirects to.
+Decode = Callable[[Response], T]
+"""Returns the value of a 2xx response: a list for an endpoint that returns lists."""
 
-    :param decode: returns the items of a 2xx response.
-    :param now: for a ``Retry-After`` date, if the response has no ``Date``.
-    :raises FaradayApiError: for any other response.
+
+class Exchange(Generic[T]):
+    """The requests of one call, with redirects and further pages. It sends nothing itself.
+
+    A client sends :attr:`next_request` and passes the response to :meth:`receive`, until there is no next
+    request. After an error, the same request may be sent again.
     """
-    is_get = request.endpoint.method == "GET"
-    location = response.headers.get("Location")
-    if is_get and response.status in _REDIRECTS and location is not None:
-        return Page(next_url=_same_origin(request, response, location))
-    if not 200 <= response.status < 300:
-        raise _error(request, response, now)
-    try:
-        items = decode(response)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _unreadable(request, response, error) from None
-    return Page(items, _next_url(request, response) if is_get else None)
+
+    def __init__(self, request: Request, decode: Decode[T]) -> None:
+        self.next_request: Request | None = request
+        self._decode = decode
+        self._seen: set[str] = set()
+        self._values: list[T] = []
+        self._date = ""
+
+    def receive(self, request: Request, response: Response, now: datetime) -> None:
+        """Take the response to the next request.
+
+        :param now: for a ``Retry-After`` date, if the response has no ``Date``.
+        :raises FaradayApiError: if it has no value.
+        """
+        is_get = request.method == "GET"
+        location = response.headers.get("Location")
+        if is_get and response.status in _REDIRECTS and location is not None:
+            self.next_request = self._request_for(location, request, response)
+            return
+        if not 200 <= response.status < 300:
+            raise _status_error(request, response, now)
+        try:
+            value = self._decode(response)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise _format_error(request, response, error) from None
+        follow = is_get and response.next_link is not None and isinstance(value, list)
+        self.next_request = self._request_for(response.next_link or "", request, response) if follow else None
+        self._values.append(value)
+        self._date = response.headers.get("Date", "")
+
+    @property
+    def fetched(self) -> Fetched[T]:
+        """The result, when there is no next request."""
+        value = self._values[0]
+        if len(self._values) > 1:
+            value = cast("T", list(chain.from_iterable(cast("list[list[Any]]", self._values))))
+        return Fetched(value, http_date(self._date))
+
+    def _request_for(self, reference: str, request: Request, response: Response) -> Request:
+        url = _same_origin(reference, request, response)
+        self._seen.add(request.url)
+        if url in self._seen or len(self._seen) >= MAX_REQUESTS:
+            what = "return to an earlier page" if url in self._seen else "do not end"
+            message = f"Faraday's pages or redirects {what} after {len(self._seen)} requests."
+            raise api_error(FaradayResponseError, request, message, "Contact Faraday's support.")
+        return request._replace(url=url)
 
 
 def redirect(request: Request, response: Response, *, allow_http: bool) -> Request | None:
@@ -154,19 +164,22 @@ def redirect(request: Request, response: Response, *, allow_http: bool) -> Reque
     elif scheme == "http" and origin(request.url)[0] == "https" and not allow_http:
         problem = f"from https to plain http on {shortened(response.redact(host))}"
     else:
-        return Request(request.endpoint, url._replace(fragment="").geturl())
-    raise FaradayResponseError(
-        f"Faraday redirected the download {problem}. The redirect was not followed.", **request.fields
-    )
+        stays = request.is_faraday and origin(request.url) == origin(url.geturl())
+        return request._replace(url=url._replace(fragment="").geturl(), is_faraday=stays)
+    message = f"Faraday redirected the download {problem}. The redirect was not followed."
+    raise api_error(FaradayResponseError, request, message)
+
+
+def too_large_error(request: Request) -> FaradayResponseError:
+    """Return the error for a response that is larger than :data:`MAX_BODY_BYTES`."""
+    message = f"Faraday's response is larger than {MAX_BODY_BYTES:,} bytes."
+    return api_error(FaradayResponseError, request, message)
 
 
 def too_many_redirects(request: Request) -> FaradayResponseError:
     """Return the error for a download that is redirected again and again."""
-    return FaradayResponseError(
-        f"The redirects of the download do not end after {MAX_REDIRECTS} requests.",
-        remedy="Contact Faraday's support.",
-        **request.fields,
-    )
+    message = f"Too many redirects of the download: they do not end after {MAX_REDIRECTS} requests."
+    return api_error(FaradayResponseError, request, message, "Contact Faraday's support.")
 
 
 def is_file(response: Response) -> bool:
@@ -179,13 +192,9 @@ def is_file(response: Response) -> bool:
 def file_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
     """Return the error for a response of Faraday that is not the requested file."""
     if response.status == 200:
-        return FaradayResponseError(
-            f"Faraday returned a web page instead of a file: {_excerpt(request, response)}.",
-            broken=True,
-            status_code=200,
-            **request.fields,
-        )
-    return _error(request, response, now)
+        message = f"Faraday returned a web page instead of a file: {_excerpt(request, response)}."
+        return api_error(FaradayResponseError, request, message, broken=True, status_code=200)
+    return _status_error(request, response, now)
 
 
 def elsewhere_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
@@ -194,12 +203,13 @@ def elsewhere_error(request: Request, response: Response, now: datetime) -> Fara
     It does not include the response's text, which may quote the signed URL.
     """
     what = "a web page" if response.status == 200 else phrases.get(response.status, "(unknown status)")
-    return FaradayApiError(
+    return api_error(
+        FaradayApiError,
+        request,
         f"Faraday redirected to {origin(request.url)[1]}, which returned {response.status} {what}.",
-        remedy="Try again later. If the error persists, contact Faraday's support.",
+        "Try again later. If the error persists, contact Faraday's support.",
         status_code=response.status,
         retry_after=_retry_after(response.headers, now),
-        **request.fields,
     )
 
 
@@ -212,7 +222,7 @@ def decode_resources(response: Response) -> list[dict[str, Any]]:
 
 
 @cache
-def decode_states(resource_type: ResourceType) -> Decode[ResourceState]:
+def decode_states(resource_type: ResourceType) -> Decode[list[ResourceState]]:
     """Return a function that decodes a list of resources into the fields that readiness depends on."""
     decoder = msgspec.json.Decoder(list[state_type(resource_type)])  # type: ignore[misc]
     return lambda response: decoder.decode(_json(response))
@@ -223,11 +233,11 @@ def decode_graph(response: Response) -> list[GraphPage]:
     return [GraphPage(_EDGES.decode(_json(response)), http_date(response.headers.get("Date", "")))]
 
 
-def decode_resource(response: Response) -> list[dict[str, Any]]:
-    """Decode a resource, as a list of one."""
+def decode_resource(response: Response) -> dict[str, Any]:
+    """Decode a resource, with all fields that Faraday sent."""
     item = _DICT.decode(_json(response))
     _check_id(item, "$")
-    return [item]
+    return item
 
 
 def decode_objects(response: Response) -> list[dict[str, Any]]:
@@ -235,15 +245,13 @@ def decode_objects(response: Response) -> list[dict[str, Any]]:
     return _DICTS.decode(_json(response))
 
 
-def decode_account(response: Response) -> list[None]:
-    """Check that the response is an account. Return no items: an account may include an API key."""
+def decode_account(response: Response) -> None:
+    """Check that the response is an account. Return nothing: an account may include an API key."""
     decode_resource(response)
-    return []
 
 
-def response_time(response: Response) -> list[datetime | None]:
-    """Return the ``Date`` of any 2xx response, in UTC, as a list of one; None if it is not valid."""
-    return [http_date(response.headers.get("Date", ""))]
+def decode_nothing(response: Response) -> None:
+    """Accept any 2xx response."""
 
 
 _DICTS: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(list[dict[str, Any]])
@@ -270,17 +278,7 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     return max(0.0, (until - (http_date(headers.get("Date", "")) or now)).total_seconds())
 
 
-def _next_url(request: Request, response: Response) -> str | None:
-    try:
-        link = response.next_link()
-    except ValueError as error:
-        message = f"Faraday's response has a Link header that cannot be followed: {error}."
-    else:
-        return None if link is None else _same_origin(request, response, link)
-    raise FaradayResponseError(message, **request.fields)
-
-
-def _same_origin(request: Request, response: Response, reference: str) -> str:
+def _same_origin(reference: str, request: Request, response: Response) -> str:
     """Return an absolute URL that may be sent the API key."""
     try:
         url = quote(urljoin(request.url, reference.strip()), safe="%/:=&?~#+!$,;'@()*[]")
@@ -289,15 +287,15 @@ def _same_origin(request: Request, response: Response, reference: str) -> str:
         stays = False
     if not stays:
         server = "{}://{}".format(*urlsplit(request.url))
-        raise FaradayResponseError(
+        message = (
             f"Faraday's response points to {shortened(response.redact(reference))}, which is not on "
-            f"{server}. It was not followed, to keep the API key from other servers.",
-            **request.fields,
+            f"{server}. It was not followed, to keep the API key from other servers."
         )
+        raise api_error(FaradayResponseError, request, message)
     return urlsplit(url)._replace(fragment="").geturl()
 
 
-def _error(request: Request, response: Response, now: datetime) -> FaradayApiError:
+def _status_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
     body = _error_body(response)
     code, error_id, note = (_text(body.get(key)) for key in ("error", "id", "note"))
     listed = body.get("validationErrors")
@@ -314,7 +312,9 @@ def _error(request: Request, response: Response, now: datetime) -> FaradayApiErr
         shortened(details),
         f"Retry after {wait:.0f} seconds" if wait else "",
     ]
-    return _ERROR_CLASSES.get(response.status, FaradayApiError)(
+    return api_error(
+        _ERROR_CLASSES.get(response.status, FaradayApiError),
+        request,
         " ".join(f"{sentence.rstrip('. ')}." for sentence in sentences if sentence),
         status_code=response.status,
         error_code=code,
@@ -322,7 +322,6 @@ def _error(request: Request, response: Response, now: datetime) -> FaradayApiErr
         note=note,
         validation_errors=invalid,
         retry_after=wait,
-        **request.fields,
     )
 
 
@@ -336,27 +335,25 @@ def _error_body(response: Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _unreadable(request: Request, response: Response, error: Exception) -> FaradayResponseError:
+def _format_error(request: Request, response: Response, error: Exception) -> FaradayResponseError:
     # A type that does not match is reported before the syntax of what follows.
     broken = True
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         msgspec.json.decode(_json(response))
         broken = False
     what = "is not valid JSON" if broken else "has an unexpected format"
-    return FaradayResponseError(
+    message = (
         f"Faraday returned {response.status}, but the response {what}: {error}. "
-        f"Received {_excerpt(request, response)}.",
-        broken=broken,
-        status_code=response.status,
-        **request.fields,
+        f"Received {_excerpt(request, response)}."
     )
+    return api_error(FaradayResponseError, request, message, broken=broken, status_code=response.status)
 
 
 def _excerpt(request: Request, response: Response) -> str:
     size = len(response.body)
     if not size:
         return "an empty body"
-    if request.endpoint.private:
+    if request.private:
         return f"{size} bytes, not shown"
     text = response.redact(response.body[:_REDACTED].decode(errors="replace"))
     if size > _REDACTED:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity import RetryCallState, stop_after_attempt, wait_exponential, wait_random
 
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayResponseError, FaradayTransportError
 from airflow_provider_faraday.api.text import one_line
 
 log = logging.getLogger(__name__)
 
-TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+TRANSIENT_STATUSES = frozenset({408, 429, *range(500, 600)} - {501, 505})
 
 MAX_RETRY_AFTER_SECONDS = 120.0
 """The longest ``Retry-After`` to wait for. A longer one ends the request with its error."""
@@ -44,17 +45,44 @@ def may_resend(error: BaseException) -> bool:
     return never_arrived or error.status_code == 429
 
 
-def policy(max_attempts: int) -> dict[str, Any]:
+def policy(
+    max_attempts: int,
+    seconds: float | None = None,
+    resend: Callable[[BaseException], bool] = may_resend,
+) -> dict[str, Any]:
     """Return the arguments of a ``tenacity.Retrying`` or ``AsyncRetrying`` that raises the last error.
 
     :param max_attempts: 1 or more.
+    :param seconds: stop after this time, in which waiting for a ``Retry-After`` does not count.
+    :param resend: returns whether to send the request again after an error.
     """
     attempts_spent = stop_after_attempt(max_attempts)
+    asked_to_wait = 0.0
+
+    def retry(state: RetryCallState) -> bool:
+        error = _error(state)
+        if isinstance(error, FaradayApiError):
+            error.attempts = state.attempt_number
+        return error is not None and resend(error)
+
+    def stop(state: RetryCallState) -> bool:
+        if seconds is not None and (state.seconds_since_start or 0.0) - asked_to_wait >= seconds:
+            return True
+        return attempts_spent(state) or _retry_after(state) > MAX_RETRY_AFTER_SECONDS
+
+    def before_sleep(state: RetryCallState) -> None:
+        nonlocal asked_to_wait
+        pause = state.next_action.sleep if state.next_action else 0.0
+        if _retry_after(state):
+            asked_to_wait += pause
+        error = one_line(str(_error(state)))
+        log.warning("Attempt %d failed, retrying in %.1f s: %s", state.attempt_number, pause, error)
+
     return {
-        "retry": retry_if_exception(may_resend),
-        "stop": lambda state: attempts_spent(state) or _retry_after(state) > MAX_RETRY_AFTER_SECONDS,
+        "retry": retry,
+        "stop": stop,
         "wait": lambda state: max(_retry_after(state), BACKOFF(state)),
-        "before_sleep": _log_retry,
+        "before_sleep": before_sleep,
         "reraise": True,
     }
 
@@ -66,9 +94,3 @@ def _error(state: RetryCallState) -> BaseException | None:
 def _retry_after(state: RetryCallState) -> float:
     error = _error(state)
     return (error.retry_after or 0.0) if isinstance(error, FaradayApiError) else 0.0
-
-
-def _log_retry(state: RetryCallState) -> None:
-    seconds = state.next_action.sleep if state.next_action else 0.0
-    error = one_line(str(_error(state)))
-    log.warning("Attempt %d failed, retrying in %.1f s: %s", state.attempt_number, seconds, error)

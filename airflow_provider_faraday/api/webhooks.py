@@ -138,9 +138,9 @@ def decode_endpoints(response: Response) -> list[dict[str, Any]]:
     return [_without_secret(each) for each in decode_objects(response)]
 
 
-def decode_endpoint(response: Response) -> list[dict[str, Any]]:
-    """Decode a webhook endpoint, without its secret, as a list of one."""
-    return [_without_secret(each) for each in decode_resource(response)]
+def decode_endpoint(response: Response) -> dict[str, Any]:
+    """Decode a webhook endpoint, without its secret."""
+    return _without_secret(decode_resource(response))
 
 
 def _without_secret(endpoint: dict[str, Any]) -> dict[str, Any]:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
-import weakref
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import stat
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from types import TracebackType
+from typing import TypeVar
 
 import aiohttp
-import certifi
 import tenacity
-from yarl import URL
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from airflow_provider_faraday.api import responses, retries
+from airflow_provider_faraday.api import errors, responses, retries
 from airflow_provider_faraday.api.endpoints import Endpoint
-from airflow_provider_faraday.api.errors import FaradayError
-from airflow_provider_faraday.client import errors
-from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.api.errors import FaradayAuthenticationError, FaradayError, Request
+from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Response
+from airflow_provider_faraday.client.config import ClientConfig, ca_bundle
 from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -39,213 +36,186 @@ _KEEP_ALIVE_SECONDS = 300
 _BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The body of a response, and the items that were decoded from it."""
-
-    body: bytes
-    items: list[Any]
-
-
 class AiohttpClient:
     """Sends requests to Faraday with the retry policy of both clients.
 
-    Clients of an event loop share their TCP connections.
-
-    Most polls bring back what the last one did. A body with the same bytes is not decoded again: the items
-    are the same objects.
-
-    :param config: the checked Airflow connection.
+    :param look_up: returns the configuration: for None that for the next call, and for one that Faraday has
+        rejected with 401 a newer one. If that differs, the request is sent once more.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
-        self.config = with_environment_proxy(config)
-        self._shared: _SharedSession | None = None
-        self._seen: dict[str, Seen] = {}
-        self._latest: dict[str, Seen] = {}
-
-    def end_poll(self) -> None:
-        """Forget the responses to what was not requested since the last call."""
-        self._seen, self._latest = self._latest, {}
+    def __init__(self, look_up: Callable[[ClientConfig | None], Awaitable[ClientConfig]]) -> None:
+        self._look_up = look_up
+        self._session: _Session | None = None
+        self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        """Close the TCP connections, unless other clients use them."""
-        shared, self._shared = self._shared, None
-        if shared is not None:
-            await shared.leave()
+        """Close the TCP connections, when the last request has ended."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.retire()
 
-    async def fetch(self, endpoint: Endpoint, decode: responses.Decode[T]) -> list[T]:
-        """Request an endpoint and return the items of all pages.
+    async def fetch(
+        self, endpoint: Endpoint, decode: Decode[T], *, seconds: float | None = None
+    ) -> Fetched[T]:
+        """Request an endpoint, with redirects and all pages.
 
+        :param seconds: the longest that a request may take. Once it has taken that long with its retries, it
+            is not retried again; waiting for a ``Retry-After`` does not count.
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
-        statistics: dict[str, Any] = {}
-        first = responses.Request(endpoint, endpoint.url(self.config.base_url))
-        steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(first)
+        config = await self._look_up(None)
         try:
-            request = next(steps)
-            while True:
-                page: responses.Page[T] = await self._fetch_page(request, decode, statistics)
-                try:
-                    request = steps.send(page)
-                except StopIteration as finished:
-                    items: list[T] = finished.value
-                    return items
+            return await self._fetch(config, endpoint, decode, seconds)
+        except FaradayAuthenticationError:
+            newer = await self._look_up(config)
+            if newer == config:
+                raise
+        log.info("The Airflow connection '%s' has changed. Using the new one.", newer.conn_id)
+        return await self._fetch(newer, endpoint, decode, seconds)
+
+    async def _fetch(
+        self, config: ClientConfig, endpoint: Endpoint, decode: Decode[T], seconds: float | None
+    ) -> Fetched[T]:
+        request = Request(
+            endpoint.method, endpoint.path, endpoint.url(config.base_url), config.conn_id, endpoint.private
+        )
+        limits = aiohttp.ClientTimeout(
+            total=seconds, sock_connect=config.connect_seconds, sock_read=config.read_seconds
+        )
+        exchange = Exchange(request, decode)
+
+        async def attempt() -> None:
+            response = await session.send(request, limits)
+            if len(response.body) > _LARGE_BYTES:
+                # Other coroutines get their turn between reading a large body and decoding it.
+                await asyncio.sleep(0)
+            exchange.receive(request, response, datetime.now(UTC))
+
+        try:
+            async with await self._ready_session(config, request) as session:
+                while exchange.next_request:
+                    request = exchange.next_request
+                    await tenacity.AsyncRetrying(**retries.policy(config.max_attempts, seconds))(attempt)
         except FaradayError as error:
-            failure = errors.final(error, self.config, statistics)
-        # Raised here, so that the traceback shows no frames of libraries.
-        raise failure.with_traceback(None)
+            # Without the frames of tenacity.
+            raise error.with_traceback(None) from None
+        return exchange.fetched
 
-    async def _fetch_page(
-        self, request: responses.Request, decode: responses.Decode[T], statistics: dict[str, Any]
-    ) -> responses.Page[T]:
-        """Request a page, and retry.
-
-        :param statistics: receives those of tenacity.
-        """
-        statistics.clear()
-        try:
-            return await self._attempt(request, decode)
-        except FaradayError as error:
-            failures = [error]
-
-        # Tenacity takes a third of a poll's time, so only a failure of the first attempt is passed to it.
-        async def attempt() -> responses.Page[T]:
-            if failures:
-                raise failures.pop()
-            return await self._attempt(request, decode)
-
-        retrying = tenacity.AsyncRetrying(**retries.policy(self.config.max_attempts))
-        try:
-            page: responses.Page[T] = await retrying(attempt)
-        finally:
-            statistics.update(retrying.statistics)
-        return page
-
-    async def _attempt(self, request: responses.Request, decode: responses.Decode[T]) -> responses.Page[T]:
-        seen = self._latest.get(request.url) or self._seen.get(request.url)
-        response = await self._send(request, seen.body if seen else b"")
-        is_new = seen is None or response.body is not seen.body
-        if is_new and len(response.body) > _LARGE_BYTES:
-            # Other coroutines get their turn between reading a large body and decoding it.
-            await asyncio.sleep(0)
-
-        def decode_if_new(response: responses.Response) -> list[T]:
-            items = decode(response) if seen is None or is_new else seen.items
-            self._latest[request.url] = Seen(response.body, items)
-            return items
-
-        return responses.read_page(request, response, decode_if_new, datetime.now(UTC))
-
-    async def _send(self, request: responses.Request, expected: bytes) -> responses.Response:
-        # Errors are raised outside of the except block: those of aiohttp hold the request's headers.
-        try:
-            async with asyncio.timeout(self.config.connect_seconds + self.config.response_seconds) as whole:
-                return await self._exchange(request, expected)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            cause = _root(error)
-            if isinstance(cause, ssl.SSLError):
-                # The CA bundle may have changed since it was read.
-                await self.close()
-            # A URL that cannot be used raises ValueError. Errors of certificates are ValueErrors, too.
-            if isinstance(error, aiohttp.InvalidURL) or not isinstance(error, (aiohttp.ClientError, OSError)):
-                failure: FaradayError = errors.bad_url(request, self.config, error)
-            elif whole.expired():
-                failure = errors.response_timeout(request, self.config)
-            else:
-                sent = not isinstance(error, _BEFORE_SENDING)
-                failure = errors.transport_error(request, self.config, cause, request_sent=sent)
-        raise failure
-
-    async def _exchange(self, request: responses.Request, expected: bytes) -> responses.Response:
-        session = await self._ready_session()
-        async with session.request(
-            request.endpoint.method,
-            URL(request.url, encoded=True),
-            headers={"Authorization": f"Bearer {self.config.api_key}"},
-            proxy=self.config.proxy,
-            allow_redirects=False,
-        ) as response:
-            body = await _read(response.content.iter_any(), expected)
-            if body is None:
-                raise errors.too_large(request)
-            link = partial(next_link, ", ".join(response.headers.getall("Link", [])))
-            return responses.Response(response.status, response.headers, body, self.config.redact, link)
-
-    async def _ready_session(self) -> aiohttp.ClientSession:
-        tls = await _tls(self.config) if self._shared is None else False
-        # Another request may have joined one meanwhile.
-        if self._shared is None:
-            self._shared = _SharedSession.join(tls, self.config)
-        return self._shared.session
+    async def _ready_session(self, config: ClientConfig, request: Request) -> _Session:
+        session = self._session
+        if session is None or session.looked_up != config:
+            async with self._opening:
+                # Another request may have opened it meanwhile.
+                session = self._session
+                if session is None or session.looked_up != config:
+                    await self.close()
+                    session = self._session = await _Session.open(config, request)
+        return session
 
 
-class _SharedSession:
-    """A session of the clients in an event loop whose TLS settings and timeouts are the same.
+class _Session:
+    """The TCP connections for one configuration. Closed when it was replaced and its last call has ended."""
 
-    A thousand feeds that poll in turn need a few TCP connections, not a thousand.
-    """
-
-    _all: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, _SharedSession]]] = (
-        weakref.WeakKeyDictionary()
-    )
-
-    def __init__(self, tls: ssl.SSLContext | bool, config: ClientConfig) -> None:
-        self._clients = 0
-        self.session = aiohttp.ClientSession(
-            # Without a limit: those who wait for a slow server must not hold up the others.
+    def __init__(self, looked_up: ClientConfig, tls: ssl.SSLContext | bool) -> None:
+        self.looked_up = looked_up
+        # The proxy of the environment may have a password, too, that no error may show.
+        self._config = with_environment_proxy(looked_up)
+        self._calls = 0
+        self._is_retired = False
+        self._session = aiohttp.ClientSession(
+            # Without a limit: calls that wait for a slow server must not hold up the others.
             connector=aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=config.connect_seconds, sock_read=config.read_seconds
-            ),
-            headers={"User-Agent": user_agent(), "Accept": "application/json"},
+            headers={
+                "Authorization": f"Bearer {looked_up.api_key}",
+                "User-Agent": user_agent(),
+                "Accept": "application/json",
+            },
             cookie_jar=aiohttp.DummyCookieJar(),
             # The limits of requests: a Link with a hundred ids exceeds those of aiohttp.
             max_line_size=65_536,
             max_field_size=65_536,
         )
-        # aiohttp would resend a GET when a TCP connection breaks. The retry policy does that.
-        self.session._retry_connection = False
 
     @classmethod
-    def join(cls, tls: ssl.SSLContext | bool, config: ClientConfig) -> _SharedSession:
-        """Return the session for these settings, which one more client uses from now on."""
-        sessions = cls._all.setdefault(asyncio.get_running_loop(), {})
-        key = (tls, config.connect_seconds, config.read_seconds)
-        shared = sessions.get(key)
-        if shared is None:
-            shared = sessions[key] = cls(tls, config)
-        shared._clients += 1
-        return shared
+    async def open(cls, config: ClientConfig, request: Request) -> _Session:
+        """Return a new session.
 
-    async def leave(self) -> None:
-        """Close the session if no client uses it any more."""
-        self._clients -= 1
-        if not self._clients:
-            sessions = self._all[asyncio.get_running_loop()]
-            for key in [key for key, shared in sessions.items() if shared is self]:
-                del sessions[key]
-            await self.session.close()
+        :param request: the first request, for errors.
+        """
+        if config.base_url.startswith("http:"):
+            return cls(config, True)
+        try:
+            # Reading a hundred certificates takes as long as a poll.
+            return cls(config, await asyncio.to_thread(_tls_context, config.verify))
+        except OSError as error:
+            raise errors.transport_error(
+                request, error, request_sent=False, through_proxy=False, redact=config.redact
+            ) from None
+
+    async def __aenter__(self) -> _Session:
+        self._calls += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._calls -= 1
+        await self._close_if_unused()
+
+    async def retire(self) -> None:
+        """Close it, when its last call has ended."""
+        self._is_retired = True
+        await self._close_if_unused()
+
+    async def _close_if_unused(self) -> None:
+        if self._is_retired and not self._calls:
+            await self._session.close()
+
+    async def send(self, request: Request, limits: aiohttp.ClientTimeout) -> Response:
+        """Send a request once, and return the complete response."""
+        try:
+            async with self._session.request(
+                request.method,
+                request.url,
+                proxy=self._config.proxy,
+                allow_redirects=False,
+                timeout=limits,
+            ) as response:
+                body = await _read(request, response)
+                links = ", ".join(response.headers.getall("Link", ()))
+                return Response(
+                    response.status,
+                    response.headers,
+                    body,
+                    request.url,
+                    self._config.redact,
+                    next_link(links) if links else None,
+                )
+        except aiohttp.InvalidURL as error:
+            failure = errors.bad_url_error(request, error, self._config.redact)
+        except (aiohttp.ClientError, OSError) as error:
+            failure = errors.transport_error(
+                request,
+                _root(error),
+                request_sent=not isinstance(error, _BEFORE_SENDING),
+                through_proxy=bool(self._config.proxy),
+                redact=self._config.redact,
+            )
+        except ValueError as error:
+            failure = errors.bad_url_error(request, error, self._config.redact)
+        # Outside of the except block: exceptions of aiohttp hold the request's headers.
+        raise failure
 
 
-async def _read(chunks: AsyncIterator[bytes], expected: bytes) -> bytes | None:
-    """Return a body; ``expected`` itself if the bytes are the same, None if it is too large.
-
-    A megabyte that is compared as it comes costs a third of one that is put together first.
-    """
+async def _read(request: Request, response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
     size = 0
-    different: list[bytes] = []
-    async for chunk in chunks:
-        if different or not expected.startswith(chunk, size):
-            if not different:
-                different.append(expected[:size])
-            different.append(chunk)
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
         size += len(chunk)
-        if size > errors.MAX_BODY_BYTES:
-            return None
-    if different:
-        return b"".join(different)
-    return expected if size == len(expected) else expected[:size]
+        if size > responses.MAX_BODY_BYTES:
+            raise responses.too_large_error(request)
+    return b"".join(chunks)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -262,35 +232,13 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-async def _tls(config: ClientConfig) -> ssl.SSLContext | bool:
-    if config.base_url.startswith("http:"):
-        return True
-    verify = config.verify
-    if verify is None or verify is True:
-        # As requests does it, so that workers and triggerer trust the same certificates.
-        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    return await asyncio.to_thread(_tls_context, verify)
-
-
-def _tls_context(verify: bool | str) -> ssl.SSLContext:
+def _tls_context(verify: bool | str | None) -> ssl.SSLContext:
     if verify is False:
-        return _load(None, ())
-    bundle = certifi.where() if verify is True else verify
-    status = Path(bundle).stat()
-    return _load(bundle, (status.st_ino, status.st_size, status.st_mtime_ns))
-
-
-@lru_cache(maxsize=16)
-def _load(bundle: str | None, version: tuple[int, ...]) -> ssl.SSLContext:
-    """Load a CA bundle. Reading a hundred certificates takes as long as a poll: once for all feeds.
-
-    :param version: differs when the file has changed.
-    """
-    if bundle is None:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    if Path(bundle).is_dir():
+    bundle = ca_bundle(verify) or DEFAULT_CA_BUNDLE_PATH
+    if stat.S_ISDIR(os.stat(bundle).st_mode):
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from base64 import b64encode
 from collections.abc import Callable
@@ -21,8 +22,6 @@ from airflow_provider_faraday.api.text import one_line
 log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
-RESPONSE_TIMEOUTS = 5
-"""The timeout of a whole response, as a multiple of the read timeout."""
 _MAX_SECONDS = 86_400
 
 
@@ -40,6 +39,7 @@ class ClientConfig:
     :param verify: whether to verify certificates, or the path of a CA bundle; None for the environment's.
     :param allow_http: whether plain http is allowed to hosts other than this machine.
     :param webhook_secret: the keys that Faraday signs webhooks with.
+    :param ca_version: differs when the CA bundle was changed.
     """
 
     conn_id: str
@@ -52,11 +52,7 @@ class ClientConfig:
     verify: bool | str | None = None
     allow_http: bool = False
     webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)
-
-    @property
-    def response_seconds(self) -> float:
-        """The timeout of a whole response."""
-        return RESPONSE_TIMEOUTS * self.read_seconds
+    ca_version: tuple[int, ...] = ()
 
     def redact(self, text: str) -> str:
         """Return text in one line, without the API key and the proxy's password.
@@ -109,16 +105,33 @@ def client_config(connection: AirflowConnection) -> ClientConfig:
         allow_http = extra.pop("allow_http", False)
         if timeout := extra.pop("timeout", None):
             extra |= {"connect_seconds": timeout, "read_seconds": timeout}
+        bundle = ca_bundle(extra.get("verify"))
         return ClientConfig(
             conn_id=conn_id,
             api_key=_api_key(connection.password),
             base_url=_base_url(connection.host, connection.schema, connection.port, allow_http),
             allow_http=allow_http,
+            ca_version=_version(bundle) if bundle else (),
             **extra,
         )
     except _FieldError as error:
-        message = f"The Airflow connection '{conn_id}' is not valid: {error}"
-    raise FaradayConfigurationError(message)
+        raise FaradayConfigurationError(f"The Airflow connection '{conn_id}' is not valid: {error}") from None
+
+
+def ca_bundle(verify: bool | str | None) -> str | None:
+    """Return the path of the CA bundle; None for that of requests, or if certificates are not verified."""
+    if isinstance(verify, str) or verify is False:
+        return verify or None
+    # As in requests, so that workers and triggerer trust the same certificates.
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+
+
+def _version(path: str) -> tuple[int, ...]:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class _FieldError(ValueError):
@@ -223,10 +236,9 @@ def _read_extra(name: str, value: Any) -> Any:
     read, what = _EXTRAS[name]
     try:
         return read(value)
-    except (ValueError, TypeError, KeyError, OverflowError):
-        pass
-    shown = "" if name in ("proxy", "webhook_secret") else f": {str(value)[:60]!r}"
-    raise _FieldError(f"its extra '{name}' is not valid{shown}.\nUse {what}.")
+    except (ValueError, TypeError, KeyError, OverflowError, OSError):
+        shown = "" if name in ("proxy", "verify", "webhook_secret") else f": {str(value)[:60]!r}"
+        raise _FieldError(f"its extra '{name}' is not valid{shown}.\nUse {what}.") from None
 
 
 def _seconds(value: Any) -> float:
@@ -263,11 +275,9 @@ def _proxy(value: Any) -> str:
 
 
 def _verify(value: Any) -> bool | str:
-    try:
+    if isinstance(value, bool) or str(value).strip().lower() in ("true", "false"):
         return _bool(value)
-    except KeyError:
-        pass
-    if not isinstance(value, str) or not Path(value).exists():
+    if not (isinstance(value, str) and os.access(value, os.R_OK)):
         raise ValueError
     return value
 

@@ -6,7 +6,6 @@ import http.client
 import io
 import logging
 import ssl
-import time
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,24 +15,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 import tenacity
 import urllib3
-from urllib3.util.response import assert_header_parsing
 
-from airflow_provider_faraday.api import responses, retries
+from airflow_provider_faraday.api import errors, responses, retries
 from airflow_provider_faraday.api.endpoints import Endpoint, origin
-from airflow_provider_faraday.api.errors import FaradayError, FaradayInputError
-from airflow_provider_faraday.client import errors
+from airflow_provider_faraday.api.errors import (
+    FaradayAuthenticationError,
+    FaradayError,
+    FaradayInputError,
+    Request,
+)
+from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Response
 from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_CHUNK_BYTES = 256 * 1024
-# Small enough for the caches of the CPU, in which the chunk is then written and hashed.
-_FILE_CHUNK_BYTES = 512 * 1024
+# Small enough for the caches of the CPU, in which a chunk of a file is then written and hashed.
+_CHUNK_BYTES = 512 * 1024
 
 # Failures that certainly come before a request is sent: resolving, connecting, verifying the certificate.
 _BEFORE_SENDING = (
@@ -48,18 +52,14 @@ _NETWORK_ERRORS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPExcept
 _url_is_secret: ContextVar[bool] = ContextVar("_url_is_secret", default=False)
 
 
-class _WithoutSecrets(logging.Filter):
-    """Drops what urllib3 logs of signed URLs, and of header lines that it cannot parse, in which a server may
-    echo the API key."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if str(record.msg).startswith("Failed to parse headers"):
-            record.msg, record.args, record.exc_info = "Failed to parse headers", (), None
-        return not (_url_is_secret.get() and record.levelno == logging.DEBUG)
+def _shows_no_secret(record: logging.LogRecord) -> bool:
+    """Drop what urllib3 logs of signed URLs, and of header lines in which a server may echo the API key."""
+    of_headers = str(record.msg).startswith("Failed to parse headers")
+    return not (of_headers or (_url_is_secret.get() and record.levelno == logging.DEBUG))
 
 
 for _module in ("connection", "connectionpool"):
-    logging.getLogger(f"urllib3.{_module}").addFilter(_WithoutSecrets())
+    logging.getLogger(f"urllib3.{_module}").addFilter(_shows_no_secret)
 
 
 class _SourceError(Exception):
@@ -92,12 +92,14 @@ class FaradaySession(requests.Session):
     def __init__(self, config: ClientConfig) -> None:
         super().__init__()
         self.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
-        self._config = config
+        self._proxy = config.proxy
+        # The proxy of the environment may have a password, too, that no error may show.
+        self.config = with_environment_proxy(config)
         self.auth = self._authenticate
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         if kwargs.get("timeout") is None:
-            kwargs["timeout"] = (self._config.connect_seconds, self._config.read_seconds)
+            kwargs["timeout"] = (self.config.connect_seconds, self.config.read_seconds)
         return super().send(request, **kwargs)
 
     def resolve_redirects(self, *args: Any, yield_requests: bool = False, **kwargs: Any) -> Any:
@@ -109,46 +111,58 @@ class FaradaySession(requests.Session):
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         # The environment would override a session's own proxies and verify, but not those of a request.
-        if self._config.proxy and not proxies:
-            proxies = {"http": self._config.proxy, "https": self._config.proxy}
+        if self._proxy and not proxies:
+            proxies = {"http": self._proxy, "https": self._proxy}
         if verify is None:
-            verify = self._config.verify
+            verify = self.config.verify
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if origin(str(request.url)) == origin(self._config.base_url):
-            request.headers["Authorization"] = f"Bearer {self._config.api_key}"
+        if origin(str(request.url)) == origin(self.config.base_url):
+            request.headers["Authorization"] = f"Bearer {self.config.api_key}"
         return request
 
 
 class RequestsClient:
-    """Sends requests to Faraday in one session, with the retry policy of both clients."""
+    """Sends requests to Faraday in one session, with the retry policy of both clients.
 
-    def __init__(self, config: ClientConfig) -> None:
-        # The proxy of the environment may have a password, too, that no error may show.
-        self.config = with_environment_proxy(config)
-        self.session = FaradaySession(config)
+    :param look_up: returns the configuration. Called at the first request, and again after a 401: if the
+        configuration differs, the request is sent once more.
+    """
+
+    def __init__(self, look_up: Callable[[], ClientConfig]) -> None:
+        self._look_up = look_up
+        self._session: FaradaySession | None = None
+
+    @property
+    def session(self) -> FaradaySession:
+        """The session for the current configuration."""
+        if self._session is None:
+            self._session = FaradaySession(self._look_up())
+        return self._session
 
     def close(self) -> None:
         """Close the TCP connections."""
-        self.session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def fetch(
-        self, endpoint: Endpoint, decode: responses.Decode[T], json: Any = None, **policy: Any
-    ) -> list[T]:
-        """Request an endpoint and return the items of all pages.
+        self, endpoint: Endpoint, decode: Decode[T], *, json: Any = None, attempts: int | None = None
+    ) -> Fetched[T]:
+        """Request an endpoint, with redirects and all pages.
 
         :param json: payload.
-        :param policy: overrides of the retry policy.
+        :param attempts: how often a request is sent; by default as the Airflow connection says.
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
 
-        def attempt(request: responses.Request) -> responses.Page[T]:
-            sent = self._send(request, json=json)
-            link = partial(next_link, sent.headers.get("Link", ""))
-            return responses.read_page(request, self._received(sent, link), decode, datetime.now(UTC))
+        def call() -> Fetched[T]:
+            exchange = Exchange(self._request(endpoint), decode)
+            self._complete(exchange, json, attempts)
+            return exchange.fetched
 
-        return self._run(self._first(endpoint), attempt, **policy)
+        return self._with_current_key(call)
 
     def request(self, method: str, path: str, params: Any = None, json: Any = None) -> requests.Response:
         """Send any request and return the 2xx response, read completely.
@@ -157,20 +171,17 @@ class RequestsClient:
         :raises FaradayInputError: if the arguments cannot be encoded.
         :raises FaradayApiError: see :meth:`fetch`.
         """
-        url = f"{self.config.base_url}{path}"
-        try:
-            prepared = self.session.prepare_request(requests.Request(method, url, params=params, json=json))
-        except (ValueError, TypeError, requests.exceptions.InvalidJSONError) as error:
-            message = f"The arguments of {method} {path} cannot be sent: {error}"
-        else:
-            first = responses.Request(Endpoint(method, path.partition("?")[0]), str(prepared.url))
 
-            def attempt(request: responses.Request) -> responses.Page[requests.Response]:
-                sent = self._send(request, json=json)
-                return responses.read_page(request, self._received(sent), lambda _: [sent], datetime.now(UTC))
+        def call() -> requests.Response:
+            request = self._request(Endpoint(method, path))
+            try:
+                url = requests.Request(method, request.url, params=params, json=json).prepare().url
+            except (ValueError, TypeError, requests.exceptions.InvalidJSONError) as error:
+                raise FaradayInputError(f"The arguments of {method} {path} cannot be sent: {error}") from None
+            request = request._replace(url=str(url), path=path.partition("?")[0])
+            return self._complete(Exchange(request, responses.decode_nothing), json)
 
-            return self._run(first, attempt)[0]
-        raise FaradayInputError(message)
+        return self._with_current_key(call)
 
     def upload(
         self,
@@ -186,24 +197,27 @@ class RequestsClient:
         :param has_arrived: called before each attempt; True if Faraday has stored what an earlier one sent.
         :raises FaradayApiError: see :meth:`fetch`. An error of ``open_chunks`` is raised as it is.
         """
-        headers = {"Content-Type": "application/octet-stream"}
-        # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
-        # longer than connecting may take. (It can be reached: the list of uploads has just been requested.)
-        timeout = (self.config.read_seconds, self.config.read_seconds)
 
-        def attempt(request: responses.Request) -> responses.Page[datetime | None]:
+        def attempt() -> datetime | None:
             if has_arrived():
-                return responses.Page([None])
+                return None
+            request = self._request(endpoint)
+            exchange = Exchange(request, responses.decode_nothing)
+            # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
+            # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
+            seconds = self.session.config.read_seconds
             with open_chunks() as chunks:
-                body = _Body(chunks, size) if size else b"".join(chunks)
-                sent = self._send(request, data=body, headers=headers, timeout=timeout)
-            return responses.read_page(
-                request, self._received(sent), responses.response_time, datetime.now(UTC)
-            )
+                sent = self._send(
+                    request,
+                    data=_Body(chunks, size) if size else b"".join(chunks),
+                    headers={"Content-Type": "application/octet-stream"},
+                    timeout=(seconds, seconds),
+                )
+            exchange.receive(request, self._received(request, sent), datetime.now(UTC))
+            return exchange.fetched.sent_at
 
         # Unlike other POSTs, it can be sent again after any transient failure.
-        resend = tenacity.retry_if_exception(retries.is_transient)
-        return self._run(self._first(endpoint), attempt, retry=resend)[0]
+        return self._with_current_key(lambda: self._retry(attempt, resend=retries.is_transient))
 
     def download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
         """Request a file, follow redirects to any server, and return what ``save`` returns.
@@ -212,131 +226,148 @@ class RequestsClient:
             their number, if it is known. The iterator raises if the response is not complete.
         :raises FaradayApiError: see :meth:`fetch`. An error of ``save`` is raised as it is.
         """
+        return self._with_current_key(
+            lambda: self._retry(lambda: self._download(self._request(endpoint), save))
+        )
 
-        def attempt(request: responses.Request) -> responses.Page[T]:
-            return responses.Page([self._download(request, save)])
-
-        return self._run(self._first(endpoint), attempt)[0]
-
-    def _download(self, request: responses.Request, save: Callable[[Iterator[bytes], int | None], T]) -> T:
+    def _download(self, request: Request, save: Callable[[Iterator[bytes], int | None], T]) -> T:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        config = self.session.config
         for _ in range(responses.MAX_REDIRECTS):
             with self._begin(request, headers=headers) as response:
-                head = responses.Response(response.status_code, response.headers, b"", self.config.redact)
-                redirect = responses.redirect(request, head, allow_http=self.config.allow_http)
+                head = Response(response.status_code, response.headers, b"", request.url, config.redact)
+                redirect = responses.redirect(request, head, allow_http=config.allow_http)
                 if redirect is None:
                     if responses.is_file(head):
-                        # Full chunks: with TLS, only 16 KiB arrive at a time.
-                        read = partial(response.raw.read, _FILE_CHUNK_BYTES, decode_content=False)
-                        return save(self._chunks(request, read), response.raw.length_remaining)
-                    if not self._is_faraday(request):
+                        chunks = self._chunks(request, response, decode_content=False)
+                        return save(chunks, response.raw.length_remaining)
+                    if not request.is_faraday:
                         raise responses.elsewhere_error(request, head, datetime.now(UTC))
                     head = replace(head, body=self._read(request, response))
                     raise responses.file_error(request, head, datetime.now(UTC))
             request = redirect
         raise responses.too_many_redirects(request)
 
-    def _is_faraday(self, request: responses.Request) -> bool:
-        return origin(request.url) == origin(self.config.base_url)
+    def _request(self, endpoint: Endpoint) -> Request:
+        config = self.session.config
+        return Request(
+            endpoint.method, endpoint.path, endpoint.url(config.base_url), config.conn_id, endpoint.private
+        )
 
-    def _first(self, endpoint: Endpoint) -> responses.Request:
-        return responses.Request(endpoint, endpoint.url(self.config.base_url))
-
-    def _run(
-        self,
-        first: responses.Request,
-        attempt: Callable[[responses.Request], responses.Page[T]],
-        **policy: Any,
-    ) -> list[T]:
-        retrying = tenacity.Retrying(**{**retries.policy(self.config.max_attempts), **policy})
-        steps: Generator[responses.Request, responses.Page[T], list[T]] = responses.pages(first)
+    def _with_current_key(self, call: Callable[[], T]) -> T:
+        """Return what a call returns, which is repeated after a 401 if the configuration has changed."""
         try:
-            request = next(steps)
-            while True:
-                request = steps.send(retrying(attempt, request))
-        except StopIteration as finished:
-            items: list[T] = finished.value
-            return items
+            return call()
+        except FaradayAuthenticationError:
+            if not self._has_changed():
+                raise
+        return call()
+
+    def _has_changed(self) -> bool:
+        """Look the configuration up again. If it has changed, use it from now on."""
+        conn_id = self.session.config.conn_id
+        try:
+            session = FaradaySession(self._look_up())
+        except Exception as error:  # whatever a secrets backend or Airflow's API raises
+            log.warning("%s", errors.lookup_error(conn_id, error))
+            return False
+        if session.config == self.session.config:
+            return False
+        log.info("The Airflow connection '%s' has changed. Using the new one.", conn_id)
+        self.close()
+        self._session = session
+        return True
+
+    def _complete(self, exchange: Exchange[Any], json: Any, attempts: int | None = None) -> requests.Response:
+        """Send the requests of an exchange, and return the last response."""
+
+        def attempt() -> requests.Response:
+            sent = self._send(request, json=json)
+            exchange.receive(request, self._received(request, sent), datetime.now(UTC))
+            return sent
+
+        while exchange.next_request:
+            request = exchange.next_request
+            sent = self._retry(attempt, attempts)
+        return sent
+
+    def _retry(
+        self,
+        attempt: Callable[[], T],
+        attempts: int | None = None,
+        resend: Callable[[BaseException], bool] = retries.may_resend,
+    ) -> T:
+        policy = retries.policy(attempts or self.session.config.max_attempts, resend=resend)
+        try:
+            return tenacity.Retrying(**policy)(attempt)
         except FaradayError as error:
-            failure = errors.final(error, self.config, retrying.statistics)
-        # Raised here, so that the traceback shows no frames of libraries.
-        raise failure.with_traceback(None)
+            # Without the frames of tenacity.
+            raise error.with_traceback(None) from None
 
-    def _received(
-        self, sent: requests.Response, link: Callable[[], str | None] = lambda: None
-    ) -> responses.Response:
-        return responses.Response(sent.status_code, sent.headers, sent.content, self.config.redact, link)
+    def _received(self, request: Request, sent: requests.Response) -> Response:
+        link = next_link(sent.headers.get("Link", ""))
+        redact = self.session.config.redact
+        return Response(sent.status_code, sent.headers, sent.content, request.url, redact, link)
 
-    def _send(self, request: responses.Request, **arguments: Any) -> requests.Response:
+    def _send(self, request: Request, **arguments: Any) -> requests.Response:
         with self._begin(request, **arguments) as response:
             body = self._read(request, response)
-        # The body was read in a way that requests has no method for.
+        # For `content` and `json()`: requests itself would read without a limit.
         response.raw = io.BytesIO(body)
         return response
 
-    def _begin(self, request: responses.Request, **arguments: Any) -> requests.Response:
+    def _begin(self, request: Request, **arguments: Any) -> requests.Response:
         """Send a request and return the response, whose body has not been read."""
-        # Errors are raised outside of the except block: those of requests hold the request's headers.
-        secret = _url_is_secret.set(not self._is_faraday(request))
+        send = partial(
+            self.session.request,
+            request.method,
+            request.url,
+            stream=True,
+            allow_redirects=False,
+            **arguments,
+        )
+        secret = _url_is_secret.set(not request.is_faraday)
         try:
-            response = self.session.request(
-                request.endpoint.method, request.url, stream=True, allow_redirects=False, **arguments
-            )
-            try:
-                self._check_head(response)
-            except BaseException:
-                response.close()
-                raise
-            return response
+            return self._guard(request, send)
+        finally:
+            _url_is_secret.reset(secret)
+
+    def _read(self, request: Request, response: requests.Response) -> bytes:
+        body = bytearray()
+        for chunk in self._chunks(request, response, decode_content=True):
+            body += chunk
+            if len(body) > responses.MAX_BODY_BYTES:
+                raise responses.too_large_error(request)
+        return bytes(body)
+
+    def _chunks(
+        self, request: Request, response: requests.Response, *, decode_content: bool
+    ) -> Iterator[bytes]:
+        # Full chunks: with TLS, only 16 KiB arrive at a time.
+        read = partial(response.raw.read, _CHUNK_BYTES, decode_content=decode_content)
+        while chunk := self._guard(request, read):
+            yield chunk
+
+    def _guard(self, request: Request, call: Callable[[], T]) -> T:
+        """Call requests or urllib3, and raise our errors instead of theirs."""
+        config = self.session.config
+        try:
+            return call()
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            failure: BaseException = errors.bad_url(request, self.config, error)
+            failure: BaseException = errors.bad_url_error(request, error, config.redact)
         except _SourceError as error:
             failure = error.__cause__ or error
         except _NETWORK_ERRORS as error:
-            failure = self._failure(request, error)
-        finally:
-            _url_is_secret.reset(secret)
+            cause = _root(error)
+            failure = errors.transport_error(
+                request,
+                _plain(cause),
+                request_sent=not isinstance(cause, _BEFORE_SENDING),
+                through_proxy=bool(config.proxy),
+                redact=config.redact,
+            )
+        # Outside of the except block: exceptions of requests and urllib3 hold the request's headers.
         raise failure
-
-    def _failure(self, request: responses.Request, error: BaseException) -> FaradayError:
-        cause = _root(error)
-        sent = not isinstance(cause, _BEFORE_SENDING)
-        return errors.transport_error(request, self.config, _plain(cause), request_sent=sent)
-
-    def _check_head(self, response: requests.Response) -> None:
-        if 102 <= response.status_code < 200:
-            # The final response still follows, and must not be taken for that of the next request.
-            self.session.close()
-            raise http.client.HTTPException(f"unsupported interim response {response.status_code}")
-        message = getattr(getattr(response.raw, "_original_response", None), "msg", None)
-        if isinstance(message, http.client.HTTPMessage):
-            # urllib3 only logs a bad line and drops the headers below it: a Link, and with it half a list.
-            assert_header_parsing(message)
-
-    def _read(self, request: responses.Request, response: requests.Response) -> bytes:
-        ends_at = time.monotonic() + self.config.response_seconds
-        body = bytearray()
-        # As it arrives: other methods wait for a full chunk, however slowly it trickles in.
-        for chunk in self._chunks(request, partial(response.raw.read1, _CHUNK_BYTES, decode_content=True)):
-            body += chunk
-            if len(body) > errors.MAX_BODY_BYTES:
-                raise errors.too_large(request)
-            if time.monotonic() > ends_at:
-                raise errors.response_timeout(request, self.config)
-        return bytes(body)
-
-    def _chunks(self, request: responses.Request, read: Callable[[], bytes]) -> Iterator[bytes]:
-        while True:
-            try:
-                chunk = read()
-            except _NETWORK_ERRORS as error:
-                failure = self._failure(request, error)
-            else:
-                if not chunk:
-                    return
-                yield chunk
-                continue
-            raise failure
 
 
 def _root(error: BaseException) -> BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -11,22 +11,19 @@ from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.inputs import excerpt, webhook_url
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.client.config import client_config
-from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayError, FaradayInputError
+from airflow_provider_faraday.exceptions import FaradayError, FaradayInputError
 from airflow_provider_faraday.get_provider_info import get_provider_info
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from datetime import datetime
 
     import requests
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_faraday.api.endpoints import Endpoint
-    from airflow_provider_faraday.api.responses import Decode
     from airflow_provider_faraday.client.config import ClientConfig
     from airflow_provider_faraday.client.requests_client import RequestsClient
-
-T = TypeVar("T")
 
 
 class FaradayHook(BaseHook):
@@ -78,20 +75,30 @@ class FaradayHook(BaseHook):
         """Return the labels of the connection form, for Airflow before 3.2."""
         return {key.replace("-", "_"): value for key, value in _form()["ui-field-behaviour"].items()}
 
+    @property
+    def client(self) -> RequestsClient:
+        """The client that sends the hook's requests."""
+        if self._client is None:
+            # Not at the top: a DAG file that imports the hook must not load an HTTP library.
+            from airflow_provider_faraday.client.requests_client import RequestsClient
+
+            self._client = RequestsClient(self._look_up)
+        return self._client
+
     def get_conn(self) -> requests.Session:
         """Return a session that sends the API key to Faraday only.
 
         It requires absolute URLs, does not retry, and raises ``requests`` exceptions. For endpoints without a
         method, use :meth:`request`.
         """
-        return self._ready_client().session
+        return self.client.session
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the API key. Return whether Faraday accepts it, and a message."""
         from airflow_provider_faraday.api.responses import decode_account
 
         try:
-            self.fetch(endpoints.current_account(), decode_account)
+            self.client.fetch(endpoints.current_account(), decode_account)
         except (FaradayError, AirflowNotFoundException) as error:
             return False, str(error)
         return True, "Faraday accepts the API key."
@@ -142,7 +149,7 @@ class FaradayHook(BaseHook):
         """
         from airflow_provider_faraday.api.responses import decode_objects
 
-        return self.fetch(endpoints.graph(), decode_objects)
+        return self.client.fetch(endpoints.graph(), decode_objects).value
 
     def list_datasets(self, ids: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Return the datasets of the account, with all fields that Faraday sent.
@@ -206,9 +213,8 @@ class FaradayHook(BaseHook):
         """
         from airflow_provider_faraday.api.responses import decode_resource
 
-        return self.fetch(
-            endpoints.get_resource(resource_type_named(resource_type), resource_id), decode_resource
-        )[0]
+        endpoint = endpoints.get_resource(resource_type_named(resource_type), resource_id)
+        return self.client.fetch(endpoint, decode_resource).value
 
     def force_update(self, resource_type: str, resource_id: str) -> datetime | None:
         """Request a rebuild of a resource. Its status may remain ``ready`` until the rebuild starts.
@@ -218,10 +224,10 @@ class FaradayHook(BaseHook):
         :return: when Faraday accepted the request, by its own clock, in UTC and whole seconds; None if its
             response has no ``Date``.
         """
-        from airflow_provider_faraday.api.responses import response_time
+        from airflow_provider_faraday.api.responses import decode_nothing
 
         endpoint = endpoints.force_update(resource_type_named(resource_type), resource_id)
-        return self.fetch(endpoint, response_time)[0]
+        return self.client.fetch(endpoint, decode_nothing).sent_at
 
     def list_uploads(self) -> list[dict[str, Any]]:
         """Return the files that were uploaded to the account, with all fields that Faraday sent.
@@ -230,7 +236,7 @@ class FaradayHook(BaseHook):
         """
         from airflow_provider_faraday.api.responses import decode_objects
 
-        return self.fetch(endpoints.list_uploads(), decode_objects)
+        return self.client.fetch(endpoints.list_uploads(), decode_objects).value
 
     def upload_file(
         self, path: str | ObjectStoragePath, directory: str, filename: str | None = None
@@ -280,7 +286,7 @@ class FaradayHook(BaseHook):
         from airflow_provider_faraday.api import webhooks
 
         url = webhook_url(url)
-        found = self.fetch(endpoints.list_webhook_endpoints(), webhooks.decode_endpoints)
+        found = self.client.fetch(endpoints.list_webhook_endpoints(), webhooks.decode_endpoints).value
         existing = webhooks.find_endpoint(url, found)
         if existing is None:
             what, endpoint = "registered", endpoints.create_webhook_endpoint()
@@ -292,7 +298,7 @@ class FaradayHook(BaseHook):
                 self.log.info("Faraday sends webhooks to %s already.", url)
                 return existing
             what, endpoint = "enabled", endpoints.update_webhook_endpoint(existing.get("id"))
-        (ensured,) = self.fetch(endpoint, webhooks.decode_endpoint, json=wanted)
+        ensured = self.client.fetch(endpoint, webhooks.decode_endpoint, json=wanted).value
         self.log.info(
             "The webhook endpoint %s is %s for %s. Copy its secret from Faraday, where GET "
             "/webhook_endpoints/%s returns it, to the extra 'webhook_secret' of the Airflow connection '%s'.",
@@ -319,15 +325,7 @@ class FaradayHook(BaseHook):
         :return: the response, read completely; its status is 2xx.
         """
         verb, path = _checked_request(method, path)
-        return self._with_current_key(lambda client: client.request(verb, path, params=params, json=json))
-
-    def fetch(self, endpoint: Endpoint, decode: Decode[T], json: Any = None) -> list[T]:
-        """Request an endpoint and return the items of all its pages.
-
-        :param decode: one of the decoders in :mod:`airflow_provider_faraday.api.responses`.
-        :param json: payload.
-        """
-        return self._with_current_key(lambda client: client.fetch(endpoint, decode, json))
+        return self.client.request(verb, path, params=params, json=json)
 
     def _list_of(self, container: str, container_id: str, resource_type: str) -> list[dict[str, Any]]:
         listed = resource_type_named(resource_type)
@@ -336,38 +334,7 @@ class FaradayHook(BaseHook):
     def _list(self, endpoint: Endpoint) -> list[dict[str, Any]]:
         from airflow_provider_faraday.api.responses import decode_resources
 
-        return self.fetch(endpoint, decode_resources)
-
-    def _with_current_key(self, send: Callable[[RequestsClient], T]) -> T:
-        client = self._ready_client()
-        try:
-            return send(client)
-        except FaradayAuthenticationError:
-            try:
-                current = self._look_up()
-            except Exception as error:  # whatever a secrets backend or Airflow's API raises
-                self.log.warning(
-                    "The Airflow connection '%s' could not be looked up again: %s",
-                    self.faraday_conn_id,
-                    type(error).__name__,
-                )
-                current = client.config
-            if current.api_key == client.config.api_key:
-                raise
-        self.log.info(
-            "The API key of the Airflow connection '%s' was replaced. Using the new one.", current.conn_id
-        )
-        client.close()
-        self._client = None
-        return send(self._ready_client(current))
-
-    def _ready_client(self, config: ClientConfig | None = None) -> RequestsClient:
-        if self._client is None:
-            # Not at the top: a DAG file that imports the hook must not load an HTTP library.
-            from airflow_provider_faraday.client.requests_client import RequestsClient
-
-            self._client = RequestsClient(config or self._look_up())
-        return self._client
+        return self.client.fetch(endpoint, decode_resources).value
 
     def _look_up(self) -> ClientConfig:
         rendered: object = self.faraday_conn_id

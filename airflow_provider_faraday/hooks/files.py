@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_faraday.api.uploads import Upload
-    from airflow_provider_faraday.client.requests_client import RequestsClient
     from airflow_provider_faraday.hooks.faraday import FaradayHook
 
 LOG_EVERY_SECONDS = 5.0
@@ -66,23 +65,20 @@ def upload_file(hook: FaradayHook, path: object, directory: str, filename: str |
         hook.log.info("Faraday already has this file as %s, uploaded at %s", name, existing.uploaded_at)
         return _uploaded(name, source, existing.uploaded_at, skipped=True)
 
-    def send(client: RequestsClient) -> datetime | None:
-        def has_arrived() -> bool:
-            if source.md5 is None:
-                # No attempt has sent the whole file.
-                return False
-            once = client.fetch(endpoints.list_uploads(), decode_objects, stop=tenacity.stop_after_attempt(1))
-            found = _named(name, uploads.uploads(once))
-            arrived = _is_complete(found, source) and found != existing
-            if arrived:
-                hook.log.info("Faraday has stored %s, although its response was lost", name)
-            return arrived
-
-        return client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
+    def has_arrived() -> bool:
+        if source.md5 is None:
+            # No attempt has sent the whole file.
+            return False
+        once = hook.client.fetch(endpoints.list_uploads(), decode_objects, attempts=1).value
+        found = _named(name, uploads.uploads(once))
+        arrived = _is_complete(found, source) and found != existing
+        if arrived:
+            hook.log.info("Faraday has stored %s, although its response was lost", name)
+        return arrived
 
     # Reset once, not per key: after a key rotation, a file whose response was lost is still looked up.
     source.md5 = None
-    responded_at = hook._with_current_key(send)
+    responded_at = hook.client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
     confirmed = _confirm(hook, name, source)
     uploaded_at = confirmed.uploaded_at
     if existing and existing.uploaded_at == uploaded_at:
@@ -112,7 +108,7 @@ def download_target(hook: FaradayHook, target_id: str, path: object) -> tuple[di
     _check_has_output(target)
     try:
         for _ in range(_DOWNLOADS):
-            saved = hook._with_current_key(lambda client: client.download(endpoint, destination.save))
+            saved = hook.client.download(endpoint, destination.save)
             before, target = target, hook.get_resource("targets", target_id)
             if _built_at(target) == _built_at(before):
                 break

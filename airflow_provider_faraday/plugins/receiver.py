@@ -234,10 +234,15 @@ async def _fetch(config: ClientConfig, message: webhooks.Message) -> ResourceSta
     :raises TimeoutError: if it takes too long.
     """
     (endpoint,) = endpoints.resources_by_id(message.resource_type, [message.resource_id])
-    client = AiohttpClient(replace(config, max_attempts=1))
+    once = replace(config, max_attempts=1)
+
+    async def look_up(rejected: ClientConfig | None) -> ClientConfig:
+        return once
+
+    client = AiohttpClient(look_up)
     try:
         async with asyncio.timeout(FETCH_SECONDS):
-            states = await client.fetch(endpoint, decode_states(message.resource_type))
+            states = (await client.fetch(endpoint, decode_states(message.resource_type))).value
     finally:
         await client.close()
     return next((state for state in states if state.id.lower() == message.resource_id), None)

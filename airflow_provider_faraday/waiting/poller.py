@@ -17,6 +17,7 @@ from airflow_provider_faraday.api.errors import (
     FaradayConfigurationError,
     FaradayError,
     FaradayTransportError,
+    lookup_error,
 )
 from airflow_provider_faraday.api.readiness import Criteria, Standing, Verdict, assess, standings
 from airflow_provider_faraday.api.responses import decode_states
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.api.endpoints import Endpoint
     from airflow_provider_faraday.api.graph import Graph, PreviewKey
     from airflow_provider_faraday.api.resources import ResourceType
-    from airflow_provider_faraday.api.responses import Decode
+    from airflow_provider_faraday.api.responses import Decode, Response
     from airflow_provider_faraday.client.config import ClientConfig
     from airflow_provider_faraday.waiting.source import Source
 
@@ -151,8 +152,10 @@ class Poller:
 
     def __init__(self, faraday_conn_id: str) -> None:
         self._conn_id = faraday_conn_id
-        self._client: AiohttpClient | None = None
-        self._replaced: list[AiohttpClient] = []
+        self._client = AiohttpClient(self._current)
+        self._config: ClientConfig | None = None
+        self._seen: dict[str, tuple[bytes, list[Any]]] = {}
+        self._latest: dict[str, tuple[bytes, list[Any]]] = {}
         self._running: dict[Source, asyncio.Task[Poll]] = {}
         self._lookup = asyncio.Lock()
         self._slots = asyncio.Semaphore(LISTS_AT_A_TIME)
@@ -167,9 +170,7 @@ class Poller:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running.values())
-        for client in filter(None, (self._client, *self._replaced)):
-            await client.close()
-        self._client, self._replaced = None, []
+        await self._client.close()
 
     async def poll(self, wanted: Mapping[Source, Sequence[str]]) -> dict[Source, Poll]:
         """Poll sources once; what fails is part of the result.
@@ -185,11 +186,7 @@ class Poller:
         if upstream:
             await self._add_graph(upstream)
         if not self._running:
-            for client in self._replaced:
-                await client.close()
-            self._replaced = []
-            if self._client:
-                self._client.end_poll()
+            self._seen, self._latest = self._latest, {}
         self._last = {source: self._last[source] for source in wanted if source in self._last}
         return {source: self._unless_new(source, poll) for source, poll in polls.items()}
 
@@ -238,7 +235,7 @@ class Poller:
                 failure = error
             batch = [value for name, value in endpoint.query if name == "ids"]
             not_about_ids = isinstance(failure, (FaradayAuthenticationError, FaradayConfigurationError))
-            if not batch or self._client is None or not_about_ids:
+            if not batch or self._config is None or not_about_ids:
                 # Other requests would fail the same way.
                 poll.error = failure
                 return
@@ -281,45 +278,29 @@ class Poller:
             for poll in polls:
                 poll.error = error
 
-    async def _fetch(self, endpoint: Endpoint, decode: Decode[T]) -> list[T]:
-        client = await self._ready_client()
-        try:
-            return await client.fetch(endpoint, decode)
-        except FaradayAuthenticationError:
-            newer = await self._ready_client(rejected=client)
-            if newer is client:
-                raise
-        return await newer.fetch(endpoint, decode)
+    async def _fetch(self, endpoint: Endpoint, decode: Decode[list[T]]) -> list[T]:
+        def decode_if_new(response: Response) -> list[T]:
+            body, items = self._latest.get(response.url) or self._seen.get(response.url) or (None, [])
+            if body != response.body:
+                items = decode(response)
+            self._latest[response.url] = (response.body, items)
+            return items
 
-    async def _ready_client(self, rejected: AiohttpClient | None = None) -> AiohttpClient:
-        """Return the client. If Faraday has rejected its key, look the Airflow connection up again."""
+        return (await self._client.fetch(endpoint, decode_if_new)).value
+
+    async def _current(self, rejected: ClientConfig | None) -> ClientConfig:
+        """Return the Airflow connection. If Faraday has rejected its key, look it up again."""
         async with self._lookup:
-            if self._client is None or self._client is rejected:
-                config = await self._look_up()
-                if rejected and config.api_key == rejected.config.api_key:
-                    return rejected
-                if rejected:
-                    log.info(
-                        "The API key of the Airflow connection '%s' was replaced. Using the new one.",
-                        self._conn_id,
-                    )
-                    # Other requests may still be using it.
-                    self._replaced.append(rejected)
-                self._client = AiohttpClient(config)
-            return self._client
+            if self._config is None or self._config == rejected:
+                self._config = await self._look_up()
+            return self._config
 
     async def _look_up(self) -> ClientConfig:
         try:
             connection = await get_async_connection(self._conn_id)
         except Exception as error:  # whatever a secrets backend or Airflow's API raises
-            failure = FaradayTransportError(
-                # Not the exception's text, which may quote a secret.
-                f"The Airflow connection '{self._conn_id}' could not be looked up: {type(error).__name__}.",
-                request_sent=False,
-            )
-        else:
-            return client_config(connection)
-        raise failure
+            raise lookup_error(self._conn_id, error) from None
+        return client_config(connection)
 
 
 def _too_slow(endpoint: Endpoint) -> FaradayTransportError:

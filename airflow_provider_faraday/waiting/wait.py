@@ -105,7 +105,7 @@ class Wait:
             found = [
                 resource
                 for endpoint in self.source.endpoints()
-                for resource in self._hook.fetch(endpoint, decode_resources)
+                for resource in self._hook.client.fetch(endpoint, decode_resources).value
             ]
             states = states_of(self.source.type, found)
             graph = self._graph(states) if self.source.include_upstream else None
@@ -137,7 +137,7 @@ class Wait:
         request = next(steps)
         try:
             while True:
-                request = steps.send(self._hook.fetch(*request))
+                request = steps.send(self._hook.client.fetch(*request).value)
         except StopIteration as finished:
             graph: Graph = finished.value
             return graph

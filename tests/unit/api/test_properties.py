@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from airflow_provider_faraday.api import endpoints, responses, retries
-from airflow_provider_faraday.api.errors import FaradayApiError
+from airflow_provider_faraday.api.errors import FaradayApiError, Request
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.times import timestamp
@@ -26,6 +25,7 @@ from airflow_provider_faraday.client.environment import next_link
 from airflow_provider_faraday.client.requests_client import RequestsClient
 from faults import ID, KEY
 from raw_server import RawServer, raw
+from support.clients import always
 
 # The same examples on every run and machine.
 searched = settings(derandomize=True, deadline=None, database=None, max_examples=300)
@@ -108,17 +108,21 @@ def test_any_response_is_a_page_of_datasets_or_one_of_our_errors(
     status: int, headers: dict[str, str], body: bytes, decode: Any, method: str
 ) -> None:
     endpoint = ENDPOINT if method == "GET" else endpoints.force_update(DATASET_TYPE, ID)
-    request = responses.Request(endpoint, endpoint.url(CONFIG.base_url))
+    request = Request(method, endpoint.path, endpoint.url(CONFIG.base_url), CONFIG.conn_id)
     fields = CIMultiDict(headers)
-    link = partial(next_link, fields.get("Link", ""))
-    response = responses.Response(status, fields, body, CONFIG.redact, link)
+    link = next_link(fields.get("Link", ""))
+    response = responses.Response(status, fields, body, request.url, CONFIG.redact, link)
+    exchange = responses.Exchange(request, decode)
     try:
-        page = responses.read_page(request, response, decode, datetime.now(UTC))
+        exchange.receive(request, response, datetime.now(UTC))
     except FaradayApiError as error:
         check(error)
     else:
-        assert all(item["id"] if isinstance(item, dict) else item.id for item in page.items)
-        assert page.next_url is None or page.next_url.startswith(f"{CONFIG.base_url.removesuffix('/v1')}/")
+        if following := exchange.next_request:
+            assert following.url.startswith(f"{CONFIG.base_url.removesuffix('/v1')}/")
+        else:
+            items = exchange.fetched.value
+            assert all(item["id"] if isinstance(item, dict) else item.id for item in items)
 
 
 @pytest.fixture
@@ -177,18 +181,18 @@ def test_any_bytes_from_a_socket_are_datasets_or_one_of_our_errors(
 
 
 def in_worker(config: ClientConfig) -> list[str]:
-    client = RequestsClient(config)
+    client = RequestsClient(lambda: config)
     try:
-        return [item["id"] for item in client.fetch(ENDPOINT, responses.decode_resources)]
+        return [item["id"] for item in client.fetch(ENDPOINT, responses.decode_resources).value]
     finally:
         client.close()
 
 
 def in_triggerer(config: ClientConfig) -> list[str]:
     async def run() -> list[str]:
-        client = AiohttpClient(config)
+        client = AiohttpClient(always(config))
         try:
-            return [state.id for state in await client.fetch(ENDPOINT, decode_states)]
+            return [state.id for state in (await client.fetch(ENDPOINT, decode_states)).value]
         finally:
             await client.close()
 

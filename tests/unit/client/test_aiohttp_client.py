@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 import traceback
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.models import Connection
 from cryptography import x509
 from tenacity import wait_none
 
@@ -19,7 +21,7 @@ from airflow_provider_faraday.api import endpoints, retries
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import decode_resources, decode_states
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
-from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.client.config import ClientConfig, client_config
 from airflow_provider_faraday.exceptions import (
     FaradayApiError,
     FaradayConfigurationError,
@@ -28,6 +30,7 @@ from airflow_provider_faraday.exceptions import (
 from faults import DATASETS, ID, KEY, PATH
 from raw_server import RawServer, answer, reset
 from support.certificates import certified
+from support.clients import always
 
 ENDPOINT = endpoints.resources_of(RESOURCE_TYPES["connections"], ID, RESOURCE_TYPES["datasets"])
 
@@ -37,10 +40,10 @@ def fetch(url: str, *, times: int = 1, decode: Callable[..., Any] = decode_resou
     config = ClientConfig(conn_id="faraday_default", api_key=KEY, base_url=url, **fields)
 
     async def run() -> Any:
-        client = AiohttpClient(config)
+        client = AiohttpClient(always(config))
         try:
             for _ in range(times):
-                items = await client.fetch(ENDPOINT, decode)
+                items = (await client.fetch(ENDPOINT, decode)).value
             return items
         finally:
             await client.close()
@@ -139,26 +142,28 @@ def test_reads_a_ca_bundle_again_after_it_has_changed(tmp_path: Path) -> None:
         folder.mkdir()
         contexts.append(certified(folder, x509.IPAddress(ip_address("127.0.0.1"))))
 
+    async def look_up(rejected: ClientConfig | None) -> ClientConfig:
+        extra = json.dumps({"verify": str(bundle), "max_attempts": 2})
+        return client_config(Connection("x", "faraday", password=KEY, host=url, extra=extra))
+
     async def run(old: RawServer) -> None:
         bundle.write_bytes((first / "server.pem").read_bytes())
-        config = ClientConfig(
-            conn_id="faraday_default", api_key=KEY, base_url=old.url, verify=str(bundle), max_attempts=2
-        )
-        client = AiohttpClient(config)
+        client = AiohttpClient(look_up)
         try:
-            assert await client.fetch(ENDPOINT, decode_resources) == DATASETS
+            assert (await client.fetch(ENDPOINT, decode_resources)).value == DATASETS
             # The server gets a certificate of another authority, and the bundle follows.
             old.__exit__(None, None, None)
             with RawServer([answer(body=DATASETS)], tls=contexts[1], port=old.port):
                 with pytest.raises(FaradayTransportError, match="certificate verify failed"):
                     await client.fetch(ENDPOINT, decode_resources)
                 bundle.write_bytes((second / "server.pem").read_bytes())
-                assert await client.fetch(ENDPOINT, decode_resources) == DATASETS
+                assert (await client.fetch(ENDPOINT, decode_resources)).value == DATASETS
         finally:
             await client.close()
 
     once = answer(body=DATASETS, headers={"Connection": "close"})
     with RawServer([once], tls=contexts[0]) as old:
+        url = old.url
         asyncio.run(asyncio.wait_for(run(old), 20))
 
 
@@ -176,11 +181,10 @@ def test_a_refused_connection_names_the_server_and_the_reason() -> None:
 
 
 def test_a_huge_link_header_costs_little_time_on_the_event_loop() -> None:
-    header = "<a>; rel=next" + ", <" * 20_000
+    header = "<a>; rel=prev" + ", <" * 20_000
     with RawServer([answer(body=DATASETS, headers={"Link": header})]) as server:
         began = time.process_time()
-        with pytest.raises(FaradayApiError, match=r"Link header that cannot be followed: it has 60,\d+ char"):
-            fetch(server.url, max_attempts=1)
+        assert fetch(server.url) == DATASETS
         assert time.process_time() - began < 1
 
 

@@ -248,7 +248,6 @@ FAILURES = {
     "chunked, cut in a chunk": raw(head("Transfer-Encoding: chunked") + b"2dc6cc\r\n" + CONTENT[:2_000_000]),
     "chunked, without an end": raw(chunked(CONTENT, end=b"")),
     "stalled": stall(60, head(f"Content-Length: {len(CONTENT)}") + CONTENT[:2_000_000]),
-    "an interim response": raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" + head("Content-Length: 2") + b"a\n"),
     "500": answer(500, b"no"),
     "503": answer(503, b"no", headers={"Retry-After": "0"}),
     "429": answer(429, b"no"),
