@@ -11,6 +11,8 @@ from airflow_provider_faraday.api.resources import ResourceType
 
 IDS_PER_REQUEST = 100
 """How many ``ids`` Faraday accepts in one request."""
+MERGE_PATCH = "application/merge-patch+json"
+"""The content type of a ``PATCH``. Faraday does not accept ``application/json``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,14 @@ class Endpoint:
 
     :param path: the path below the base URL.
     :param private: whether the response may hold a secret, so that errors must not quote it.
+    :param content_type: the content type of the request body, if it has one.
     """
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
     private: bool = False
+    content_type: str | None = None
 
     def url(self, base_url: str) -> str:
         """Return the absolute URL."""
@@ -75,7 +79,8 @@ def list_uploads() -> Endpoint:
 
 def upload(directory: object, filename: object) -> Endpoint:
     """Upload a file, and replace the one of the same name (``createupload``)."""
-    return Endpoint("POST", f"/uploads/{upload_directory(directory)}/{upload_filename(filename)}")
+    path = f"/uploads/{upload_directory(directory)}/{upload_filename(filename)}"
+    return Endpoint("POST", path, content_type="application/octet-stream")
 
 
 def download_target(target_id: object) -> Endpoint:
@@ -90,12 +95,13 @@ def list_webhook_endpoints() -> Endpoint:
 
 def create_webhook_endpoint() -> Endpoint:
     """Register a URL for webhooks (``createwebhookendpoint``)."""
-    return Endpoint("POST", "/webhook_endpoints", private=True)
+    return Endpoint("POST", "/webhook_endpoints", private=True, content_type="application/json")
 
 
 def update_webhook_endpoint(endpoint_id: object) -> Endpoint:
     """Change the events or the status of a registered URL (``updatewebhookendpoint``)."""
-    return Endpoint("PATCH", f"/webhook_endpoints/{resource_id(endpoint_id, 'endpoint_id')}", private=True)
+    path = f"/webhook_endpoints/{resource_id(endpoint_id, 'endpoint_id')}"
+    return Endpoint("PATCH", path, private=True, content_type=MERGE_PATCH)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -17,7 +17,7 @@ import tenacity
 import urllib3
 
 from airflow_provider_faraday.api import errors, responses, retries
-from airflow_provider_faraday.api.endpoints import Endpoint, origin
+from airflow_provider_faraday.api.endpoints import MERGE_PATCH, Endpoint, origin
 from airflow_provider_faraday.api.errors import (
     FaradayAuthenticationError,
     FaradayError,
@@ -159,7 +159,7 @@ class RequestsClient:
 
         def call() -> Fetched[T]:
             exchange = Exchange(self._request(endpoint), decode)
-            self._complete(exchange, json, attempts)
+            self._complete(exchange, json, endpoint.content_type, attempts)
             return exchange.fetched
 
         return self._with_current_key(call)
@@ -173,13 +173,15 @@ class RequestsClient:
         """
 
         def call() -> requests.Response:
-            request = self._request(Endpoint(method, path))
+            endpoint = Endpoint(method, path, content_type=MERGE_PATCH if method == "PATCH" else None)
+            request = self._request(endpoint)
             try:
                 url = requests.Request(method, request.url, params=params, json=json).prepare().url
             except (ValueError, TypeError, requests.exceptions.InvalidJSONError) as error:
                 raise FaradayInputError(f"The arguments of {method} {path} cannot be sent: {error}") from None
             request = request._replace(url=str(url), path=path.partition("?")[0])
-            return self._complete(Exchange(request, responses.decode_nothing), json)
+            exchange = Exchange(request, responses.decode_nothing)
+            return self._complete(exchange, json, endpoint.content_type)
 
         return self._with_current_key(call)
 
@@ -210,7 +212,7 @@ class RequestsClient:
                 sent = self._send(
                     request,
                     data=_Body(chunks, size) if size else b"".join(chunks),
-                    headers={"Content-Type": "application/octet-stream"},
+                    headers={"Content-Type": endpoint.content_type},
                     timeout=(seconds, seconds),
                 )
             exchange.receive(request, self._received(request, sent), datetime.now(UTC))
@@ -278,11 +280,16 @@ class RequestsClient:
         self._session = session
         return True
 
-    def _complete(self, exchange: Exchange[Any], json: Any, attempts: int | None = None) -> requests.Response:
-        """Send the requests of an exchange, and return the last response."""
+    def _complete(
+        self, exchange: Exchange[Any], json: Any, content_type: str | None, attempts: int | None = None
+    ) -> requests.Response:
+        """Send the requests of an exchange, and return the last response.
+
+        :param content_type: that of the payload; by default ``application/json``.
+        """
 
         def attempt() -> requests.Response:
-            sent = self._send(request, json=json)
+            sent = self._send(request, json=json, headers={"Content-Type": content_type})
             exchange.receive(request, self._received(request, sent), datetime.now(UTC))
             return sent
 

@@ -321,7 +321,7 @@ class FaradayHook(BaseHook):
         :param path: path below the base URL, such as ``/scopes``. Absolute URLs are rejected, so
             that only Faraday receives the API key.
         :param params: query parameters, as in requests.
-        :param json: payload.
+        :param json: payload. With ``PATCH``, its content type is ``application/merge-patch+json``.
         :return: the response, read completely; its status is 2xx.
         """
         verb, path = _checked_request(method, path)

@@ -37,10 +37,10 @@ from airflow_provider_faraday.sandbox.webhooks import EndpointChange, EndpointSp
 PayloadType = Literal["cohorts", "outcomes", "persona_sets", "recommenders"]
 Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
 Filename = Annotated[str, Path(pattern=FILENAME_PATTERN)]
-MERGE_PATCH = ("application/merge-patch+json", "application/json+merge-patch", "application/json")
+MERGE_PATCH = ("application/merge-patch+json", "application/json+merge-patch")
 LOG_PAGE_SIZE = 100
 # FastAPI 0.115 takes the annotation `None` for a response body unless it is told that there is none.
-NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None}
+NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None, "response_class": Response}
 
 
 class ListQuery:

@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 
 from airflow_provider_faraday.sandbox import Sandbox
 from support.ids import CUSTOMERS, ORDERS, RETURNS
+from support.published import differences
 
 pytestmark = pytest.mark.once
 
@@ -58,13 +59,11 @@ def inbox() -> Iterator[Inbox]:
 
 
 def call(sandbox: Sandbox, method: str, path: str = "", **body: Any) -> requests.Response:
-    return requests.request(
-        method,
-        f"{sandbox.url}/webhook_endpoints{path}",
-        json=body or None,
-        headers={"Authorization": f"Bearer {sandbox.api_key}"},
-        timeout=10,
-    )
+    headers = {"Authorization": f"Bearer {sandbox.api_key}"}
+    if method == "PATCH":
+        headers["Content-Type"] = "application/merge-patch+json"
+    url = f"{sandbox.url}/webhook_endpoints{path}"
+    return requests.request(method, url, json=body or None, headers=headers, timeout=10)
 
 
 def register(sandbox: Sandbox, url: str, *events: str) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def messages(inbox: Inbox, secret: str) -> list[tuple[str, str, str]]:
     for headers, body in list(inbox.received):
         renamed = {name.replace("svix-", "webhook-"): value for name, value in headers.items()}
         parsed = Webhook(secret).verify(body, renamed)
-        assert parsed["data"]["resource_type"]
+        assert list(differences(parsed, "WebhookMessageForResource")) == []
         found.append((parsed["type"], parsed["data"]["resource_id"], parsed["timestamp"]))
     return found
 
