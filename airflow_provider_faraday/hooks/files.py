@@ -43,6 +43,8 @@ _CONFIRM_ATTEMPTS = 5
 _MAX_NAME_BYTES = 255
 # A target that Faraday rebuilds meanwhile is downloaded once more.
 _DOWNLOADS = 2
+# What file systems say of a file that changes when it is written.
+_VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ETag", "etag", "generation")
 
 
 def upload_file(hook: FaradayHook, path: object, directory: str, filename: str | None) -> dict[str, Any]:
@@ -242,17 +244,22 @@ class _Source:
     def _chunks(self, file: Any, verb: str) -> Iterator[bytes]:
         self.md5 = None
         with _Meter(self._log, verb, self.size) as meter:
+            last = b""
             while chunk := file.read(_CHUNK_BYTES):
                 meter.add(chunk)
                 if meter.size > self.size:
                     break
-                yield chunk
+                if last:
+                    yield last
+                last = chunk
             if meter.size != self.size or _version(self._path) != self._version:
                 raise FaradayInputError(
                     f"The file changed while it was read; it had {self.size:,} bytes before: {self._path}\n"
                     "Upload it when the task that writes it has finished."
                 )
             self.md5 = meter.finish()
+            # Held back until now: without it, the upload is not complete, and Faraday keeps its copy.
+            yield last
 
 
 class _Destination:
@@ -356,7 +363,7 @@ def _version(path: ObjectStoragePath) -> list[Any]:
     """Return what differs after a file was rewritten, as far as its file system says."""
     path.fs.invalidate_cache(path.fs._parent(path.path))
     info = path.fs.info(path.path)
-    return [str(info.get(key)) for key in ("ino", "mtime", "ETag", "etag", "LastModified", "generation")]
+    return [str(info.get(key)) for key in _VERSION_KEYS]
 
 
 def _named(name: str, listed: list[Upload]) -> Upload | None:

@@ -38,7 +38,7 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
         default that of the file (templated).
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid, the file does not exist or is too large, in which
-        case nothing is sent; also if the file changes while it is read.
+        case nothing is sent; also if the file changes while it is read, in which case Faraday keeps its copy.
     :raises FaradayResponseError: if Faraday's copy differs from the file.
     :raises FaradayApiError: if a request fails.
     """

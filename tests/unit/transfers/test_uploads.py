@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -539,23 +540,57 @@ def test_of_several_versions_of_a_file_the_newest_counts(play: Any, source: Path
     assert result["md5"] == MD5
 
 
-def test_a_file_that_is_rewritten_in_place_while_it_is_read_is_an_error(play: Any, source: Path) -> None:
-    changed = CONTENT.replace(b"a@", b"b@")
-    faraday = Uploads()
+@pytest.fixture
+def good(source: Path) -> Uploads:
+    """Return Faraday's side with a copy of an earlier version of the file."""
+    return Uploads(listed=[entry("web_orders/web_orders.csv", b"good")])
 
-    def rewrite(connection: Any, request: Received) -> None:
-        source.write_bytes(changed)
-        os.utime(source, (1, 1))
-        faraday.store()(connection, request)
 
-    # The server reads the body only after the file was rewritten.
-    large = CONTENT * 20
-    source.write_bytes(large)
-    changed = large.replace(b"a@", b"b@")
-    faraday._posts = [rewrite]
-    error, _ = play(faraday, source)
+# A multiple of what is read at a time, and far more than sockets buffer.
+LARGE = (b"a@example.com,12\n" * 1_500_000)[: 24 * 2**20]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda path: path.write_bytes(LARGE.replace(b"a@", b"b@")), id="rewritten"),
+        pytest.param(lambda path: path.open("ab").write(b"x"), id="appended"),
+        pytest.param(lambda path: os.truncate(path, len(LARGE) - 1), id="truncated"),
+        pytest.param(lambda path: os.replace(shutil.copy(path, f"{path}.new"), path), id="replaced"),
+    ],
+)
+def test_a_file_that_changes_during_the_upload_never_replaces_faradays_copy(
+    play: Any, source: Path, good: Uploads, change: Callable[[Path], Any]
+) -> None:
+    source.write_bytes(LARGE)
+    before = list(good.list)
+
+    def change_then_store(connection: Any, request: Received) -> None:
+        # The rest of the body is read, and sent, only after the file has changed.
+        change(source)
+        good.store()(connection, request)
+
+    good._posts = [change_then_store]
+    error, server = play(good, source)
     assert isinstance(error, FaradayInputError)
     assert "changed while it was read" in str(error)
+    assert methods(server) == ["GET", "POST"]
+    assert (good.bodies, good.list) == ([], before)
+
+
+def test_an_object_that_changes_during_the_upload_never_replaces_faradays_copy(
+    play: Any, bucket: Any, good: Uploads
+) -> None:
+    bucket.pipe_file("exports/web_orders.csv", LARGE)
+
+    def change_then_store(connection: Any, request: Received) -> None:
+        bucket.pipe_file("exports/web_orders.csv", LARGE.replace(b"a@", b"b@"))
+        good.store()(connection, request)
+
+    good._posts = [change_then_store]
+    error, _ = play(good, "bucket://store@exports/web_orders.csv")
+    assert isinstance(error, FaradayInputError)
+    assert good.bodies == []
 
 
 def test_a_rejected_key_is_an_authentication_error_before_the_file_is_sent(play: Any, source: Path) -> None:
