@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_provider_faraday.api.times import timestamp
+
 MAX_UPLOAD_BYTES = 5 * 1024**3
 """Faraday's limit is 5 GB per file."""
 
@@ -57,12 +59,31 @@ def uploads(items: Iterable[dict[str, Any]]) -> list[Upload]:
     ]
 
 
+def newest(path: str, among: Iterable[Upload]) -> Upload | None:
+    """Return the file of a path. Some object stores list all versions of a file: then the newest one."""
+    versions = [upload for upload in among if upload.path == path]
+    return max(versions, key=lambda each: each.uploaded_at or OLDEST, default=None)
+
+
 def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
     """Return whether a file is newer than all others in its directory."""
     directory = upload.path.partition("/")[0]
     others = [each for each in among if each.path.startswith(f"{directory}/") and each.path != upload.path]
     time = upload.uploaded_at
     return time is not None and all(other.uploaded_at and other.uploaded_at < time for other in others)
+
+
+def end_of_upload(upload: Upload, replaced: Upload | None, ended_before: datetime | None) -> datetime | None:
+    """Return a time by Faraday's clock that is not before the end of an upload, if there is one.
+
+    Object stores stamp large files when their upload begins. Builds before its end do not contain them.
+
+    :param replaced: the file that was there before. The list may keep its time.
+    :param ended_before: the ``Date`` of a response that was sent after the end.
+    """
+    is_new = replaced is None or replaced.uploaded_at != upload.uploaded_at
+    times = [upload.uploaded_at if is_new else None, end_of_second(ended_before) if ended_before else None]
+    return max(filter(None, times), default=None)
 
 
 def end_of_second(time: datetime) -> datetime:
@@ -83,10 +104,6 @@ def _md5(value: object) -> str | None:
 
 
 def _time(value: object) -> datetime | None:
-    text = str(value)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-    return time if "." in text else end_of_second(time)
+    text = value if isinstance(value, str) else ""
+    time = timestamp(text)
+    return time if time is None or "." in text else end_of_second(time)

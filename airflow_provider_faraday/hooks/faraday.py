@@ -254,7 +254,7 @@ class FaradayHook(BaseHook):
         """
         from airflow_provider_faraday.hooks.files import upload_file
 
-        return upload_file(self, path, directory, filename)
+        return upload_file(self.client, self.log, path, directory, filename)
 
     def download_target(self, target_id: str, path: str | ObjectStoragePath) -> dict[str, Any]:
         """Download the output of a target.
@@ -269,7 +269,7 @@ class FaradayHook(BaseHook):
         """
         from airflow_provider_faraday.hooks.files import download_target
 
-        return download_target(self, target_id, path)[0]
+        return download_target(self.client, self.log, target_id, path)[0]
 
     def ensure_webhook(self, url: str) -> dict[str, Any]:
         """Make sure that Faraday sends its webhooks to a URL: register it, or enable it.

@@ -19,15 +19,17 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from airflow_provider_faraday.api import endpoints, retries, uploads
 from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
 from airflow_provider_faraday.api.inputs import excerpt
-from airflow_provider_faraday.api.responses import decode_objects
+from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.responses import decode_objects, decode_resource
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.exceptions import ResourcesFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_faraday.api.endpoints import Endpoint
     from airflow_provider_faraday.api.uploads import Upload
-    from airflow_provider_faraday.hooks.faraday import FaradayHook
+    from airflow_provider_faraday.client.requests_client import RequestsClient
 
 LOG_EVERY_SECONDS = 5.0
 
@@ -47,86 +49,70 @@ _DOWNLOADS = 2
 _VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ETag", "etag", "generation")
 
 
-def upload_file(hook: FaradayHook, path: object, directory: str, filename: str | None) -> dict[str, Any]:
+def upload_file(
+    client: RequestsClient, log: Any, path: object, directory: str, filename: str | None
+) -> dict[str, Any]:
     """See :meth:`~airflow_provider_faraday.hooks.faraday.FaradayHook.upload_file`."""
     storage = _storage_path(path)
     endpoint = endpoints.upload(directory, storage.name if filename is None else filename)
     name = endpoint.path.removeprefix("/uploads/")
-    source = _Source(storage, hook.log)
-
-    listed = uploads.uploads(hook.list_uploads())
-    existing = _named(name, listed)
-    if (
-        existing
-        and existing.uploaded_at
-        and existing.md5
+    source = _Source(storage, log)
+    listed = uploads.uploads(client.fetch(endpoints.list_uploads(), decode_objects).value)
+    existing = uploads.newest(name, listed)
+    skipped = (
+        existing is not None
+        and existing.md5 is not None
         and existing.size == source.size
         and uploads.is_newest(existing, listed)
         and existing.md5 == source.read_md5()
-    ):
-        hook.log.info("Faraday already has this file as %s, uploaded at %s", name, existing.uploaded_at)
-        return _uploaded(name, source, existing.uploaded_at, skipped=True)
-
-    def has_arrived() -> bool:
-        if source.md5 is None:
-            # No attempt has sent the whole file.
-            return False
-        once = hook.client.fetch(endpoints.list_uploads(), decode_objects, attempts=1).value
-        found = _named(name, uploads.uploads(once))
-        arrived = _is_complete(found, source) and found != existing
-        if arrived:
-            hook.log.info("Faraday has stored %s, although its response was lost", name)
-        return arrived
-
-    # Reset once, not per key: after a key rotation, a file whose response was lost is still looked up.
-    source.md5 = None
-    responded_at = hook.client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
-    confirmed = _confirm(hook, name, source)
-    uploaded_at = confirmed.uploaded_at
-    if existing and existing.uploaded_at == uploaded_at:
-        # The list has the time of the file that was replaced.
-        uploaded_at = None
-    if responded_at is not None:
-        # Object stores stamp large files when their upload begins. Builds before its end do not contain them.
-        ended_at = uploads.end_of_second(responded_at) if uploaded_at is None else responded_at
-        uploaded_at = max(filter(None, (uploaded_at, ended_at)))
+    )
+    if existing and skipped:
+        uploaded_at = existing.uploaded_at
+        log.info("Faraday already has this file as %s, uploaded at %s", name, uploaded_at)
+    else:
+        uploaded_at = _send(client, log, endpoint, source, existing)
     if uploaded_at is None:
-        hook.log.warning(
-            "Neither Faraday's list of uploads nor its response says when the file was uploaded, so "
-            "uploaded_at uses the worker's clock."
-        )
+        log.warning("Faraday did not return the time of the upload. uploaded_at uses the worker's clock.")
         uploaded_at = datetime.now(UTC)
-    return _uploaded(name, source, uploaded_at, skipped=False)
+    return {
+        "path": name,
+        "bytes": source.size,
+        "md5": source.md5,
+        "skipped": skipped,
+        "uploaded_at": uploaded_at.isoformat(),
+    }
 
 
-def download_target(hook: FaradayHook, target_id: str, path: object) -> tuple[dict[str, Any], dict[str, Any]]:
+def download_target(
+    client: RequestsClient, log: Any, target_id: str, path: object
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Download a target. Return the result, and the target with all fields.
 
     See :meth:`~airflow_provider_faraday.hooks.faraday.FaradayHook.download_target`.
     """
     endpoint = endpoints.download_target(target_id)
-    destination = _Destination(_storage_path(path), hook.log)
-    target = hook.get_resource("targets", target_id)
+    resource = endpoints.get_resource(resource_type_named("targets"), target_id)
+    destination = _Destination(_storage_path(path), log)
+    target = client.fetch(resource, decode_resource).value
     _check_has_output(target)
     try:
         for _ in range(_DOWNLOADS):
-            saved = hook.client.download(endpoint, destination.save)
-            before, target = target, hook.get_resource("targets", target_id)
+            saved = client.download(endpoint, destination.save)
+            before, target = target, client.fetch(resource, decode_resource).value
             if _built_at(target) == _built_at(before):
                 break
-            hook.log.warning("Faraday rebuilt %s while it was downloaded", _label(target))
+            log.warning("Faraday rebuilt %s while it was downloaded", _label(target))
         else:
-            raise FaradayResponseError(
+            raise _response_error(
+                endpoint,
                 f"Faraday rebuilt {_label(target)} during each of {_DOWNLOADS} downloads.",
-                remedy="Wait until the target is ready, then download it.",
-                method=endpoint.method,
-                path=endpoint.path,
+                "Wait until the target is ready, then download it.",
             )
         destination.commit(saved.size)
     except BaseException:
         destination.discard()
         raise
-    hook.log.info("Downloaded %s, built at %s, to %s", _label(target), _built_at(target), destination)
+    log.info("Downloaded %s, built at %s, to %s", _label(target), _built_at(target), destination)
     result = {
         "path": str(destination),
         "bytes": saved.size,
@@ -240,6 +226,10 @@ class _Source:
             for _ in chunks:
                 pass
         return self.md5
+
+    def is_copied_to(self, upload: Upload | None) -> bool:
+        """Return whether an upload is the file that was read last, as far as Faraday's list says."""
+        return upload is not None and self.md5 is not None and upload.is_copy_of(self.size, self.md5)
 
     def _chunks(self, file: Any, verb: str) -> Iterator[bytes]:
         self.md5 = None
@@ -366,53 +356,53 @@ def _version(path: ObjectStoragePath) -> list[Any]:
     return [str(info.get(key)) for key in _VERSION_KEYS]
 
 
-def _named(name: str, listed: list[Upload]) -> Upload | None:
-    # Some object stores list all versions of a file.
-    versions = [upload for upload in listed if upload.path == name]
-    return max(versions, key=lambda each: each.uploaded_at or uploads.OLDEST, default=None)
+def _send(
+    client: RequestsClient, log: Any, endpoint: Endpoint, source: _Source, existing: Upload | None
+) -> datetime | None:
+    """Upload a file, and compare Faraday's copy. Return when, by Faraday's clock, if it says so.
 
-
-def _is_complete(upload: Upload | None, source: _Source) -> bool:
-    return upload is not None and source.md5 is not None and upload.is_copy_of(source.size, source.md5)
-
-
-def _confirm(hook: FaradayHook, name: str, source: _Source) -> Upload:
-    """Return Faraday's entry for the file that was sent.
-
-    :raises FaradayResponseError: if its size or MD5 differs, or if there is none.
+    :raises FaradayResponseError: if Faraday's copy differs, or if there is none.
     """
+    name = endpoint.path.removeprefix("/uploads/")
 
-    def find() -> Upload | None:
-        return _named(name, uploads.uploads(hook.list_uploads()))
+    def look_up(attempts: int | None = None) -> tuple[Upload | None, datetime | None]:
+        listed = client.fetch(endpoints.list_uploads(), decode_objects, attempts=attempts)
+        return uploads.newest(name, uploads.uploads(listed.value)), listed.sent_at
 
+    def has_arrived() -> bool:
+        # Without an MD5, no attempt has sent the whole file.
+        found, _ = look_up(attempts=1) if source.md5 else (None, None)
+        arrived = source.is_copied_to(found) and found != existing
+        if arrived:
+            log.info("Faraday has stored %s, although its response was lost", name)
+        return arrived
+
+    # Not of an earlier comparison.
+    source.md5 = None
+    responded_at = client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
     # The list may be older than the upload.
-    found = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda found: not _is_complete(found, source)),
+    found, listed_at = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda result: not source.is_copied_to(result[0])),
         stop=tenacity.stop_after_attempt(_CONFIRM_ATTEMPTS),
         wait=lambda state: retries.BACKOFF(state),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-    )(find)
-    if found is None or not _is_complete(found, source):
+    )(look_up)
+    if found is None or not source.is_copied_to(found):
         what = f"its copy differs ({found})" if found else "its list of uploads does not have it"
-        raise FaradayResponseError(
+        raise _response_error(
+            endpoints.list_uploads(),
             f"Faraday accepted {name} ({source.size:,} bytes, MD5 {source.md5}), but {what}.",
-            remedy="Check whether another task uploads a file of the same name, then upload it again.",
-            method="GET",
-            path="/uploads",
+            "Check whether another task uploads a file of the same name, then upload it again.",
         )
     if found.md5 is None:
-        hook.log.warning("Faraday's list of uploads has no valid MD5 of %s: it was not compared.", name)
-    return found
+        log.warning("Faraday's list of uploads has no valid MD5 of %s: it was not compared.", name)
+    return uploads.end_of_upload(found, existing, responded_at or listed_at)
 
 
-def _uploaded(name: str, source: _Source, uploaded_at: datetime, *, skipped: bool) -> dict[str, Any]:
-    return {
-        "path": name,
-        "bytes": source.size,
-        "md5": source.md5,
-        "skipped": skipped,
-        "uploaded_at": uploaded_at.isoformat(),
-    }
+def _response_error(
+    endpoint: Endpoint, message: str, remedy: str = "", **fields: Any
+) -> FaradayResponseError:
+    return FaradayResponseError(message, remedy=remedy, method=endpoint.method, path=endpoint.path, **fields)
 
 
 def _check_has_output(target: dict[str, Any]) -> None:

@@ -70,7 +70,8 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
         from airflow_provider_faraday.hooks.faraday import FaradayHook
         from airflow_provider_faraday.hooks.files import download_target
 
-        self._downloaded = download_target(FaradayHook(self.faraday_conn_id), self.target_id, self.path)
+        hook = FaradayHook(self.faraday_conn_id)
+        self._downloaded = download_target(hook.client, hook.log, self.target_id, self.path)
         result, target = self._downloaded
         if self.outlets:
             attach_builds(context, self.outlets, states_of(resource_type_named("targets"), [target]))

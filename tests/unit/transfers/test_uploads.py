@@ -44,18 +44,22 @@ OK = answer(200)
 class Uploads:
     """Faraday's side: the list of uploads, and what to do with each POST; by default, store the file.
 
+    :param date: the ``Date`` of ``GET /uploads``; by default, it has none.
     :ivar list: what ``GET /uploads`` returns.
     :ivar bodies: the bodies of all POSTs, as far as they were received.
     """
 
-    def __init__(self, *posts: Step, listed: list[dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self, *posts: Step, listed: list[dict[str, Any]] | None = None, date: str | None = None
+    ) -> None:
         self.list = listed or []
+        self._headers = {"Date": date} if date else {}
         self.bodies: list[bytes] = []
         self._posts = list(posts)
 
     def __call__(self, request: Received) -> Step:
         if request.method == "GET":
-            return answer(body=self.list)
+            return answer(body=self.list, headers=self._headers)
         return self._posts.pop(0) if self._posts else self.store()
 
     def store(
@@ -164,11 +168,12 @@ def test_an_empty_file_is_sent(play: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("created_at", "expected"),
     [
-        ("2026-11-25T03:00:00.123Z", "2026-11-25T03:00:00.123000+00:00"),
-        ("2026-11-25T05:00:00.000+02:00", "2026-11-25T03:00:00+00:00"),
+        ("2026-11-25T03:00:02.123Z", "2026-11-25T03:00:02.123000+00:00"),
+        ("2026-11-25T05:00:02.000+02:00", "2026-11-25T03:00:02+00:00"),
         # Without fractions, builds that finished within the same second must not count.
-        ("2026-11-25T03:00:00Z", "2026-11-25T03:00:01+00:00"),
-        # Not usable: from the Date of the response, which has no fractions.
+        ("2026-11-25T03:00:02Z", "2026-11-25T03:00:03+00:00"),
+        # Earlier than the Date of the response, or not usable: the Date, which has no fractions either.
+        ("2026-11-25T03:00:00.123Z", "2026-11-25T03:00:01+00:00"),
         ("soon", "2026-11-25T03:00:01+00:00"),
     ],
 )
@@ -189,7 +194,17 @@ def test_uploaded_at_is_not_earlier_than_the_end_of_the_upload(play: Any, source
     date = {"Date": "Wed, 25 Nov 2026 03:10:00 GMT"}
     faraday._posts = [faraday.store(answer(200, headers=date), created_at="2026-11-25T03:00:00.500Z")]
     result, _ = play(faraday, source)
-    assert result["uploaded_at"] == "2026-11-25T03:10:00+00:00"
+    assert result["uploaded_at"] == "2026-11-25T03:10:01+00:00"
+
+
+@pytest.mark.parametrize("then", [reset, OK], ids=["lost response", "response without a date"])
+def test_without_the_date_of_a_response_that_of_the_list_says_when_the_upload_had_ended(
+    play: Any, source: Path, then: Step
+) -> None:
+    faraday = Uploads(date="Wed, 25 Nov 2026 03:20:00 GMT")
+    faraday._posts = [faraday.store(then, created_at="2026-11-25T03:00:00.500Z")]
+    result, _ = play(faraday, source)
+    assert result["uploaded_at"] == "2026-11-25T03:20:01+00:00"
 
 
 def test_a_time_that_the_list_keeps_from_the_replaced_file_is_not_used(play: Any, source: Path) -> None:
