@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
-from airflow_provider_faraday.api.signatures import signing_keys
 from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.api.webhooks import signing_keys
 
 log = logging.getLogger(__name__)
 

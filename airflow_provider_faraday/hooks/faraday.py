@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api import endpoints, webhooks
 from airflow_provider_faraday.api.inputs import excerpt, webhook_url
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.client.config import client_config
@@ -283,11 +283,11 @@ class FaradayHook(BaseHook):
             ``/faraday/webhooks/<id of the Airflow connection>``.
         :return: the webhook endpoint: ``{"id": …, "url": …, "enabled_events": …, "status": …}``.
         """
-        from airflow_provider_faraday.api import webhooks
+        from airflow_provider_faraday.api.responses import decode_objects, decode_resource
 
         url = webhook_url(url)
-        found = self.client.fetch(endpoints.list_webhook_endpoints(), webhooks.decode_endpoints).value
-        existing = webhooks.find_endpoint(url, found)
+        listed = self.client.fetch(endpoints.list_webhook_endpoints(), decode_objects).value
+        existing = webhooks.find_endpoint(url, listed)
         if existing is None:
             what, endpoint = "registered", endpoints.create_webhook_endpoint()
             wanted: dict[str, Any] = {"url": url, "enabled_events": list(webhooks.EVENTS)}
@@ -298,7 +298,7 @@ class FaradayHook(BaseHook):
                 self.log.info("Faraday sends webhooks to %s already.", url)
                 return existing
             what, endpoint = "enabled", endpoints.update_webhook_endpoint(existing.get("id"))
-        ensured = self.client.fetch(endpoint, webhooks.decode_endpoint, json=wanted).value
+        ensured = webhooks.without_secret(self.client.fetch(endpoint, decode_resource, json=wanted).value)
         self.log.info(
             "The webhook endpoint %s is %s for %s. Copy its secret from Faraday, where GET "
             "/webhook_endpoints/%s returns it, to the extra 'webhook_secret' of the Airflow connection '%s'.",

@@ -17,7 +17,7 @@ from airflow.models.connection import Connection
 from fastapi import FastAPI
 
 from airflow_provider_faraday.client.config import client_config
-from airflow_provider_faraday.plugins import announcements, receiver
+from airflow_provider_faraday.plugins import announcements, connections, receiver
 
 _is_announced = announcements.is_announced
 
@@ -33,8 +33,8 @@ def main() -> None:
     """Serve until the process is ended."""
     logging.getLogger("airflow_provider_faraday").setLevel(logging.INFO)
     for name, value in json.loads(sys.argv[2]).items():
-        assert hasattr(receiver, name)
-        setattr(receiver, name, value)
+        [module] = [module for module in (connections, receiver) if hasattr(module, name)]
+        setattr(module, name, value)
     announcements.is_announced = _is_announced_slowly
     # The first lookup in a process loads providers, and may take longer than a message waits for it.
     client_config(Connection.get_connection_from_secrets("faraday_hooks"))

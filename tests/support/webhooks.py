@@ -132,6 +132,15 @@ class Database:
         [(asset_id,)] = self.execute("SELECT id FROM asset WHERE uri = ?", uri)
         return int(asset_id)
 
+    def store_connection(self, conn_id: str, *, host: str, password: str, extra: Mapping[str, Any]) -> None:
+        """Store an Airflow connection, unencrypted, in place of an earlier one."""
+        self.execute("DELETE FROM connection WHERE conn_id = ?", conn_id)
+        self.execute(
+            "INSERT INTO connection (conn_id, conn_type, host, password, extra, is_encrypted, "
+            "is_extra_encrypted) VALUES (?, 'faraday', ?, ?, ?, 0, 0)",
+            *(conn_id, host, password, json.dumps(extra)),
+        )
+
     def events(self, asset_id: int) -> list[dict[str, Any]]:
         """Return the ``extra`` of an asset's events, oldest first."""
         rows = self.execute("SELECT extra FROM asset_event WHERE asset_id = ? ORDER BY id", asset_id)

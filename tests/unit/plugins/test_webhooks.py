@@ -66,7 +66,7 @@ def home(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def receivers(home: Path, shared_sandbox: Sandbox) -> Iterator[list[Receiver]]:
     """Return two processes that receive webhooks and share a metadata database."""
     env = {
-        "AIRFLOW__FARADAY__WEBHOOK_CONN_IDS": f"{CONN_ID}, no_secret,not_there,{SLOW}",
+        "AIRFLOW__FARADAY__WEBHOOK_CONN_IDS": f"{CONN_ID}, no_secret,not_there,stored,{SLOW}",
         f"AIRFLOW_CONN_{CONN_ID.upper()}": connection(shared_sandbox, [SECRET, NEXT_SECRET]),
         "AIRFLOW_CONN_NO_SECRET": connection(shared_sandbox, None),
         "AIRFLOW_CONN_NOT_SERVED": connection(shared_sandbox, SECRET),
@@ -391,7 +391,12 @@ def test_an_id_that_is_no_uuid_is_not_requested(receiver: Receiver, faraday: San
 
 
 @pytest.mark.parametrize(
-    "fault", [{"status": 500}, {"status": 404}, {"broken": "html"}, {"broken": "dropped"}, {"delay": 3.0}]
+    "fault",
+    [
+        *({"status": 500}, {"status": 404}, {"status": 401}, {"broken": "html"}, {"delay": 3.0}),
+        # aiohttp itself resends a GET once.
+        {"broken": "dropped", "times": 2},
+    ],
 )
 def test_a_message_is_delivered_later_if_the_resource_cannot_be_fetched(
     receiver: Receiver, faraday: Sandbox, database: Database, customers: int, fault: dict[str, Any]
@@ -404,9 +409,24 @@ def test_a_message_is_delivered_later_if_the_resource_cannot_be_fetched(
     assert receiver.post(body, headers).status_code == 503
     # Faraday would not wait for a request without a limit.
     assert time.monotonic() - begun < 3.0
-    assert (len(faraday.requests()), database.events(customers)) == (1, [])
+    assert (len(faraday.requests()), database.events(customers)) == (fault.get("times", 1), [])
 
     assert receiver.post(body, headers).status_code == 200
+    assert len(database.events(customers)) == 1
+
+
+def test_a_replaced_api_key_is_used_at_once(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int
+) -> None:
+    database.store_connection(
+        "stored", host=faraday.url, password="old-key", extra={"webhook_secret": SECRET}
+    )
+    assert post(receiver, CUSTOMERS, "stored").status_code == 503
+
+    database.store_connection(
+        "stored", host=faraday.url, password=faraday.api_key, extra={"webhook_secret": SECRET}
+    )
+    assert post(receiver, CUSTOMERS, "stored").status_code == 200
     assert len(database.events(customers)) == 1
 
 

@@ -1,0 +1,70 @@
+"""The Airflow connections whose webhooks are received."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from airflow.models.connection import Connection
+from starlette.concurrency import run_in_threadpool
+
+from airflow_provider_faraday.api.errors import FaradayError
+from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.client.config import ClientConfig, client_config
+from airflow_provider_faraday.plugins.throttled_log import ThrottledLog
+
+LOOKUP_SECONDS = 30.0
+"""How long a looked up Airflow connection is used: forged messages must not cause a lookup each."""
+
+LOOKUP_PATIENCE_SECONDS = 3.0
+"""How long a message waits for a lookup. Faraday waits 15 seconds for the response to a message."""
+
+
+class WebhookConnection:
+    """An Airflow connection, looked up in the background at most once in 30 seconds.
+
+    :param conn_id: its id.
+    :param problems: logs why it cannot be used.
+    """
+
+    def __init__(self, conn_id: str, problems: ThrottledLog) -> None:
+        self.conn_id = conn_id
+        self._problems = problems
+        self._config: ClientConfig | None = None
+        self._valid_until = 0.0
+        self._lookup: asyncio.Task[None] | None = None
+
+    async def config(self) -> ClientConfig | None:
+        """Return its configuration; an outdated one if lookups are slow, None if it cannot be used."""
+        if time.monotonic() >= self._valid_until:
+            if self._lookup is None or self._lookup.done():
+                self._lookup = asyncio.create_task(self._refresh())
+            await asyncio.wait([self._lookup], timeout=LOOKUP_PATIENCE_SECONDS)
+        return self._config
+
+    async def newer_config(self, rejected: ClientConfig) -> ClientConfig:
+        """Look it up again, because Faraday has rejected its API key."""
+        self._valid_until = 0.0
+        return await self.config() or rejected
+
+    async def _refresh(self) -> None:
+        self._config = await run_in_threadpool(self._look_up)
+        self._valid_until = time.monotonic() + LOOKUP_SECONDS
+
+    def _look_up(self) -> ClientConfig | None:
+        try:
+            config = client_config(Connection.get_connection_from_secrets(self.conn_id))
+        except FaradayError as error:
+            problem = one_line(str(error))
+        except Exception as error:  # whatever a secrets backend raises
+            problem = (
+                f"The Airflow connection '{self.conn_id}' could not be looked up: {type(error).__name__}"
+            )
+        else:
+            if config.webhook_secret:
+                # Requests are not retried, because Faraday resends the message.
+                return replace(config, max_attempts=1)
+            problem = f"The Airflow connection '{self.conn_id}' has no extra 'webhook_secret'"
+        self._problems.warning(f"Webhooks are refused: {problem}")
+        return None
