@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import shutil
+import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from queue import Queue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import tenacity
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -25,7 +30,7 @@ from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.exceptions import ResourcesFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from airflow_provider_faraday.api.endpoints import Endpoint
     from airflow_provider_faraday.api.uploads import Upload
@@ -41,8 +46,6 @@ _UNHASHED_CHUNKS = 16
 _BLOCK_BYTES = 8 * 1024 * 1024
 # How often to look for a file in Faraday's list after it was uploaded.
 _CONFIRM_ATTEMPTS = 5
-# The longest name that local file systems allow.
-_MAX_NAME_BYTES = 255
 # A target that Faraday rebuilds meanwhile is downloaded once more.
 _DOWNLOADS = 2
 # What file systems say of a file that changes when it is written.
@@ -92,12 +95,19 @@ def download_target(
     """
     endpoint = endpoints.download_target(target_id)
     resource = endpoints.get_resource(resource_type_named("targets"), target_id)
-    destination = _Destination(_storage_path(path), log)
+    storage = _storage_path(path)
+    destination = _destination(storage)
     target = client.fetch(resource, decode_resource).value
     _check_has_output(target)
+
+    def save(chunks: Iterator[bytes], total: int | None) -> tuple[int, str]:
+        with _Meter(log, "Received", total) as meter:
+            destination.write(meter.count(chunks))
+            return meter.size, meter.finish()
+
     try:
         for _ in range(_DOWNLOADS):
-            saved = client.download(endpoint, destination.save)
+            size, md5 = client.download(endpoint, save)
             before, target = target, client.fetch(resource, decode_resource).value
             if _built_at(target) == _built_at(before):
                 break
@@ -108,24 +118,22 @@ def download_target(
                 f"Faraday rebuilt {_label(target)} during each of {_DOWNLOADS} downloads.",
                 "Wait until the target is ready, then download it.",
             )
-        destination.commit(saved.size)
+        destination.commit()
     except BaseException:
-        destination.discard()
+        try:
+            destination.discard()
+        except Exception as error:  # whatever a file system raises
+            log.warning("Could not remove what was written of %s: %s", storage, one_line(str(error)))
         raise
-    log.info("Downloaded %s, built at %s, to %s", _label(target), _built_at(target), destination)
+    log.info("Downloaded %s, built at %s, to %s", _label(target), _built_at(target), storage)
     result = {
-        "path": str(destination),
-        "bytes": saved.size,
-        "md5": saved.md5,
+        "path": str(storage),
+        "bytes": size,
+        "md5": md5,
         "count": target.get("count"),
         "last_updated_output_at": _built_at(target),
     }
     return result, target
-
-
-class _Saved(NamedTuple):
-    size: int
-    md5: str
 
 
 class _Meter:
@@ -154,11 +162,14 @@ class _Meter:
     def __exit__(self, *exception: object) -> None:
         self._wait_for_hash()
 
-    def add(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self._unhashed.put(chunk)
-        if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
-            self._log_progress()
+    def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the same chunks."""
+        for chunk in chunks:
+            self.size += len(chunk)
+            self._unhashed.put(chunk)
+            if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
+                self._log_progress()
+            yield chunk
 
     def finish(self) -> str:
         """Log the whole transfer, and return its MD5."""
@@ -235,8 +246,7 @@ class _Source:
         self.md5 = None
         with _Meter(self._log, verb, self.size) as meter:
             last = b""
-            while chunk := file.read(_CHUNK_BYTES):
-                meter.add(chunk)
+            for chunk in meter.count(iter(partial(file.read, _CHUNK_BYTES), b"")):
                 if meter.size > self.size:
                     break
                 if last:
@@ -253,79 +263,112 @@ class _Source:
 
 
 class _Destination:
-    """A file to write. Until it is complete, it is a sibling with the suffix ``.part``.
+    """A file to write: :meth:`write` for each attempt, then :meth:`commit` or :meth:`discard`.
 
-    Closing a file of fsspec after an exception commits what was written so far.
+    Nothing is visible before :meth:`commit`. Closing a file of fsspec after an exception would commit what
+    was written so far, so this class writes a local temporary file, and copies it.
     """
 
-    def __init__(self, path: ObjectStoragePath, log: Any) -> None:
+    def __init__(self, fs: AbstractFileSystem, path: str) -> None:
+        self._fs = fs
         self._path = path
-        self._log = log
-        self._fs: AbstractFileSystem = path.fs
-        self._is_local = isinstance(self._fs, LocalFileSystem)
-        self._part = f"{path.path}.part"
-        self._owns_part = False
-        part_name = self._part.rpartition("/")[2]
-        if self._is_local and len(os.fsencode(part_name)) > _MAX_NAME_BYTES:
-            raise FaradayInputError(
-                f"The name of the file to write is too long: {path}\n"
-                f"Use at most {_MAX_NAME_BYTES - len('.part')} bytes: until the file is complete, its name "
-                "has the suffix .part."
-            )
-        # Moving a file to a directory would move it into the directory.
-        if self._is_local and self._fs.isdir(path.path):
-            raise FaradayInputError(
-                f"path must be the path of a file, but is that of a directory: {path}\nAdd a file name."
-            )
+        self._file: Any = None
 
-    def __str__(self) -> str:
-        return str(self._path)
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Write the whole file, and discard what an earlier attempt wrote."""
+        self.discard()
+        self._file = self._open()
+        self._file.writelines(chunks)
 
-    def save(self, chunks: Iterator[bytes], total: int | None) -> _Saved:
-        """Write the sibling, and replace the one that an earlier attempt may have left."""
-        if self._is_local:
-            self._fs.makedirs(self._fs._parent(self._part), exist_ok=True)
-            if self._fs.exists(self._part):
-                # Not truncated: a process that was lost may still write to it.
-                self._fs.rm_file(self._part)
-        self._owns_part = True
-        with _Meter(self._log, "Received", total) as meter:
-            with self._fs.open(self._part, "wb", block_size=_BLOCK_BYTES) as file:
-                for chunk in chunks:
-                    meter.add(chunk)
-                    file.write(chunk)
-            return _Saved(meter.size, meter.finish())
-
-    def commit(self, size: int) -> None:
-        """Move the sibling to the destination.
-
-        :param size: the bytes that were written.
-        """
-        self._fs.invalidate_cache(self._fs._parent(self._part))
-        stored = self._fs.info(self._part).get("size") if self._fs.exists(self._part) else 0
-        if stored not in (size, None):
-            # A worker that was taken for lost may still run, and write to the same sibling.
-            self._owns_part = False
-            raise OSError(
-                f"{self._path}.part has {stored:,} bytes, but {size:,} were written.\n"
-                "Check whether another task writes to the same path, then clear this task."
-            )
-        if getattr(self._fs.mv, "__func__", None) is AbstractFileSystem.mv:
-            # It would copy and remove, too, but expand wildcards in the name.
-            self._fs.cp_file(self._part, self._path.path)
-            self.discard()
-        else:
-            self._fs.mv(self._part, self._path.path)
+    def commit(self) -> None:
+        """Replace the file at the destination."""
+        self._file.flush()
+        self._fs.put_file(self._file.name, self._path)
+        self._file.close()
 
     def discard(self) -> None:
-        """Remove the sibling that this task has written, if possible."""
-        if not self._owns_part:
-            return
+        """Remove what was written."""
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> Any:
+        # Removed when it is closed.
+        return tempfile.NamedTemporaryFile(prefix="faraday-")
+
+
+class _StagedFile(_Destination):
+    """Sent to a bucket, which does not show it before it is committed."""
+
+    def commit(self) -> None:
+        self._file.close()
+        self._file.commit()
+
+    def discard(self) -> None:
         try:
-            if self._fs.exists(self._part):
-                self._fs.rm_file(self._part)
-        except Exception as error:  # whatever a file system raises
-            self._log.warning("Could not remove %s.part: %s", self._path, one_line(str(error)))
+            # Otherwise, the garbage collector closes it, which begins another upload.
+            super().discard()
+        finally:
+            if self._file is not None:
+                self._file.discard()
+
+    def _open(self) -> Any:
+        file = self._fs.open(self._path, "wb", block_size=_BLOCK_BYTES, autocommit=False)
+        # It would stay there: this is no transaction of fsspec, which ends.
+        self._fs.transaction.files.remove(file)
+        return file
+
+
+class _RenamedFile(_Destination):
+    """Written to a sibling, which is renamed."""
+
+    def __init__(self, fs: AbstractFileSystem, path: str) -> None:
+        super().__init__(fs, path)
+        # Unlike any other: a worker that was taken for lost may still write to its own.
+        self._part = f"{path}.{uuid4().hex[:8]}.part"
+
+    def commit(self) -> None:
+        self._file.close()
+        self._fs.mv(self._part, self._path)
+
+    def discard(self) -> None:
+        super().discard()
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._part)
+
+    def _open(self) -> Any:
+        # SFTP servers refuse large blocks.
+        return self._fs.open(self._part, "wb")
+
+
+class _LocalFile(_RenamedFile):
+    """Keeps the mode of the file that it replaces, and, with its real path, the links to it."""
+
+    def _open(self) -> Any:
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        for left in glob.glob(f"{glob.escape(self._path)}.{'[0-9a-f]' * 8}.part"):
+            # By a worker that was killed. If it was only taken for lost, it can no longer commit.
+            os.remove(left)
+        file = super()._open()
+        with suppress(FileNotFoundError):
+            shutil.copymode(self._path, self._part)
+        return file
+
+
+_DESTINATIONS: dict[str, type[_Destination]] = {
+    **dict.fromkeys(("s3", "s3a", "s3n", "gs", "gcs"), _StagedFile),
+    **dict.fromkeys(("sftp", "ssh"), _RenamedFile),
+}
+
+
+def _destination(path: ObjectStoragePath) -> _Destination:
+    if not isinstance(path.fs, LocalFileSystem):
+        return _DESTINATIONS.get(path.protocol, _Destination)(path.fs, path.path)
+    real = os.path.realpath(path.path)
+    if os.path.exists(real) and not os.path.isfile(real):
+        raise FaradayInputError(
+            f"path must be the path of a file, but is that of a directory or device: {path}\nAdd a file name."
+        )
+    return _LocalFile(path.fs, real)
 
 
 def _storage_path(path: object) -> ObjectStoragePath:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class DownloadTargetOperator(ReportsLineage, BaseOperator):
     """Download the output of a target, such as a hosted CSV, to any object storage of Airflow.
 
-    The file is streamed to a sibling with the suffix ``.part``, which is moved to the destination when it is
-    complete. Until then, an existing file is not touched. The bytes are stored as sent: a compressed file
-    stays compressed. If Faraday rebuilds the target meanwhile, it is downloaded once more.
+    The file is streamed, and appears at the destination when it is complete. Until then, an existing file is
+    not touched. A local file keeps its mode, and a symbolic link stays a link. The bytes are stored as sent:
+    a compressed file stays compressed. If Faraday rebuilds the target meanwhile, it is downloaded once more.
 
     Returns ``{"path": str, "bytes": int, "md5": str, "count": int | None, "last_updated_output_at": str |
     None}``, with the count and the build time of the target. Each entry is also a separate XCom.

@@ -1,4 +1,4 @@
-"""What the tests of transfers share: an Airflow connection to any server, and a file system like a bucket."""
+"""What the tests of transfers share: an Airflow connection to any server, and file systems."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from faults import KEY
 
@@ -28,11 +29,15 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 
 class ObjectStore(MemoryFileSystem):
-    """Like a bucket: a file appears when it is closed, also after an exception, and cannot be renamed."""
+    """Like a bucket: a file appears when it is closed, also after an exception, and cannot be renamed.
+
+    :ivar versions: the path of every file that was ever visible, as in a bucket with versions.
+    """
 
     protocol = "bucket"
     store: dict[str, Any] = {}  # noqa: RUF012
     pseudo_dirs = [""]  # noqa: RUF012
+    versions: list[str] = []  # noqa: RUF012
 
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
         if mode == "rb":
@@ -49,30 +54,94 @@ class ObjectStore(MemoryFileSystem):
         return file
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        with super()._open(self._strip_protocol(path), "wb") as file:
+        path = self._strip_protocol(path)
+        self.versions.append(path)
+        with super()._open(path, "wb") as file:
             file.write(value)
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        return "/" + path.removeprefix("bucket://").removeprefix("memory://").strip("/")
+        return "/" + path.partition("://")[2] if "://" in path else "/" + path.strip("/")
+
+
+class StagingStore(ObjectStore):
+    """Like s3fs: a file with ``autocommit=False`` is an upload, even if it is empty, until it is committed.
+
+    :ivar uploads: the paths of the uploads that were neither committed nor aborted. They cost money.
+    """
+
+    protocol = ("s3", "s3a")
+    uploads: list[str] = []  # noqa: RUF012
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        if mode == "rb":
+            return super()._open(path, mode, **kwargs)
+        return _Staged(self, path, mode, **{"block_size": 50 * 2**20} | kwargs)
+
+
+class _Staged(AbstractBufferedFile):
+    parts: bytes | None = None
+
+    def _initiate_upload(self) -> None:
+        self.parts = b""
+        self.fs.uploads.append(self.path)
+
+    def _upload_chunk(self, final: bool = False) -> None:
+        self.parts += self.buffer.getvalue()
+        if self.autocommit and final:
+            self.commit()
+
+    def commit(self) -> None:
+        self.fs.pipe_file(self.path, self.parts)
+        self.discard()
+
+    def discard(self) -> None:
+        if self.parts is not None:
+            self.parts = None
+            self.fs.uploads.remove(self.path)
+
+
+class SftpServer(ObjectStore):
+    """Like sshfs: a file is visible while it is written, and can be renamed."""
+
+    protocol = "sftp"
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> Any:
+        if mode == "rb":
+            return super()._open(path, mode, **kwargs)
+        assert block_size is None or block_size < 256 * 1024, "OpenSSH closes the connection"
+        self.versions.append(path)
+        return MemoryFileSystem._open(self, path, mode)
+
+    def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+        self.store[path2] = self.store.pop(path1)
 
 
 @pytest.fixture(scope="session")
-def attached() -> ObjectStore:
-    """Attach the file system: Airflow keeps the first of a name."""
+def attached() -> dict[str, ObjectStore]:
+    """Attach the file systems: Airflow keeps the first of a name."""
     try:
         from airflow.sdk.io import attach
     except ImportError:
         from airflow.io.store import attach
 
+    stores: dict[str, ObjectStore] = {}
+    for protocol, store in {"bucket": ObjectStore, "s3": StagingStore, "sftp": SftpServer}.items():
+        stores[protocol] = store(skip_instance_cache=True)
+        attach(protocol, conn_id="store", fs=stores[protocol])
     fsspec.register_implementation("bucket", ObjectStore, clobber=True)
-    store = ObjectStore(skip_instance_cache=True)
-    attach("bucket", conn_id="store", fs=store)
-    return store
+    return stores
 
 
 @pytest.fixture
-def bucket(attached: ObjectStore) -> ObjectStore:
-    """Return an empty file system that Airflow opens for ``bucket://store@…``."""
-    ObjectStore.store.clear()
+def stores(attached: dict[str, ObjectStore]) -> dict[str, ObjectStore]:
+    """Return empty file systems that Airflow opens for ``bucket://store@…``, ``s3://…`` and ``sftp://…``."""
+    for kept in (ObjectStore.store, ObjectStore.versions, StagingStore.uploads):
+        kept.clear()
     return attached
+
+
+@pytest.fixture
+def bucket(stores: dict[str, ObjectStore]) -> ObjectStore:
+    """Return an empty file system that Airflow opens for ``bucket://store@…``."""
+    return stores["bucket"]

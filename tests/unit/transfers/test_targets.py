@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import json
 import logging
 import ssl
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -185,16 +183,6 @@ def test_a_file_of_unknown_length_arrives(play: Any, destination: Path, step: St
     assert destination.read_bytes() == CONTENT
 
 
-def test_a_leftover_of_a_killed_worker_is_replaced(play: Any, destination: Path) -> None:
-    part = destination.with_name("predictions.csv.part")
-    part.write_bytes(CONTENT * 2)
-    with part.open("r+b") as killed_slowly:
-        play(Target(), destination)
-        killed_slowly.write(b"late")
-    assert destination.read_bytes() == CONTENT
-    assert list(destination.parent.iterdir()) == [destination]
-
-
 def test_many_chunks_take_longer_than_the_timeout(play: Any, destination: Path) -> None:
     def slowly(connection: Any, request: Received) -> None:
         connection.sendall(head(f"Content-Length: {len(CONTENT)}"))
@@ -306,35 +294,6 @@ def test_a_permanent_failure_is_not_retried(
     assert_untouched(destination)
 
 
-class FullDisk:
-    """A file whose first write fails."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __enter__(self) -> FullDisk:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-
-    def write(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_an_error_of_the_file_system_is_not_taken_for_one_of_the_network(
-    play: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = bucket._open
-    monkeypatch.setattr(bucket, "_open", lambda *args, **kwargs: FullDisk(opened(*args, **kwargs)))
-    error, server = play(Target(), "bucket://store@exports/p.csv")
-    assert isinstance(error, OSError)
-    assert error.errno == errno.ENOSPC
-    assert downloads(server) == 1
-    assert list(bucket.store) == []
-
-
 def test_a_killed_task_leaves_the_destination(
     play: Any, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,37 +389,6 @@ def test_an_error_of_another_host_names_it_and_hides_the_signed_url(
     assert error.attempts == attempts == downloads(server)
     assert SECRET not in f"{error}{error!r}{vars(error)}{caplog.text}"
     assert_untouched(destination)
-
-
-def test_a_failure_before_the_download_leaves_a_sibling_that_another_task_writes(
-    play: Any, destination: Path
-) -> None:
-    part = destination.with_name(f"{destination.name}.part")
-    part.write_bytes(b"of another task")
-    error, _ = play(Target(answer(404, {"error": "NOT_FOUND"})), destination)
-    assert isinstance(error, FaradayNotFoundError)
-    assert part.read_bytes() == b"of another task"
-
-
-def test_a_worker_that_was_taken_for_lost_does_not_move_what_its_successor_has_written(
-    play: Any, destination: Path
-) -> None:
-    part = destination.with_name(f"{destination.name}.part")
-
-    def while_a_successor_begins(connection: Any, request: Received) -> None:
-        connection.sendall(head(f"Content-Length: {len(CONTENT)}") + CONTENT[:-5])
-        while not part.exists():
-            time.sleep(0.01)
-        part.unlink()
-        part.write_bytes(b"half a file")
-        connection.sendall(CONTENT[-5:])
-        connection.close()
-
-    error, _ = play(Target(while_a_successor_begins), destination)
-    assert isinstance(error, OSError)
-    assert "another task writes to the same path" in str(error)
-    assert destination.read_bytes() == b"yesterday"
-    assert part.read_bytes() == b"half a file"
 
 
 @pytest.mark.parametrize("content_type", ["Text/HTML; charset=utf-8", "application/xhtml+xml"])
@@ -612,24 +540,6 @@ def test_a_path_that_is_not_that_of_a_file_is_an_input_error(
     assert isinstance(error, FaradayInputError)
     assert "path must be the path of a file" in str(error)
     assert server.received == []
-
-
-@pytest.mark.parametrize("name", ["p" * 251, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 126])
-def test_a_name_that_is_too_long_for_a_local_file_is_an_input_error(
-    play: Any, tmp_path: Path, name: str
-) -> None:
-    error, server = play(Target(), tmp_path / name)
-    assert isinstance(error, FaradayInputError)
-    assert "Use at most 250 bytes" in str(error)
-    assert server.received == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_longest_name_of_a_local_file_and_a_longer_one_in_an_object_store_are_accepted(
-    play: Any, tmp_path: Path, bucket: Any
-) -> None:
-    assert play(Target(), tmp_path / ("p" * 250))[0]["md5"] == MD5
-    assert play(Target(), f"bucket://store@exports/{'p' * 300}")[0]["md5"] == MD5
 
 
 def test_a_target_id_is_checked_when_the_dag_is_parsed_and_when_it_runs(destination: Path) -> None:
