@@ -189,6 +189,14 @@ def is_file(response: Response) -> bool:
     return response.status == 200 and not content_type.startswith(_PAGES)
 
 
+def is_json_document(body: bytes) -> bool:
+    """Return whether a body is a JSON object or array, such as an error of a proxy."""
+    try:
+        return isinstance(msgspec.json.decode(body), (dict, list))
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
 def file_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
     """Return the error for a response of Faraday that is not the requested file."""
     if response.status == 200:

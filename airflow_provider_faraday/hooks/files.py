@@ -25,7 +25,7 @@ from airflow_provider_faraday.api import endpoints, retries, uploads
 from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
 from airflow_provider_faraday.api.inputs import excerpt
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.api.responses import decode_objects, decode_resource
+from airflow_provider_faraday.api.responses import decode_objects, decode_resource, is_json_document
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.exceptions import ResourcesFailedError
 
@@ -103,6 +103,10 @@ def download_target(
     def save(chunks: Iterator[bytes], total: int | None) -> tuple[int, str]:
         with _Meter(log, "Received", total) as meter:
             destination.write(meter.count(chunks))
+            problem = _problem(meter, target)
+            if problem:
+                # Repeated, like a download of a web page.
+                raise _response_error(endpoint, f"The download of {_label(target)} {problem}.", broken=True)
             return meter.size, meter.finish()
 
     try:
@@ -141,10 +145,12 @@ class _Meter:
 
     :param verb: such as "Sent".
     :param total: bytes of the whole file, if known.
+    :ivar first: the first chunk.
     """
 
     def __init__(self, log: Any, verb: str, total: int | None) -> None:
         self.size = 0
+        self.first = b""
         self._log = log
         self._verb = verb
         self._of = "" if total is None else f" of {total / 1e6:,.1f}"
@@ -165,6 +171,7 @@ class _Meter:
     def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the same chunks."""
         for chunk in chunks:
+            self.first = self.first or chunk
             self.size += len(chunk)
             self._unhashed.put(chunk)
             if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
@@ -446,6 +453,15 @@ def _response_error(
     endpoint: Endpoint, message: str, remedy: str = "", **fields: Any
 ) -> FaradayResponseError:
     return FaradayResponseError(message, remedy=remedy, method=endpoint.method, path=endpoint.path, **fields)
+
+
+def _problem(meter: _Meter, target: dict[str, Any]) -> str | None:
+    """Return why a download is not the file, although Faraday says so."""
+    if not meter.size and target.get("count"):
+        return f"is empty, although the target has {target['count']} rows"
+    if meter.size == len(meter.first) and is_json_document(meter.first):
+        return f"is a JSON document of {meter.size:,} bytes"
+    return None
 
 
 def _check_has_output(target: dict[str, Any]) -> None:

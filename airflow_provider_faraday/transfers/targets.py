@@ -39,6 +39,8 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid, or if the target is archived or was never built.
     :raises ResourcesFailedError: if the target has the status ``error``.
+    :raises FaradayResponseError: if the response is not the file: a web page, a JSON document, or empty
+        although the target has rows.
     :raises FaradayApiError: if a request fails, or the response is not complete.
     """
 

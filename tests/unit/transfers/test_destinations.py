@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_faraday.exceptions import FaradayInputError, FaradayTransportError
+from airflow_provider_faraday.exceptions import FaradayInputError, FaradayResponseError, FaradayTransportError
 from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
-from raw_server import RawServer, Received, Step, answer
+from raw_server import RawServer, Received, Step, answer, raw
 from support.ids import TARGET
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
@@ -306,3 +306,46 @@ def test_a_worker_that_was_taken_for_lost_does_not_touch_what_its_successor_writ
     assert isinstance(error, FileNotFoundError)
     assert destination.read_bytes() == SMALL
     assert list(destination.parent.iterdir()) == [destination]
+
+
+# Responses with the status 200 that are not the file
+
+
+@pytest.mark.parametrize(
+    ("body", "count", "says"),
+    [
+        (b"", 1000, "is empty, although the target has 1000 rows"),
+        (b'{"error": "INTERNAL_SERVER_ERROR", "note": "Try again."}', 1000, "a JSON document"),
+        (b'\n[{"error": "INTERNAL_SERVER_ERROR"}]', 1000, "a JSON document"),
+        (b"{}", None, "a JSON document"),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "text/csv"])
+def test_a_response_that_is_not_the_file_does_not_replace_a_good_one(
+    download: Any, destination: Path, body: bytes, count: int | None, says: str, content_type: str
+) -> None:
+    step = answer(body=body, headers={"Content-Type": content_type})
+    error = download(faraday(step, count=count), destination)
+    assert isinstance(error, FaradayResponseError)
+    assert says in str(error)
+    assert destination.read_bytes() == OLD
+    assert list(destination.parent.iterdir()) == [destination]
+
+
+def test_a_response_that_is_not_the_file_is_retried(download: Any, destination: Path) -> None:
+    download(faraday(answer(), answer(body=SMALL)), destination)
+    assert destination.read_bytes() == SMALL
+
+
+@pytest.mark.parametrize("body", [b"id\n", b"{id}\n{1}\n", b"[id]\n", b"1\n", b"\x1f\x8b\x08\x00{}"])
+def test_a_file_that_only_resembles_json_is_saved(download: Any, destination: Path, body: bytes) -> None:
+    download(faraday(answer(body=body)), destination)
+    assert destination.read_bytes() == body
+
+
+@pytest.mark.parametrize("count", [0, None])
+def test_an_empty_file_is_saved_unless_the_target_has_rows(
+    download: Any, destination: Path, count: int | None
+) -> None:
+    download(faraday(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), count=count), destination)
+    assert destination.read_bytes() == b""
