@@ -25,7 +25,7 @@ from airflow_provider_faraday.api.resources import (
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.arguments import check_literals, check_upstream
+from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered, check_upstream
 from airflow_provider_faraday.waiting.source import Source, check_source
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _ResourcesOperator(ReportsLineage, BaseOperator):
         # Fixed now: an argument that renders to None must not turn into "all of the account".
         self._listed_by = next((name for name, value in given.items() if value is not None), None)
         self._check_source(given)
-        check_literals(self, self.ids_argument)
+        self._given = check_literals(self)
 
     @property
     def _label(self) -> str:
@@ -145,6 +145,7 @@ class ListResourcesOperator(_ResourcesOperator):
         from airflow_provider_faraday.api.states import states_of
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
+        check_rendered(self, self._given)
         resource_type = resource_type_named(self.resource_type)
         field_names(self.fields)
         self._found = resources = self._list(FaradayHook(self.faraday_conn_id))
@@ -260,6 +261,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Request the rebuilds, and wait for them with ``wait_for_completion``."""
+        check_rendered(self, self._given)
         requested_at = self._request()
         if not (self.wait_for_completion and requested_at):
             return self._returned(requested_at)

@@ -22,7 +22,12 @@ from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.arguments import check_literals, check_upstream, parse_updated_after
+from airflow_provider_faraday.waiting.arguments import (
+    check_literals,
+    check_rendered,
+    check_upstream,
+    parse_updated_after,
+)
 from airflow_provider_faraday.waiting.source import Source, check_source
 
 if TYPE_CHECKING:
@@ -138,7 +143,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             )
         check_source(self._label, resource_type_named(resource_type), self._source_arguments)
         self._check_upstream()
-        check_literals(self, self.ids_argument)
+        self._given = check_literals(self)
 
     def execute(self, context: Context) -> Any:
         """Poke until the wait ends."""
@@ -211,6 +216,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         from airflow_provider_faraday.api.readiness import Criteria
         from airflow_provider_faraday.waiting.wait import Wait
 
+        check_rendered(self, self._given)
         field_names(self.fields)
         after = parse_updated_after(self.updated_after)
         return Wait(

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.arguments import check_literals
+from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,10 +63,11 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
         self.target_id = target_id
         self.path = path
         self.faraday_conn_id = faraday_conn_id
-        check_literals(self)
+        self._given = check_literals(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Download the target."""
+        check_rendered(self, self._given)
         # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
         from airflow_provider_faraday.api.states import states_of
         from airflow_provider_faraday.hooks.faraday import FaradayHook

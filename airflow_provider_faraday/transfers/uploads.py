@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.arguments import check_literals
+from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,10 +65,11 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
         self.directory = directory
         self.filename = filename
         self.faraday_conn_id = faraday_conn_id
-        check_literals(self)
+        self._given = check_literals(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the file."""
+        check_rendered(self, self._given)
         # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 

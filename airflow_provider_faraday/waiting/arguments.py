@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import (
@@ -20,6 +20,9 @@ from airflow_provider_faraday.api.inputs import (
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.tables import table_names
 from airflow_provider_faraday.compat import to_utc
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
 
 
 def check_upstream(
@@ -48,27 +51,37 @@ def check_upstream(
     return seconds(unchanged_after, "unchanged_after")
 
 
-def check_literals(operator: Any, ids_argument: str = "") -> None:
-    """Check the arguments of an operator that hold neither templates nor XComs, so that a typo fails early.
+def task_label(task: BaseOperator) -> str:
+    """Return the class and id of a task, for errors."""
+    return f"{type(task).__name__} '{task.task_id}'"
 
-    :param ids_argument: the argument that names the resources themselves.
+
+def check_literals(task: BaseOperator) -> frozenset[str]:
+    """Check the arguments of a task that hold neither templates nor XComs, so that a typo fails early.
+
+    :return: the names of the arguments that were given, for :func:`check_rendered`.
     :raises FaradayInputError: if one is not valid.
     """
-    checks: dict[str, Callable[[Any], object]] = {
-        "connection_id": lambda value: resource_id(value, "connection_id"),
-        "scope_id": lambda value: resource_id(value, "scope_id"),
-        ids_argument: lambda value: resource_ids(value, ids_argument),
-        "fields": field_names,
-        "tables": table_names,
-        "updated_after": parse_updated_after,
-        "target_id": lambda value: resource_id(value, "target_id"),
-        "directory": upload_directory,
-        "filename": upload_filename,
-    }
-    for name, check in checks.items():
-        value = getattr(operator, name, None) if name else None
-        if value is not None and _is_literal(value):
-            check(value)
+    given = {name: value for name in _CHECKS if (value := getattr(task, name, None)) is not None}
+    for name, value in given.items():
+        if _is_literal(value):
+            _CHECKS[name](value, name)
+    return frozenset(given)
+
+
+def check_rendered(task: BaseOperator, given: Iterable[str]) -> None:
+    """Check that each argument that was given still has a value. None must not pass for "not given".
+
+    :param given: what :func:`check_literals` returned when the task was created.
+    :raises FaradayInputError: if one is None.
+    """
+    lost = sorted(name for name in given if getattr(task, name) is None)
+    if lost:
+        raise FaradayInputError(
+            f"{task_label(task)} was given {' and '.join(lost)}, but the rendered value is None.\n"
+            "Check the upstream task and the key. The XCom of a skipped task, or of a key that the task does "
+            "not push, is None."
+        )
 
 
 def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
@@ -94,6 +107,23 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
             # As several mapped uploads return theirs.
             return max(_time(each) for each in mappings)
     return _time(value)
+
+
+_CHECKS: dict[str, Callable[[Any, str], object]] = {
+    "connection_id": resource_id,
+    "scope_id": resource_id,
+    "target_id": resource_id,
+    "resource_ids": resource_ids,
+    "datasets": resource_ids,
+    "targets": resource_ids,
+    "scopes": resource_ids,
+    "updated_after": lambda value, _: parse_updated_after(value),
+    "fields": lambda value, _: field_names(value),
+    "tables": lambda value, _: table_names(value),
+    "directory": lambda value, _: upload_directory(value),
+    "filename": lambda value, _: upload_filename(value),
+}
+"""Templated arguments, each with its check: a function of the value and of the argument's name."""
 
 
 def _time(value: object) -> datetime:

@@ -155,7 +155,11 @@ NOT_A_TIME: dict[str, Any] = NOT_TEXT | {
 
 TABLE: list[tuple[str, dict[str, Any], str]] = [
     *(
-        (use, NOT_AN_ID | {"None": None}, r"_id must be the UUID of a Faraday resource, .*, but is ")
+        (
+            use,
+            NOT_AN_ID | ({"None": None} if use.startswith("hook") else {}),
+            r"_id must be the UUID of a Faraday resource, .*, but is ",
+        )
         for use in USES
         if use.endswith(("connection_id", "scope_id", "dataset_id", "force")) and "sensor" not in use
     ),
@@ -166,12 +170,15 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("sensor's scope_id", NOT_AN_ID, "scope_id must be the UUID of a Faraday resource, .*, but is "),
     *(
-        (
-            use,
-            {"None": None},
-            "takes exactly one of connection_id, scope_id and datasets, but got none of them",
+        (use, {"None": None}, "was given .*, but the rendered value is None")
+        for use in (
+            "list operator's connection_id",
+            "list operator's scope_id",
+            "force update's datasets",
+            "sensor's connection_id",
+            "sensor's scope_id",
+            "sensor's datasets",
         )
-        for use in ("sensor's connection_id", "sensor's scope_id", "sensor's datasets")
     ),
     ("sensor's datasets", NOT_DATASETS, r"datasets(\[\d\])? must be (a list of ids|the UUID)"),
     (

@@ -107,7 +107,7 @@ def test_a_table_that_no_dataset_reads_is_an_error_with_the_tables_that_exist() 
 def test_tables_that_render_to_none_list_nothing(sandbox: Sandbox) -> None:
     operator = ListScopeDatasetsOperator(task_id="t", scope_id=SCOPE, tables="{{ tables }}")
     operator.tables = None
-    with pytest.raises(FaradayInputError, match="tables must be a list of names"):
+    with pytest.raises(FaradayInputError, match="was given tables"):
         operator.execute({})
     assert sandbox.requests() == []
 
@@ -115,7 +115,7 @@ def test_tables_that_render_to_none_list_nothing(sandbox: Sandbox) -> None:
 def test_ids_that_render_to_none_do_not_list_the_whole_account(sandbox: Sandbox) -> None:
     operator = ListResourcesOperator(task_id="t", resource_type="datasets", resource_ids="{{ ids }}")
     operator.resource_ids = None
-    with pytest.raises(FaradayInputError, match="resource_ids must be a list of ids"):
+    with pytest.raises(FaradayInputError, match="was given resource_ids"):
         operator.execute({})
     assert sandbox.requests() == []
 
