@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_faraday.api.readiness import changed_at, is_settled
+from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.errors import FaradayError, FaradayTransportError
+from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
 from airflow_provider_faraday.api.states import ResourceState, state_type
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.api.endpoints import Endpoint
 
 # The graph calls a name "literate".
 _FIELDS = (
@@ -24,13 +30,16 @@ _FIELDS = (
     "status",
     "status_error",
     "status_changed_at",
+    "last_read_input_at",
     "last_updated_config_at",
     "last_updated_output_at",
     "archived_at",
 )
 _TYPE_NAME = re.compile(r"[a-z_]{1,60}")
 _SIDES = ("upstream", "downstream")
+
 PreviewKey = tuple[str, str | None]
+"""A resource in one of its configurations: a preview can be turned into the real thing."""
 
 Edge: Any = msgspec.defstruct(
     "Edge",
@@ -43,36 +52,29 @@ Edge: Any = msgspec.defstruct(
 """An edge of the graph as Faraday sends it: ``downstream`` depends on ``upstream``."""
 
 
-class GraphPage(NamedTuple):
-    """A page of ``GET /graph``: edges, and the time of the response by Faraday's clock."""
-
-    edges: Sequence[Any]
-    sent_at: datetime | None
-
-
 class Upstream:
-    """What a resource is built from, directly or indirectly.
+    """What a resource is built from, directly or indirectly. Ids are in lower case.
 
     :param next_ids: by the id of each upstream resource, the id of the next resource on the shortest path
         to the waited resource. Nearest first.
     :param steps: by the id of each upstream resource, the length of that path.
-    :param unsettled: the upstream resources that are not ready, or about to be rebuilt. Nearest first.
-    :param left_out: archived resources and previews. What lies behind them is not in ``next_ids``.
+    :param unsettled: the ids of upstream resources that are not ready, or about to be rebuilt. Nearest first.
+    :param skipped: archived resources and previews. What lies behind them is not in ``next_ids``.
     """
 
     def __init__(
         self,
-        nodes: dict[str, ResourceState],
+        nodes: Mapping[str, ResourceState],
         next_ids: dict[str, str],
         steps: dict[str, int],
-        unsettled: list[ResourceState],
-        left_out: list[ResourceState],
+        unsettled: list[str],
+        skipped: list[ResourceState],
     ) -> None:
         self._nodes = nodes
         self.next_ids = next_ids
         self.steps = steps
         self.unsettled = unsettled
-        self.left_out = left_out
+        self.skipped = skipped
 
     def __contains__(self, id_: str) -> bool:
         return id_ in self.next_ids
@@ -88,64 +90,74 @@ class Upstream:
     @cached_property
     def changed_at(self) -> datetime | None:
         """When the last upstream resource changed its status, its configuration or its output."""
-        times = (changed_at(self._nodes[id_]) for id_ in self.next_ids)
+        times = (self._nodes[id_].changed_at for id_ in self.next_ids)
         return max(filter(None, times), default=None)
 
 
 class Graph:
     """The dependency graph of an account, as of one response.
 
-    :param pages: the pages of the response.
+    :param edges: the edges, as Faraday sent them.
     :ivar nodes: all resources that have an edge, by id.
     :ivar unsettled: the ids of those that are not ready, or about to be rebuilt.
-    :ivar previews: the ids of those that are known to be previews. A new set if they change.
-    :ivar sent_at: the time of the response by Faraday's clock; None if it did not say.
+    :ivar previews: the ids of those that are known to be previews, which waits skip.
+    :ivar unclear: the ids of those that may be previews, with the error of the request that would have told.
     """
 
-    def __init__(self, pages: Sequence[GraphPage]) -> None:
-        self._pages = pages
+    def __init__(self, edges: Iterable[Any]) -> None:
         self.nodes: dict[str, ResourceState] = {}
         self.unsettled: set[str] = set()
-        # The latest: a page that has not changed is that of an earlier poll.
-        self.sent_at = max(filter(None, (page.sent_at for page in pages)), default=None)
+        self.previews: frozenset[str] = frozenset()
+        self.unclear: Mapping[str, FaradayError] = {}
         self._inputs: dict[str, list[str]] = defaultdict(list)
         self._outputs: dict[str, list[str]] = defaultdict(list)
-        self._downstream: dict[str, set[str]] = {}
-        self.previews: set[str] = set()
         self._upstream: dict[str, Upstream] = {}
-        for page in pages:
-            for edge in page.edges:
-                upstream_id, downstream_id = _text(edge.upstream_id), _text(edge.downstream_id)
-                if not (upstream_id and downstream_id):
-                    continue
-                upstream_id, downstream_id = upstream_id.lower(), downstream_id.lower()
-                self._inputs[downstream_id].append(upstream_id)
-                self._outputs[upstream_id].append(downstream_id)
-                for id_, read in ((upstream_id, _READ_UPSTREAM), (downstream_id, _READ_DOWNSTREAM)):
-                    if id_ not in self.nodes:
-                        self._add(id_, *map(_text, read(edge)))
+        for edge in edges:
+            upstream_id, downstream_id = _text(edge.upstream_id), _text(edge.downstream_id)
+            if not (upstream_id and downstream_id):
+                continue
+            upstream_id, downstream_id = upstream_id.lower(), downstream_id.lower()
+            self._inputs[downstream_id].append(upstream_id)
+            self._outputs[upstream_id].append(downstream_id)
+            for id_, read in ((upstream_id, _READ_UPSTREAM), (downstream_id, _READ_DOWNSTREAM)):
+                if id_ not in self.nodes:
+                    self._add(id_, *map(_text, read(edge)))
 
-    def is_of(self, pages: Sequence[GraphPage]) -> bool:
-        """Return whether the graph was made of these very pages."""
-        return [*map(id, pages)] == [*map(id, self._pages)]
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Graph)
+            and self.nodes == other.nodes
+            and self._inputs == other._inputs
+            and self.previews == other.previews
+            and self.unclear == other.unclear
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def with_previews(self, known: Mapping[PreviewKey, bool], unclear: Mapping[str, FaradayError]) -> Graph:
+        """Return the graph with what is known of previews.
+
+        :param known: which resources are previews, and which are not.
+        :param unclear: the ids of resources that may be previews, with the error of the failed request.
+        """
+        previews = frozenset(
+            id_
+            for (id_, configured_at), is_preview in known.items()
+            if is_preview and id_ in self.nodes and self.nodes[id_].last_updated_config_at == configured_at
+        )
+        if not previews and not unclear:
+            return self
+        graph = copy(self)
+        graph.previews = previews
+        graph.unclear = unclear
+        graph._upstream = {}
+        return graph
 
     def upstream_of(self, id_: str) -> Upstream:
         """Return what a resource is built from; nothing if it is not in the graph."""
         found = self._upstream.get(id_)
         if found is None:
             found = self._upstream[id_] = self._search(id_)
-        return found
-
-    def downstream_of(self, id_: str) -> set[str]:
-        """Return the ids of what is built from a resource."""
-        found = self._downstream.get(id_)
-        if found is None:
-            found = self._downstream[id_] = set()
-            queue = deque([id_])
-            while queue:
-                new = [each for each in self._outputs.get(queue.popleft(), ()) if each not in found]
-                found.update(new)
-                queue.extend(new)
         return found
 
     def edges_to(self, ids: Iterable[str]) -> Iterator[tuple[ResourceState, ResourceState]]:
@@ -159,38 +171,61 @@ class Graph:
                 if upstream_id in within:
                     yield self.nodes[upstream_id], self.nodes[id_]
 
-    def unclear(self, ids: Iterable[str], known: Mapping[PreviewKey, bool]) -> dict[str, list[str]]:
-        """Return the ids of resources upstream that may be previews, by the name of their type.
+    def latest_upstream(self, times: Mapping[str, datetime]) -> dict[str, datetime]:
+        """Return the latest time upstream of each resource that has one upstream of it.
 
-        The graph does not say which resources are previews. It matters for those that are unsettled, and for
-        those on the way from them: what lies behind a preview does not block.
-
-        :param ids: the waited resources.
-        :param known: which resources are previews, and which are not.
+        :param times: times by id.
         """
-        found: dict[str, dict[str, None]] = defaultdict(dict)
-        for id_ in ids:
-            upstream = self.upstream_of(id_)
-            seen: set[str] = set()
-            for key in (state.id.lower() for state in upstream.unsettled):
-                while key in upstream and key not in seen:
-                    seen.add(key)
-                    state = self.nodes[key]
-                    if state.resource_type.preview and preview_key(state) not in known:
-                        found[state.resource_type.name][key] = None
-                    key = upstream.next_ids[key]
-        return {name: list(unclear) for name, unclear in found.items()}
+        latest: dict[str, datetime] = {}
+        # From the latest time to the earliest, so that each resource is visited once.
+        for id_ in sorted(times, key=times.__getitem__, reverse=True):
+            queue = deque([id_])
+            while queue:
+                for output in self._outputs.get(queue.popleft(), ()):
+                    if output not in latest and not self.why_skipped(self.nodes[output]):
+                        latest[output] = times[id_]
+                        queue.append(output)
+        return latest
 
-    def leave_out_previews(self, known: Mapping[PreviewKey, bool]) -> None:
-        """Leave out the resources that are known to be previews."""
-        previews = {id_ for id_, state in self.nodes.items() if known.get(preview_key(state))}
-        if previews != self.previews:
-            self.previews = previews
-            self._upstream.clear()
+    def possible_previews(
+        self, waited: Iterable[str], known: Mapping[PreviewKey, bool]
+    ) -> list[tuple[ResourceType, Endpoint]]:
+        """Return the requests that tell which resources upstream are previews.
 
-    def why_left_out(self, state: ResourceState) -> str | None:
+        The graph does not say so. It matters for what is not settled, and for what is downstream of that:
+        what lies behind a preview does not block.
+
+        :param waited: the ids of the waited resources.
+        :param known: which resources are known to be previews, or not.
+        """
+        upstream = {id_ for each in waited for id_ in self.upstream_of(each).next_ids}
+        affected = upstream & self.unsettled
+        queue = deque(affected)
+        while queue:
+            new = upstream.intersection(self._outputs.get(queue.popleft(), ())) - affected
+            affected |= new
+            queue.extend(new)
+        by_type: dict[str, list[str]] = defaultdict(list)
+        for id_ in sorted(affected):
+            state = self.nodes[id_]
+            may_be = state.resource_type.preview and preview_key(state) not in known
+            # Nothing can be requested by another kind of id.
+            if may_be and is_resource_id(id_):
+                by_type[state.resource_type.name].append(id_)
+        return [
+            (RESOURCE_TYPES[name], endpoint)
+            for name, ids in by_type.items()
+            for endpoint in endpoints.resources_by_id(RESOURCE_TYPES[name], ids)
+        ]
+
+    def read_previews(self, endpoint: Endpoint, states: Iterable[ResourceState]) -> dict[PreviewKey, bool]:
+        """Return which resources are previews, from the response to one of these requests."""
+        previews = {state.key for state in states if state.preview is True}
+        return {preview_key(self.nodes[id_]): id_ in previews for _, id_ in endpoint.query}
+
+    def why_skipped(self, state: ResourceState) -> str | None:
         """Return why a resource upstream does not block; None if it can."""
-        if state.id.lower() in self.previews:
+        if state.key in self.previews:
             return state.resource_type.preview
         return state.why_skipped
 
@@ -203,6 +238,7 @@ class Graph:
         status: str | None,
         status_error: str | None,
         status_changed_at: str | None,
+        last_read_input_at: str | None,
         last_updated_config_at: str | None,
         last_updated_output_at: str | None,
         archived_at: str | None,
@@ -213,18 +249,20 @@ class Graph:
             status=status,
             status_error=status_error,
             status_changed_at=status_changed_at,
+            last_read_input_at=last_read_input_at,
             last_updated_config_at=last_updated_config_at,
             last_updated_output_at=last_updated_output_at,
             archived_at=archived_at,
         )
-        if not is_settled(state):
+        if state.why_not_ready:
             self.unsettled.add(key)
 
     def _search(self, waited: str) -> Upstream:
         """Search breadth-first, so that paths are the shortest ones. Graphs may have cycles."""
         next_ids: dict[str, str] = {}
         steps = {waited: 0}
-        unsettled, left_out = [], []
+        unsettled: list[str] = []
+        skipped: list[ResourceState] = []
         seen = {waited}
         queue = deque([waited])
         while queue:
@@ -234,20 +272,35 @@ class Graph:
                     continue
                 seen.add(id_)
                 state = self.nodes[id_]
-                if self.why_left_out(state):
-                    left_out.append(state)
+                if self.why_skipped(state):
+                    skipped.append(state)
                     continue
                 next_ids[id_] = current
                 steps[id_] = steps[current] + 1
                 queue.append(id_)
                 if id_ in self.unsettled:
-                    unsettled.append(state)
-        return Upstream(self.nodes, next_ids, steps, unsettled, left_out)
+                    unsettled.append(id_)
+        return Upstream(self.nodes, next_ids, steps, unsettled, skipped)
+
+
+def unclear_previews(
+    requests: Iterable[tuple[ResourceType, Endpoint]], error: FaradayError
+) -> dict[str, FaradayError]:
+    """Return the error for each resource that may be a preview, if the request that would tell has failed.
+
+    It is transient, whatever the failure: it says nothing about the waited resources.
+    """
+    failure = FaradayTransportError(
+        f"Could not look up which upstream resources are previews. {error.args[0]}",
+        method="GET",
+        path="/graph",
+    )
+    return {id_: failure for _, endpoint in requests for _, id_ in endpoint.query}
 
 
 def preview_key(state: ResourceState) -> PreviewKey:
-    """Return what identifies a resource in one configuration: a preview can be turned into the real thing."""
-    return state.id.lower(), state.last_updated_config_at
+    """Return what identifies a resource in one configuration."""
+    return state.key, state.last_updated_config_at
 
 
 _READ_UPSTREAM, _READ_DOWNSTREAM = (attrgetter(*(f"{side}_{field}" for field in _FIELDS)) for side in _SIDES)

@@ -1,106 +1,107 @@
-"""States plus criteria make a verdict: ready, waiting, failed, left out or missing, each with its reason."""
+"""Judge resources: states plus criteria make a verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.graph import Graph, Upstream
 from airflow_provider_faraday.api.resources import ResourceType
 from airflow_provider_faraday.api.states import KNOWN_STATUSES, ResourceState
-from airflow_provider_faraday.api.text import one_line
-from airflow_provider_faraday.api.times import timestamp
+from airflow_provider_faraday.api.text import LISTED, first_of, one_line
 
-if TYPE_CHECKING:
-    from airflow_provider_faraday.api.graph import Graph, Upstream
-
-LISTED = 10
-"""How many resources a message names before it only counts them."""
-
-_REASON_LENGTH = 500
-
-T = TypeVar("T")
+TRUSTED_AFTER = timedelta(minutes=10)
+"""How long a build counts as incomplete if it read its input too early. After that, its end decides: what
+``last_read_input_at`` means for each type is not confirmed, and no wait may hang on it."""
 
 
-Reason = str | tuple[datetime | None, datetime]
-"""Why a resource is waited for: a text, or the times of its last build and of the earliest that counts, which
-become text only if it is shown."""
+class Criteria(msgspec.Struct, frozen=True, kw_only=True):
+    """What counts as ready.
 
-
-class Standing(NamedTuple):
-    """What readiness makes of a state, whatever the criteria.
-
-    :param id: in lower case.
-    :param left_out: why waits ignore the resource; None if they do not.
-    :param unsettled: why it is not ready, or is about to be rebuilt; None if it is settled.
-    """
-
-    state: ResourceState
-    id: str
-    left_out: str | None
-    unsettled: str | None
-    built_at: datetime | None
-
-
-def standings(states: Iterable[ResourceState]) -> list[Standing]:
-    """Judge states as far as that does not depend on criteria: once, for all who wait for them."""
-    return [
-        Standing(state, state.id.lower(), state.why_skipped, _why_unsettled(state), _built_at(state))
-        for state in states
-    ]
-
-
-class Criteria(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """What counts as ready. Equal criteria get equal verdicts.
-
-    :param updated_after: only a build at or after this time counts: one time for all resources, or pairs of
-        resource id and time. Times are aware.
+    :param updated_after: only a build at or after this time counts: one time for all resources, or times by
+        resource id. Times are aware.
     :param fail_on_error: whether a resource in ``error`` ends the wait, or is waited for like any other.
     :param allow_empty: whether nothing to wait for counts as ready.
     :param unchanged_after: with upstream resources, after how many seconds without any change upstream a
         resource counts as ready although it has not been rebuilt; None for never.
     """
 
-    updated_after: datetime | frozenset[tuple[str, datetime]] | None = None
+    updated_after: datetime | dict[str, datetime] | None = None
     fail_on_error: bool = True
     allow_empty: bool = False
     unchanged_after: float | None = None
 
-    @cached_property
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Criteria:
+        """Return the criteria that were stored in the arguments of a trigger."""
+        after = saved.get("updated_after")
+        # Times by id, as pairs.
+        return msgspec.convert(
+            {**saved, "updated_after": dict(after) if isinstance(after, list) else after}, cls
+        )
+
+    @property
     def times(self) -> dict[str, datetime]:
-        """The time by resource id; empty if there is one time for all."""
-        return dict(self.updated_after) if isinstance(self.updated_after, frozenset) else {}
+        """The times by id; empty if there is one time for all."""
+        return self.updated_after if isinstance(self.updated_after, dict) else {}
 
-    def threshold(self, state: ResourceState, upstream: Upstream | None = None) -> datetime | None:
-        """Return the earliest build time that counts for a resource.
+    def only_for(self, ids: Iterable[str]) -> Criteria:
+        """Return the criteria with the times of these resources only."""
+        times = {id_: self.times[id_] for id_ in ids if id_ in self.times}
+        return msgspec.structs.replace(self, updated_after=times) if self.times else self
 
-        :param upstream: what the resource is built from. If the resource has no time, the latest of its
-            upstream resources counts.
-        :raises FaradayInputError: if there is a time per id, but none for this one.
-        """
-        if not isinstance(self.updated_after, frozenset):
-            return self.updated_after
-        if not self.times:
-            raise FaradayInputError(
-                "updated_after is an empty dict: the task that it comes from has requested nothing.\n"
-                "Skip this task then, or pass a time."
-            )
-        time = self.times.get(state.id.lower())
-        if time is None and upstream:
-            time = max((time for id_, time in self.times.items() if id_ in upstream), default=None)
-        if time is None:
-            upstream_of_it = " or for a resource upstream of it" if upstream else ""
-            raise FaradayInputError(
-                f"updated_after has times for {len(self.times)} ids, but not for {state.label}"
-                f"{upstream_of_it}.\n"
-                "Wait only for resources that updated_after lists, or pass a single time for all of them."
-            )
-        return time
+
+class TooOld(NamedTuple):
+    """The last build of a ready resource does not count, because of when it ended."""
+
+    built_at: datetime | None
+    after: datetime
+
+    def __str__(self) -> str:
+        last = f"{self.built_at:%F %TZ}" if self.built_at else "unknown"
+        return f"ready, but its last build ({last}) is older than {self.after.isoformat()}"
+
+
+class ReadTooEarly(NamedTuple):
+    """The last build of a ready resource does not count yet, because of when it read its input."""
+
+    read_at: datetime
+    since: datetime
+
+    def __str__(self) -> str:
+        return (
+            f"ready, but its last build read its input at {self.read_at:%F %TZ}, before "
+            f"{self.since.isoformat()}"
+        )
+
+
+Reason = str | TooOld | ReadTooEarly
+"""Why a resource is waited for. It becomes a sentence only if it is shown."""
+
+
+class Finding(NamedTuple):
+    """A resource, and why it is in its group of a verdict.
+
+    :param reasons: the first few reasons.
+    :param upstream: whether they are about upstream resources, which they name.
+    :param more: how many more reasons there are.
+    """
+
+    state: ResourceState
+    reasons: tuple[Reason, ...]
+    upstream: bool = False
+    more: int = 0
+
+    def __str__(self) -> str:
+        label = self.state.title if self.upstream else self.state.label
+        more = f" and {self.more} more" if self.more else ""
+        return f"{label}: {', '.join(map(str, self.reasons))}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,370 +115,404 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamVerdict:
-    """What one poll says about the resources upstream of a waited one.
-
-    :param failed: which resource upstream failed, why, and the path from it.
-    :param waiting: what is not settled upstream, nearest first.
-    :param left_out: the archived resources and previews upstream, each with the reason.
-    :param unchanged: why the resource counts as ready although it was not rebuilt.
-    :param unchanged_in: seconds until it does, if nothing changes upstream; None if that takes a change.
-    """
-
-    state: ResourceState
-    failed: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    unchanged: str = ""
-    unchanged_in: float | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The result of one poll: each resource in one group, with the reason if there is one."""
+    """The result of one poll: each resource in one group.
+
+    :param skipped_upstream: the archived resources and previews upstream, each with the reason.
+    :param notes: what else the log should say about ready resources.
+    :param unchanged: the ids of resources that count as ready although they were not rebuilt.
+    :param changes_in: seconds until the verdict changes, even if no resource does; None for never.
+    """
 
     resource_type: ResourceType
-    ready: tuple[ResourceState, ...]
-    waiting: tuple[tuple[ResourceState, Reason], ...]
-    failed: tuple[tuple[ResourceState, str], ...]
-    left_out: tuple[tuple[ResourceState, str], ...]
-    missing: tuple[str, ...]
+    ready: Sequence[ResourceState]
+    waiting: Sequence[Finding]
+    failed: Sequence[Finding]
+    skipped: Sequence[Finding]
+    missing: Sequence[str]
     allow_empty: bool
-    upstream: tuple[UpstreamVerdict, ...] = ()
+    skipped_upstream: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    unchanged: frozenset[str] = frozenset()
+    changes_in: float | None = None
 
-    # Cached: hundreds of subscribers can share a verdict.
-    @cached_property
+    @property
     def is_ready(self) -> bool:
         """Whether the wait succeeds."""
-        return not (self.waiting or self.blocked or self.problem)
+        return not (self.waiting or self.problem)
 
-    @cached_property
-    def blocked(self) -> tuple[UpstreamVerdict, ...]:
-        """The resources that are not ready because of what is upstream."""
-        return tuple(each for each in self.upstream if each.failed or each.waiting)
-
-    @cached_property
-    def unchanged(self) -> frozenset[str]:
-        """The ids of resources that count as ready although they were not rebuilt."""
-        return frozenset(each.state.id for each in self.upstream if each.unchanged)
-
-    @cached_property
-    def changes_in(self) -> float | None:
-        """In how many seconds the verdict changes, even if no resource does; None for never."""
-        return min(
-            (each.unchanged_in for each in self.upstream if each.unchanged_in is not None), default=None
-        )
-
+    # Cached: hundreds of subscribers can share a verdict.
     @cached_property
     def problem(self) -> Problem | None:
         """Why waiting longer cannot help; None if it can."""
         if self.missing:
             return Problem("missing", f"Faraday did not return {self._the(self.missing)}.")
+        if own := [finding for finding in self.failed if not finding.upstream]:
+            return Problem("failed", f"Faraday could not build {self._the(own)}.")
         if self.failed:
-            return Problem("failed", f"Faraday could not build {self._the([*map(_named, self.failed)])}.")
-        if failed := [each for each in self.blocked if each.failed]:
-            reasons = (f"{each.state.title} cannot be built: {'; '.join(each.failed)}" for each in failed)
-            return Problem("failed", f"{'. '.join(reasons)}.")
-        if not (self.ready or self.waiting or self.blocked or self.allow_empty):
-            found = f"all are left out: {first_of(self.left_out, _named)}" if self.left_out else "none found"
+            return Problem("failed", self._failed_upstream())
+        if not (self.ready or self.waiting or self.allow_empty):
+            found = f"all are left out: {first_of(self.skipped)}" if self.skipped else "none found"
             return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
         return None
 
     @cached_property
     def unknown_statuses(self) -> set[str]:
         """Statuses that the reference does not list; they count as not ready."""
-        statuses = {state.status for state, _ in self.waiting if state.status}
+        statuses = {finding.state.status for finding in self.waiting if finding.state.status}
         return {one_line(status) for status in statuses - KNOWN_STATUSES}
 
     @cached_property
     def pending(self) -> str:
         """What is still waited for and why, such as ``'orders' (…): status running``."""
-        if self._upstream_reasons:
-            return first_of([*map(_named, self.waiting), *self._upstream_reasons])
-        return self._waiting
+        return _listed(self.waiting)
 
     @cached_property
     def description(self) -> str:
         """The whole verdict in one line, for the log."""
-        groups_counted = (self.ready, self.waiting, self.blocked, self.failed, self.missing)
-        count = sum(map(len, groups_counted))
+        count = len(self.ready) + len(self.waiting) + len(self.failed) + len(self.missing)
+        own = [finding for finding in self.waiting if not finding.upstream]
+        upstream = [finding for finding in self.waiting if finding.upstream]
         groups = {
-            "failed": first_of(self.failed, _named),
-            "missing": first_of(self.missing),
-            "waiting for": self._waiting,
-            "left out": first_of(self.left_out, _named),
+            "failed: ": _listed(self.failed),
+            "missing: ": first_of(self.missing),
+            "waiting for: ": _listed(own) if upstream else self.pending,
+            "left out: ": first_of(self.skipped),
+            "waiting for ": _listed(upstream),
+            "": first_of(self.notes, separator="; "),
+            "left out upstream: ": first_of(self.skipped_upstream),
         }
         parts = [f"{len(self.ready)} of {count} {self.resource_type.plural} ready"]
-        parts += [f"{group}: {members}" for group, members in groups.items() if members]
-        if self._upstream_reasons:
-            parts.append(f"waiting for {first_of(self._upstream_reasons)}")
-        parts += [
-            f"{each.state.title} is unchanged: {each.unchanged}" for each in self.upstream if each.unchanged
-        ]
-        if left_out := list(dict.fromkeys(text for each in self.upstream for text in each.left_out)):
-            parts.append(f"left out upstream: {first_of(left_out)}")
+        parts += [f"{group}{members}" for group, members in groups.items() if members]
         return one_line("; ".join(parts))
 
-    @cached_property
-    def _waiting(self) -> str:
-        return first_of(self.waiting, _named)
+    def _failed_upstream(self) -> str:
+        """Name what failed upstream, each once, and what cannot be built because of it."""
+        titles = [finding.state.title for finding in self.failed]
+        reasons = list(dict.fromkeys(str(reason) for finding in self.failed for reason in finding.reasons))
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        return f"{titles[0]}{more} cannot be built: {first_of(reasons, separator='; ')}."
 
-    @cached_property
-    def _upstream_reasons(self) -> list[str]:
-        return [f"{each.state.title}: {first_of(each.waiting)}" for each in self.blocked if each.waiting]
-
-    def _the(self, members: Sequence[str]) -> str:
-        noun = (
-            self.resource_type.label if len(members) == 1 else f"{len(members)} {self.resource_type.plural}:"
-        )
-        return f"{noun} {'; '.join(members)}"
+    def _the(self, members: Sequence[object]) -> str:
+        kind = self.resource_type
+        noun = kind.label if len(members) == 1 else f"{len(members)} {kind.plural}:"
+        return f"{noun} {first_of(members, separator='; ')}"
 
 
 def assess(
     resource_type: ResourceType,
-    listed: Iterable[Standing],
+    states: Iterable[ResourceState],
     criteria: Criteria,
     ids: Collection[str] | None = None,
     graph: Graph | None = None,
+    *,
+    now: datetime,
 ) -> Verdict:
     """Judge the resources of one poll.
 
-    :param listed: what the poll returned, see :func:`standings`.
     :param ids: the resources to wait for, each of which must be there; None for all.
-    :param graph: to wait for everything upstream as well.
-    :raises FaradayInputError: if ``updated_after`` has a time per id, but none for a resource waited for.
+    :param graph: to wait for everything upstream as well. It is newer than the states.
+    :param now: the time of the response, by Faraday's clock.
+    :raises FaradayInputError: if ``updated_after`` has times by id, but none for a resource waited for.
+    :raises FaradayApiError: if the graph does not have a resource that it should have, or if it is unclear
+        whether a resource upstream is a preview.
     """
+    judge = _UpstreamJudge(criteria, now, graph) if graph else _Judge(criteria, now)
     wanted = None if ids is None else set(ids)
-    missing = dict.fromkeys(ids or ())
-    # Written for speed: thousands of waiters may judge a long list.
-    per_id = graph is not None or isinstance(criteria.updated_after, frozenset)
-    after = None if isinstance(criteria.updated_after, frozenset) else criteria.updated_after
-    ready, waiting, failed, left_out, upstream = [], [], [], [], []
-    for standing in listed:
-        state, id_ = standing.state, standing.id
-        reason: Reason | None = standing.unsettled
-        built_at = standing.built_at
-        if wanted is not None and id_ not in wanted:
-            continue
-        if missing:
-            missing.pop(id_, None)
-        if standing.left_out:
-            left_out.append((state, standing.left_out))
-            continue
-        inputs = graph.upstream_of(id_) if graph else None
-        if per_id:
-            after = criteria.threshold(state, inputs)
-            if graph:
-                after = _from_builds(id_, after, graph, criteria)
-        if reason is None and after is not None and (built_at is None or built_at < after):
-            reason = (built_at, after)
-        if reason is None and graph and id_ in graph.unsettled:
-            # The graph is newer than the list.
-            reason = _why_unsettled(graph.nodes[id_])
-        if state.status == "error" and criteria.fail_on_error and not _is_past(state, after):
-            failed.append((state, _reason(state.status_error) or "Faraday gave no reason"))
-            continue
-        if graph and inputs:
-            above = _assess_upstream(state, after, reason, inputs, graph, criteria)
-            upstream.append(above)
-            if above.failed or above.waiting:
+    found: set[str] = set()
+    for state in states:
+        if wanted is not None:
+            key = state.key
+            if key not in wanted:
                 continue
-            reason = None if above.unchanged else reason
-        if reason:
-            waiting.append((state, reason))
+            found.add(key)
+        if skipped := state.why_skipped:
+            judge.skipped.append(Finding(state, (skipped,)))
         else:
-            ready.append(state)
-    # A list may hold a resource twice, one of them archived: the live one decides.
-    live: set[str] = set()
-    if left_out:
-        live = {state.id for state in ready} | {state.id for state, _ in waiting + failed}
-        live |= {above.state.id for above in upstream}
+            judge.judge(state)
+    # If a list has a resource twice, one of them skipped, the other one counts.
+    live = judge.judged_ids() if judge.skipped else ()
     return Verdict(
         resource_type=resource_type,
-        ready=tuple(ready),
-        waiting=tuple(waiting),
-        failed=tuple(failed),
-        left_out=tuple((state, why) for state, why in left_out if state.id not in live),
-        missing=tuple(missing),
+        ready=judge.ready,
+        waiting=judge.waiting,
+        failed=judge.failed,
+        skipped=[finding for finding in judge.skipped if finding.state.key not in live],
+        missing=[id_ for id_ in ids or () if id_ not in found],
         allow_empty=criteria.allow_empty,
-        upstream=tuple(upstream),
+        skipped_upstream=list(judge.skipped_upstream),
+        notes=judge.notes,
+        unchanged=frozenset(judge.unchanged),
+        changes_in=min(judge.changes_in, default=None),
     )
 
 
-def _assess_upstream(
-    waited: ResourceState,
-    after: datetime | None,
-    reason: Reason | None,
-    inputs: Upstream,
-    graph: Graph,
-    criteria: Criteria,
-) -> UpstreamVerdict:
-    """Judge what a resource is built from.
+@dataclass
+class _Judge:
+    """Sorts resources into the groups of a verdict."""
 
-    :param after: the earliest build of the resource itself that counts.
-    :param reason: why the resource itself is not ready; None if it is.
-    """
-    requested_at = criteria.threshold(waited, inputs)
-    failed: list[str] = []
-    waiting: list[tuple[int, str]] = []
-    more = 0
-    for state in inputs.unsettled:
-        id_ = state.id.lower()
-        since = _from_builds(id_, criteria.times.get(id_, requested_at), graph, criteria)
-        # What was built since does not block, whatever it does next. A busy account would never settle.
-        if since and _is_built_since(state, since):
-            continue
-        if state.status == "error" and criteria.fail_on_error and not _is_past(state, since):
-            if len(failed) == LISTED:
-                break
-            path = inputs.path_from(id_)
-            steps = [
-                state.resource_type.label,
-                *(step.title for step in path[1:]),
-                waited.resource_type.label,
-            ]
-            error = _reason(state.status_error) or "Faraday gave no reason"
-            failed.append(f"{state.title} failed: {error} ({' → '.join(steps)})")
+    criteria: Criteria
+    now: datetime
+    ready: list[ResourceState] = field(default_factory=list, init=False)
+    waiting: list[Finding] = field(default_factory=list, init=False)
+    failed: list[Finding] = field(default_factory=list, init=False)
+    skipped: list[Finding] = field(default_factory=list, init=False)
+    skipped_upstream: dict[str, None] = field(default_factory=dict, init=False)
+    notes: list[str] = field(default_factory=list, init=False)
+    unchanged: list[str] = field(default_factory=list, init=False)
+    changes_in: list[float] = field(default_factory=list, init=False)
+
+    def judge(self, state: ResourceState) -> None:
+        after = self.criteria.updated_after
+        since = None
+        if isinstance(after, dict):
+            after = since = self.time_of(state)
+        reason = self.why_waiting(state, after, since)
+        if reason is None:
+            self.ready.append(state)
+        elif self.is_failed(state, after):
+            self.failed.append(Finding(state, (state.error,)))
         else:
-            # They come nearest first. Messages name only the first ones.
-            if len(waiting) < LISTED:
-                waiting.append((inputs.steps[id_], f"{state.title} {_activity(state)}"))
-            else:
-                more += 1
-    for id_, time in criteria.times.items():
-        # An update was requested, but the status still is that of the previous build.
-        if id_ in inputs and id_ not in graph.unsettled and not _is_built_since(graph.nodes[id_], time):
-            text = f"{graph.nodes[id_].title} has not been rebuilt since {time.isoformat()}"
-            waiting.append((inputs.steps[id_], text))
-    reasons = [
-        f"{text} ({distance} step{'s' if distance > 1 else ''} upstream)"
-        for distance, text in sorted(waiting, key=lambda each: each[0])
-    ]
-    reasons += ["…"] * more
-    if reasons and reason and waited.status != "ready":
-        reasons.insert(0, _text(reason))
-    unchanged, unchanged_in = "", None
-    # A build that was requested for the resource itself happens even if nothing upstream has changed.
-    requested = waited.id.lower() in criteria.times
-    other = requested or failed or reasons or inputs.unsettled or _why_unsettled(waited)
-    if reason and after and not other:
-        # Only the time of its last build is missing.
-        since = max(filter(None, (after, inputs.changed_at, changed_at(waited))))
-        settled = f"nothing upstream has changed since {since:%F %TZ}"
-        if criteria.unchanged_after is None:
-            hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
-            reasons.append(f"{_text(reason)}, and {settled} ({hint})")
-        elif graph.sent_at:
-            unchanged_in = criteria.unchanged_after - (graph.sent_at - since).total_seconds()
-        if unchanged_in is not None and unchanged_in <= 0:
-            unchanged = settled
-        elif criteria.unchanged_after is not None:
-            reasons.append(f"{_text(reason)}, and {settled}")
-    return UpstreamVerdict(
-        state=waited,
-        failed=tuple(failed),
-        waiting=tuple(reasons),
-        left_out=tuple(f"{state.title} ({graph.why_left_out(state)})" for state in inputs.left_out[:LISTED]),
-        unchanged=unchanged,
-        unchanged_in=None if unchanged else unchanged_in,
-    )
+            self.waiting.append(Finding(state, (reason,)))
+
+    def judged_ids(self) -> set[str]:
+        """Return the ids of the resources that are not skipped."""
+        found = [finding.state for finding in (*self.waiting, *self.failed)]
+        return {state.key for state in (*self.ready, *found)}
+
+    def time_of(self, state: ResourceState) -> datetime:
+        """Return the time of a resource in ``updated_after``."""
+        time = self.criteria.times.get(state.key)
+        return time or self._no_time(state)
+
+    def is_failed(self, state: ResourceState, after: datetime | None) -> bool:
+        """Return whether an error ends the wait. One from before ``after`` is an earlier build's."""
+        if state.status != "error" or not self.criteria.fail_on_error:
+            return False
+        failed_at = state.failed_at
+        return not (after and failed_at and failed_at < after)
+
+    def why_waiting(
+        self, state: ResourceState, after: datetime | None, since: datetime | None
+    ) -> Reason | None:
+        """Return why a resource is waited for; None if it is ready.
+
+        :param after: the earliest end of a build that counts.
+        :param since: the earliest time at which such a build has read its input.
+        """
+        if reason := state.why_not_ready:
+            return reason
+        if after:
+            built_at = state.built_at
+            if not built_at or built_at < after:
+                return TooOld(built_at, after)
+        early = self.read_too_early(state, since) if since else None
+        if early and self.is_trusted(state):
+            self.notes.append(f"{state.title} counts after 10 minutes, although it is {early}")
+            return None
+        return early
+
+    def read_too_early(self, state: ResourceState, since: datetime) -> ReadTooEarly | None:
+        """Return whether the last build read its input before a time, as far as Faraday says."""
+        read_at = state.read_at
+        return ReadTooEarly(read_at, since) if read_at and read_at < since else None
+
+    def is_trusted(self, state: ResourceState) -> bool:
+        """Return whether the last build counts, although it seems to have read its input too early."""
+        built_at = state.built_at
+        seconds = (built_at + TRUSTED_AFTER - self.now).total_seconds() if built_at else 0.0
+        if seconds > 0:
+            self.changes_in.append(seconds)
+        return seconds <= 0
+
+    def _no_time(self, state: ResourceState, upstream: str = "") -> datetime:
+        if not self.criteria.times:
+            raise FaradayInputError(
+                "updated_after is an empty dict: the task that it comes from has requested nothing.\n"
+                "Skip this task then, or pass a time."
+            )
+        raise FaradayInputError(
+            f"updated_after has times for {len(self.criteria.times)} ids, but not for "
+            f"{state.label}{upstream}.\n"
+            "Wait only for resources that updated_after lists, or pass a single time for all of them."
+        )
 
 
-def _from_builds(id_: str, after: datetime | None, graph: Graph, criteria: Criteria) -> datetime | None:
-    """Return the earliest time at which a build can contain the requested builds upstream of it.
+class _Blocker(NamedTuple):
+    """An upstream resource that keeps others from being ready.
 
-    If several builds were requested, what is downstream of them can be built before the last of them is.
+    :param failed: Faraday's reason, if it has failed.
+    :param text: what it is doing, in a sentence.
     """
-    if after is None or id_ in criteria.times:
-        return after
-    listed = (graph.nodes[each] for each in criteria.times if id_ in graph.downstream_of(each))
-    built = (timestamp(state.last_updated_output_at) for state in listed if state.last_updated_output_at)
-    return max([after, *filter(None, built)])
+
+    state: ResourceState
+    failed: str
+    text: str
 
 
-def is_settled(state: ResourceState) -> bool:
-    """Return whether a resource is ready and not about to be rebuilt."""
-    return _why_unsettled(state) is None
+class _UpstreamJudge(_Judge):
+    """Judges resources and everything that they are built from.
+
+    With times by id, each resource downstream of these must be built, and have read its input, after the
+    builds that it must contain.
+    """
+
+    def __init__(self, criteria: Criteria, now: datetime, graph: Graph) -> None:
+        super().__init__(criteria, now)
+        self.graph = graph
+        times = criteria.times
+        built = {id_: state.built_at for id_, state in graph.nodes.items() if state.built_at} if times else {}
+        after = graph.latest_upstream({id_: max(time, built.get(id_, time)) for id_, time in times.items()})
+        read = graph.latest_upstream({id_: built[id_] for id_ in (*times, *after) if id_ in built})
+        self.after = after | times
+        self.since = {id_: max(time, read.get(id_, time)) for id_, time in after.items()} | times
+        self.memo: dict[str, _Blocker | None] = {}
+        self.not_rebuilt = [id_ for id_ in self.after if id_ in graph.nodes and self._blocker(id_)]
+
+    def judge(self, state: ResourceState) -> None:
+        key = state.key
+        upstream = self.graph.upstream_of(key)
+        for id_ in self.graph.unclear:
+            if id_ in upstream:
+                raise self.graph.unclear[id_]
+        node = self.graph.nodes.get(key)
+        if node is None and state.resource_type.always_in_graph:
+            raise FaradayResponseError(
+                f"Faraday's dependency graph does not have {state.title}, so its inputs are unknown.",
+                remedy="Try again later. If the error persists, remove include_upstream.",
+                broken=True,
+                method="GET",
+                path="/graph",
+            )
+        newest = _newest(state, node)
+        after, since = self._required(state)
+        if self.is_failed(newest, after):
+            self.failed.append(Finding(state, (newest.error,)))
+            return
+        self.skipped_upstream |= dict.fromkeys(
+            f"{each.title} ({self.graph.why_skipped(each)})" for each in upstream.skipped[:LISTED]
+        )
+        blockers = self._blockers(upstream)
+        if failed := [each for each in blockers if each.failed]:
+            reasons = tuple(self._failure(each, upstream, state) for each in failed[:LISTED])
+            self.failed.append(Finding(state, reasons, upstream=True, more=len(failed) - len(reasons)))
+            return
+        reason = self.why_waiting(newest, after, since) or state.why_not_ready
+        if blockers:
+            self._wait_for(blockers, upstream, state, reason if newest.status != "ready" else None)
+        elif isinstance(reason, TooOld) and not upstream.unsettled and key not in self.criteria.times:
+            self._wait_for_change(state, newest, upstream, reason)
+        elif reason:
+            self.waiting.append(Finding(state, (reason,)))
+        else:
+            self.ready.append(state)
+
+    def _required(self, state: ResourceState) -> tuple[datetime | None, datetime | None]:
+        """Return when the build of a waited resource may have ended, and read its input, at the earliest."""
+        if not isinstance(self.criteria.updated_after, dict):
+            return self.criteria.updated_after, None
+        if state.key not in self.after:
+            self._no_time(state, " or for a resource upstream of it")
+        return self.after[state.key], self.since[state.key]
+
+    def _blockers(self, upstream: Upstream) -> list[_Blocker]:
+        """Return what blocks upstream, nearest first."""
+        ids = dict.fromkeys((*upstream.unsettled, *(id_ for id_ in self.not_rebuilt if id_ in upstream)))
+        blockers = [blocker for id_ in ids if (blocker := self._blocker(id_))]
+        return sorted(blockers, key=lambda each: upstream.steps[each.state.key])
+
+    def _blocker(self, id_: str) -> _Blocker | None:
+        if id_ not in self.memo:
+            self.memo[id_] = self._assess_blocker(id_, self.graph.nodes[id_])
+        return self.memo[id_]
+
+    def _assess_blocker(self, id_: str, state: ResourceState) -> _Blocker | None:
+        after = self.criteria.updated_after
+        if isinstance(after, dict):
+            after = self.after.get(id_) or max(after.values())
+        built_at = state.built_at
+        if after and built_at and built_at >= after:
+            # What was built since does not block, whatever it does next. A busy account would never settle.
+            early = self.read_too_early(state, self.since[id_]) if id_ in self.since else None
+            is_early = early and not self.is_trusted(state)
+            return _Blocker(state, "", f"{state.title} is {early}") if is_early else None
+        if self.is_failed(state, after):
+            return _Blocker(state, state.error, "")
+        if id_ in self.graph.unsettled:
+            return _Blocker(state, "", f"{state.title} {_activity(state)}")
+        if id_ in self.criteria.times:
+            # An update was requested, but the status still is that of the previous build.
+            since = self.criteria.times[id_].isoformat()
+            return _Blocker(state, "", f"{state.title} has not been rebuilt since {since}")
+        return None
+
+    def _failure(self, blocker: _Blocker, upstream: Upstream, waited: ResourceState) -> str:
+        path = upstream.path_from(blocker.state.key)
+        steps = [blocker.state.resource_type.label, *(step.title for step in path[1:])]
+        steps.append(waited.resource_type.label)
+        return f"{blocker.state.title} failed: {blocker.failed} ({' → '.join(steps)})"
+
+    def _wait_for(
+        self, blockers: list[_Blocker], upstream: Upstream, state: ResourceState, own: Reason | None
+    ) -> None:
+        reasons: list[Reason] = [own] if own else []
+        for blocker in blockers[:LISTED]:
+            distance = upstream.steps[blocker.state.key]
+            reasons.append(f"{blocker.text} ({distance} step{'s' if distance > 1 else ''} upstream)")
+        more = max(0, len(blockers) - LISTED)
+        self.waiting.append(Finding(state, tuple(reasons), upstream=True, more=more))
+
+    def _wait_for_change(
+        self, state: ResourceState, newest: ResourceState, upstream: Upstream, reason: TooOld
+    ) -> None:
+        """Judge a resource that only has not been rebuilt: everything is settled."""
+        times = (reason.after, upstream.changed_at, state.changed_at, newest.changed_at)
+        since = max(filter(None, times))
+        settled = f"nothing upstream has changed since {since:%F %TZ}"
+        patience = self.criteria.unchanged_after
+        if patience is None:
+            hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
+            text = f"{reason}, and {settled} ({hint})"
+            self.waiting.append(Finding(state, (text,), upstream=True))
+            return
+        seconds = patience - (self.now - since).total_seconds()
+        if seconds > 0:
+            self.changes_in.append(seconds)
+            self.waiting.append(Finding(state, (f"{reason}, and {settled}",), upstream=True))
+            return
+        self.unchanged.append(state.id)
+        self.notes.append(f"{state.title} is unchanged: {settled}")
+        self.ready.append(state)
 
 
-def changed_at(state: ResourceState) -> datetime | None:
-    """Return when a resource last changed its status, its configuration or its output."""
-    texts = (state.status_changed_at, state.last_updated_config_at, state.last_updated_output_at)
-    return max(filter(None, (timestamp(text) for text in texts if text)), default=None)
+def _newest(listed: ResourceState, node: ResourceState | None) -> ResourceState:
+    """Return what changed later: a resource in the list, or in the graph, which is requested after it."""
+    if node is None or (listed.changed_at and (not node.changed_at or listed.changed_at > node.changed_at)):
+        return listed
+    return node
 
 
-def first_of(members: Sequence[T], text: Callable[[T], str] = str) -> str:
-    """Return the first few of a list as text, and how many more there are."""
-    more = f" and {len(members) - LISTED} more" if len(members) > LISTED else ""
-    return ", ".join(map(text, members[:LISTED])) + more
-
-
-def _is_past(state: ResourceState, after: datetime | None) -> bool:
-    """Whether an error is an earlier build's, and says nothing about the one that is waited for."""
-    since = timestamp(state.status_changed_at) if after and state.status_changed_at else None
-    return bool(after and since and since < after)
-
-
-def _built_at(state: ResourceState) -> datetime | None:
-    return timestamp(state.last_updated_output_at) if state.last_updated_output_at else None
-
-
-def _is_built_since(state: ResourceState, since: datetime) -> bool:
-    built_at = _built_at(state)
-    return bool(built_at and built_at >= since)
+def _listed(findings: Sequence[Finding]) -> str:
+    """Name the first few reasons of all findings, and say how many more resources there are."""
+    named: list[str] = []
+    left = LISTED
+    for finding in findings:
+        if left <= 0:
+            break
+        reasons = finding.reasons[:left]
+        left -= len(reasons)
+        named.append(
+            str(finding._replace(reasons=reasons, more=finding.more + len(finding.reasons) - len(reasons)))
+        )
+    more = f" and {len(findings) - len(named)} more" if len(findings) > len(named) else ""
+    return ", ".join(named) + more
 
 
 def _activity(state: ResourceState) -> str:
     """Return what an upstream resource is doing that is not settled."""
     if state.status == "error":
-        return f"is in error, {_reason(state.status_error) or 'without a reason'}"
+        return f"is in error, {state.error}"
     if state.status == "ready":
-        return f"is {_why_unsettled(state)}"
+        return f"is {state.why_not_ready}"
     return f"is {state.status}" if state.status else "has no status"
-
-
-def _why_unsettled(state: ResourceState) -> str | None:
-    if state.status != "ready":
-        reason = f"status {state.status}" if state.status else "no status"
-        error = _reason(state.status_error) if state.status == "error" else ""
-        return f"{reason}, {error}" if error else reason
-    built, configured = state.last_updated_output_at, state.last_updated_config_at
-    built_at = _built_at(state)
-    configured_at = timestamp(configured) if configured else None
-    for text, time in ((built, built_at), (configured, configured_at)):
-        if text and time is None:
-            return f"ready, but {text[:40]!r} is not a valid timestamp"
-    if built_at and configured_at and configured_at > built_at:
-        return f"ready, but its configuration changed at {configured_at:%F %TZ}, after its last build"
-    return None
-
-
-def _reason(text: str | None) -> str:
-    """Return Faraday's reason as part of a sentence of ours."""
-    text = one_line(text or "").strip().rstrip(".")
-    return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
-
-
-def _named(member: tuple[ResourceState, Reason]) -> str:
-    state, reason = member
-    return f"{state.label}: {_text(reason)}"
-
-
-def _text(reason: Reason) -> str:
-    if isinstance(reason, str):
-        return reason
-    built_at, after = reason
-    last = _utc(built_at) if built_at else "unknown"
-    return f"ready, but its last build ({last}) is older than {_iso(after)}"
-
-
-# Cached: all resources in a message have the same time to reach, and many verdicts name the same ones.
-@lru_cache(maxsize=4096)
-def _utc(moment: datetime) -> str:
-    return f"{moment:%F %TZ}"
-
-
-@lru_cache(maxsize=64)
-def _iso(moment: datetime) -> str:
-    return moment.isoformat()

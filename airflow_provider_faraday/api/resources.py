@@ -23,6 +23,7 @@ class ResourceType(NamedTuple):
     :param preview: what ``preview: true`` means for the type; None where there are no previews.
     :param has_builds: whether resources of the type have build times.
     :param has_upstream: whether resources of the type are built from others.
+    :param always_in_graph: whether each resource of the type has an edge in the dependency graph.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ResourceType(NamedTuple):
     preview: str | None = None
     has_builds: bool = True
     has_upstream: bool = True
+    always_in_graph: bool = False
 
     @property
     def singular(self) -> str:
@@ -86,13 +88,13 @@ RESOURCE_TYPES: dict[str, ResourceType] = {
         ),
         ResourceType("feature_stores", "feature store"),
         ResourceType("market_opportunity_analyses", "market opportunity analysis"),
-        ResourceType("outcomes", "outcome", preview=_NOT_BUILT),
+        ResourceType("outcomes", "outcome", preview=_NOT_BUILT, always_in_graph=True),
         ResourceType("persona_sets", "persona set", preview=_NOT_BUILT),
         ResourceType("places", "place"),
         ResourceType("recommenders", "recommender", preview=_NOT_BUILT),
-        ResourceType("scopes", "scope", count_field="population_count"),
+        ResourceType("scopes", "scope", count_field="population_count", always_in_graph=True),
         ResourceType("streams", "stream", count_field="event_count"),
-        ResourceType("targets", "target", count_field="count", listed_by=_BY_CONTAINER),
+        ResourceType("targets", "target", count_field="count", listed_by=_BY_CONTAINER, always_in_graph=True),
         ResourceType("traits", "trait", has_builds=False),
     )
 }

@@ -23,7 +23,7 @@ from airflow_provider_faraday.api.errors import (
     Request,
     api_error,
 )
-from airflow_provider_faraday.api.graph import Edge, GraphPage
+from airflow_provider_faraday.api.graph import Edge
 from airflow_provider_faraday.api.states import state_type
 from airflow_provider_faraday.api.text import one_line, shortened
 from airflow_provider_faraday.api.times import http_date
@@ -86,6 +86,19 @@ class Fetched(NamedTuple, Generic[T]):
 
 Decode = Callable[[Response], T]
 """Returns the value of a 2xx response: a list for an endpoint that returns lists."""
+
+
+class Remembering(Generic[T]):
+    """A decoder that returns the last value again if the body has the same bytes."""
+
+    def __init__(self, decode: Decode[T]) -> None:
+        self._decode = decode
+        self._last: tuple[bytes, T] | None = None
+
+    def __call__(self, response: Response) -> T:
+        if self._last is None or self._last[0] != response.body:
+            self._last = response.body, self._decode(response)
+        return self._last[1]
 
 
 class Exchange(Generic[T]):
@@ -236,9 +249,9 @@ def decode_states(resource_type: ResourceType) -> Decode[list[ResourceState]]:
     return lambda response: decoder.decode(_json(response))
 
 
-def decode_graph(response: Response) -> list[GraphPage]:
-    """Decode a page of the graph, as a list of one."""
-    return [GraphPage(_EDGES.decode(_json(response)), http_date(response.headers.get("Date", "")))]
+def decode_edges(response: Response) -> list[Edge]:
+    """Decode a page of the dependency graph."""
+    return _EDGES.decode(_json(response))
 
 
 def decode_resource(response: Response) -> dict[str, Any]:

@@ -110,13 +110,12 @@ class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             reason = f"status {self.status}" if self.status else "no status"
             return f"{reason}, {self.error}" if self.status == "error" and self.status_error else reason
         built, configured = self.last_updated_output_at, self.last_updated_config_at
-        if not configured and not built:
-            return None
         built_at = timestamp(built) if built else None
+        if built and not built_at:
+            return f"ready, but {built[:40]!r} is not a valid timestamp"
         configured_at = timestamp(configured) if configured else None
-        for text, time in ((built, built_at), (configured, configured_at)):
-            if text and time is None:
-                return f"ready, but {text[:40]!r} is not a valid timestamp"
+        if configured and not configured_at:
+            return f"ready, but {configured[:40]!r} is not a valid timestamp"
         if built_at and configured_at and configured_at > built_at:
             return f"ready, but its configuration changed at {configured_at:%F %TZ}, after its last build"
         return None

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LISTED = 10
+"""How many resources a message names before it only counts them."""
+
 
 def one_line(text: str) -> str:
     """Return a text in one line, with control characters and line breaks replaced by spaces."""
@@ -15,3 +23,9 @@ def one_line(text: str) -> str:
 def shortened(text: str, length: int = 200) -> str:
     """Return a text, cut to a length that fits into an error."""
     return text if len(text) <= length else f"{text[:length]}…"
+
+
+def first_of(members: Sequence[T], text: Callable[[T], str] = str, separator: str = ", ") -> str:
+    """Return the first few members as text, and how many more there are."""
+    more = f" and {len(members) - LISTED} more" if len(members) > LISTED else ""
+    return separator.join(map(text, members[:LISTED])) + more

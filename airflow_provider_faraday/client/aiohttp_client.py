@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 import stat
@@ -22,8 +21,6 @@ from airflow_provider_faraday.api.errors import FaradayAuthenticationError, Fara
 from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Response
 from airflow_provider_faraday.client.config import ClientConfig, ca_bundle
 from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -70,7 +67,6 @@ class AiohttpClient:
             newer = await self._look_up(config)
             if newer == config:
                 raise
-        log.info("The Airflow connection '%s' has changed. Using the new one.", newer.conn_id)
         return await self._fetch(newer, endpoint, decode, seconds)
 
     async def _fetch(
@@ -80,7 +76,9 @@ class AiohttpClient:
             endpoint.method, endpoint.path, endpoint.url(config.base_url), config.conn_id, endpoint.private
         )
         limits = aiohttp.ClientTimeout(
-            total=seconds, sock_connect=config.connect_seconds, sock_read=config.read_seconds
+            total=seconds and max(seconds, config.read_seconds),
+            sock_connect=config.connect_seconds,
+            sock_read=config.read_seconds,
         )
         exchange = Exchange(request, decode)
 

@@ -42,7 +42,7 @@ class _DatasetsOperator(_ResourcesOperator):
         return found
 
     def _report(self, unread: list[str], datasets: list[dict[str, Any]]) -> None:
-        from airflow_provider_faraday.api.readiness import first_of
+        from airflow_provider_faraday.api.text import first_of
         from airflow_provider_faraday.exceptions import FaradayNotFoundError
 
         container = Source.parse(

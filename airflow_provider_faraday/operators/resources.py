@@ -326,9 +326,7 @@ class ForceUpdateResourcesOperator(_ResourcesOperator):
                 ids=tuple(requested_at),
                 include_upstream=self.include_upstream,
             ),
-            criteria=Criteria(
-                updated_after=frozenset(requested_at.items()), fail_on_error=self.fail_on_error
-            ),
+            criteria=Criteria(updated_after=requested_at, fail_on_error=self.fail_on_error),
             poke_interval=self.poke_interval,
             deadline=time.time() + self.timeout,
             log=self.log,

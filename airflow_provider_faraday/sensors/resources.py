@@ -229,7 +229,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
                 **self._source_arguments,
             ),
             criteria=Criteria(
-                updated_after=frozenset(after.items()) if isinstance(after, dict) else after,
+                updated_after=after,
                 fail_on_error=self.fail_on_error,
                 allow_empty=self.allow_empty,
                 unchanged_after=self._check_upstream(),

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,30 +17,16 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.resources import check_builds
-from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.compat import asset_states, has_asset_watchers
 from airflow_provider_faraday.waiting.source import Source
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
-    from airflow_provider_faraday.api.readiness import Criteria
-    from airflow_provider_faraday.waiting.events import Event
-    from airflow_provider_faraday.waiting.marks import MarkStore
-    from airflow_provider_faraday.waiting.poller import Poll
-    from airflow_provider_faraday.waiting.wait import Progress, Wait
-
-GRACE_SECONDS = 60
-"""How long after its deadline a wait goes on for the poll that decides it."""
-
-LONGEST_PAUSE_SECONDS = 900.0
-"""How long a watcher pauses at most after failures, unless its ``poke_interval`` is longer."""
+    from airflow_provider_faraday.waiting.wait import Wait
 
 BACKSTOP_SECONDS = 600
 """Seconds past a wait's deadline and one ``poke_interval`` until Airflow ends an unresponsive deferral."""
-
-FAILURES_TO_REPORT = 3
-"""After how many failed polls in a row a watcher reports a transient error. Others are reported at once."""
 
 
 class ResourcesReadyTrigger(BaseTrigger):
@@ -87,73 +73,12 @@ class ResourcesReadyTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the event that ends the wait."""
-        await _load()
-        from airflow_provider_faraday.waiting import events
+        await _load("deferred")
+        from airflow_provider_faraday.waiting import deferred
 
         # Unsubscribed before the event goes out: Airflow may never return to this generator.
-        event = events.to_payload(await self._wait())
+        event = await deferred.wait(**self.serialize()[1], log=self.log)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call,unused-ignore]
-
-    async def _wait(self) -> Event:
-        import msgspec
-
-        from airflow_provider_faraday.api.readiness import Criteria
-        from airflow_provider_faraday.waiting.events import Errored, TimedOut
-        from airflow_provider_faraday.waiting.feed import subscribe
-        from airflow_provider_faraday.waiting.wait import Progress
-
-        source = Source.from_json(self.source)
-        criteria = msgspec.convert(self.criteria, Criteria)
-        try:
-            # Now, since a feed that fails would fail others, too.
-            source.endpoints()
-        except FaradayInputError as error:
-            return Errored(type(error).__name__, str(error), None)
-        progress = Progress(self.log)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + max(0.0, self.deadline - time.time())
-        try:
-            async with (
-                asyncio.timeout_at(deadline + self.poke_interval + GRACE_SECONDS),
-                subscribe(self.faraday_conn_id, source, self.poke_interval) as subscriber,
-            ):
-                while True:
-                    # From the deadline on, the next poll decides, also if it brings nothing new.
-                    poll = await subscriber.next_poll(min(deadline, progress.changes_at))
-                    if event := self._judge(poll, source, criteria, progress):
-                        return event
-                    if clock() > deadline:
-                        break
-        except TimeoutError:
-            pass  # not even a poll came to its end
-        return TimedOut(progress.pending or source.label)
-
-    def _judge(self, poll: Poll, source: Source, criteria: Criteria, progress: Progress) -> Event | None:
-        from airflow_provider_faraday.api.errors import FaradayError
-        from airflow_provider_faraday.api.retries import is_transient
-        from airflow_provider_faraday.waiting import events
-        from airflow_provider_faraday.waiting.wait import describe_problem
-
-        ids = source.ids
-        error: FaradayError | None = poll.error_of(ids)
-        if error is None:
-            try:
-                verdict = poll.verdict(criteria, ids)
-            except FaradayError as failure:
-                error = failure
-        if error is not None:
-            if not is_transient(error):
-                kind: Any = type(error).__name__
-                return events.Errored(kind, str(error), getattr(error, "status_code", None))
-            progress.poll_failed(error)
-            return None
-        if verdict.is_ready:
-            # Not logged here: the resumed task does that, and a triggerer's log is slow.
-            return events.Ready(criteria, self.deadline)
-        progress.polled(verdict, poll.began_at)
-        if problem := verdict.problem:
-            return events.Failed(problem.kind, describe_problem(problem, source))
-        return None
 
 
 def defer_wait(task: BaseOperator, wait: Wait) -> NoReturn:
@@ -258,84 +183,25 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Run until cancelled, and yield an event for each build."""
-        await _load()
-        from airflow_provider_faraday.api.updates import detect_updates
-        from airflow_provider_faraday.waiting.marks import MarkStore
+        await _load("watch")
+        from airflow_provider_faraday.waiting import watch
 
-        ids = self.source.ids
-        # The interval and the Airflow connection may change without losing what was announced.
-        watched = {**self.source.as_json, "resource_ids": ids and sorted(ids)}
-        events = {"on_error": self.on_error, "emit_initial": self.emit_initial}
-        store = MarkStore(asset_states(self), {**watched, **events}, self.log)
-        self._warned_of: set[str] = set()
-        try:
-            await store.load()
-            async with aclosing(self._polls(store)) as polls:
-                async for poll in polls:
-                    states, is_complete = poll.states_of(ids), poll.error_of(ids) is None
-                    updates = detect_updates(states, store.marks, **events)
-                    # Read only when there is a build: a webhook may have announced it.
-                    if updates.events and await store.load_webhooks():
-                        updates = detect_updates(states, store.marks, **events)
-                    for payload in updates.events:
-                        yield TriggerEvent(payload)  # type: ignore[no-untyped-call,unused-ignore]
-                    # After the events: what is recorded first is lost if the triggerer stops in between.
-                    store.announce(updates.marks, is_complete=is_complete, has_events=bool(updates.events))
-                    self._warn("has an invalid last_updated_output_at", {s.label for s in updates.unreadable})
-        finally:
-            store.close()
-
-    async def _polls(self, store: MarkStore) -> AsyncGenerator[Poll, None]:
-        """Yield every poll, and pause after failures."""
-        from airflow_provider_faraday.waiting.feed import subscribe
-
-        failures = 0
-        while True:
-            pause = 0.0
-            async with subscribe(
-                self.faraday_conn_id, self.source, self.poke_interval, poll_now=True
-            ) as subscriber:
-                while not pause:
-                    poll = await subscriber.next_poll()
-                    error = poll.error_of(self.source.ids)
-                    failures = failures + 1 if error else 0
-                    pause = self._pause(failures)
-                    store.report(self._problem(poll, failures, pause))
-                    yield poll
-            # Unsubscribed while it pauses: the others on the same feed go on.
-            await asyncio.sleep(pause)
-
-    def _pause(self, failures: int) -> float:
-        """Return how many seconds to pause after so many failures: none after the first, then ever more."""
-        longest = max(LONGEST_PAUSE_SECONDS, self.poke_interval)
-        return min(self.poke_interval * (2.0 ** min(max(failures - 1, 0), 20) - 1), longest)
-
-    def _problem(self, poll: Poll, failures: int, pause: float) -> str | None:
-        """Log what went wrong. Return it if somebody should look at it."""
-        from airflow_provider_faraday.api.retries import is_transient
-
-        ids = self.source.ids
-        if error := poll.error_of(ids):
-            text = one_line(str(error))
-            seconds = pause or self.poke_interval
-            self.log.warning("Poll for updates failed, retrying in %.0f s: %s", seconds, text)
-            if is_transient(error) and failures < FAILURES_TO_REPORT:
-                return None
-            # Without Faraday's error id, which differs each time.
-            return one_line(f"{error.args[0]} {getattr(error, 'remedy', '')}")
-        missing = set(ids or ()) - {state.id.lower() for state in poll.states_of(ids)}
-        self._warn("is watched, but Faraday does not return it", missing)
-        return f"Faraday does not return {', '.join(sorted(missing))}." if missing else None
-
-    def _warn(self, problem: str, resources: set[str]) -> None:
-        for resource in sorted(resources - self._warned_of):
-            self.log.warning("%s %s %s.", self.source.type.label.capitalize(), resource, problem)
-        self._warned_of |= resources
+        payloads = watch.watch(
+            self.faraday_conn_id,
+            self.source,
+            self.poke_interval,
+            asset_states(self),
+            self.log,
+            on_error=self.on_error,
+            emit_initial=self.emit_initial,
+        )
+        async with aclosing(payloads):
+            async for payload in payloads:
+                yield TriggerEvent(payload)  # type: ignore[no-untyped-call,unused-ignore]
 
 
-async def _load() -> None:
-    modules = [f"airflow_provider_faraday.waiting.{name}" for name in ("feed", "wait", "marks")]
-    for module in modules:
-        if module not in sys.modules:
-            # Loading aiohttp takes longer than the event loop may be blocked.
-            await asyncio.to_thread(importlib.import_module, module)
+async def _load(module: str) -> None:
+    name = f"airflow_provider_faraday.waiting.{module}"
+    if name not in sys.modules:
+        # Loading aiohttp takes longer than the event loop may be blocked.
+        await asyncio.to_thread(importlib.import_module, name)

@@ -42,6 +42,11 @@ class Errored(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
     message: str
     status_code: int | None
 
+    @classmethod
+    def from_error(cls, error: FaradayError) -> Errored:
+        """Return the event for an error."""
+        return cls(type(error).__name__, str(error), getattr(error, "status_code", None))
+
 
 Event = Ready | Failed | TimedOut | Errored
 

@@ -1,18 +1,30 @@
-"""One poller, many subscribers: triggers in a process that poll the same source share each poll."""
+"""Feeds: one source, many subscribers. Triggers in a process that poll the same source share each poll."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import random
-import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_faraday.waiting.poller import Poll, Poller
+from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError, FaradayError
+from airflow_provider_faraday.api.graph import Graph
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
+from airflow_provider_faraday.api.resources import ResourceType
+from airflow_provider_faraday.api.responses import Remembering, decode_states
+from airflow_provider_faraday.api.retries import is_transient
+from airflow_provider_faraday.api.states import ResourceState
+from airflow_provider_faraday.waiting.account import REQUEST_SECONDS, Account, joined
 from airflow_provider_faraday.waiting.source import Source
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.api.endpoints import Endpoint
 
 SETTLE_SECONDS = 1.0
 """How long a subscriber gets no poll: Airflow 3.1 can fail a task whose trigger fires right after
@@ -22,148 +34,234 @@ TICK_SECONDS = 0.1
 """Polls begin at multiples of this: those of several feeds cost less if they share the event loop's turns.
 It is also the shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
 
-SUBSCRIBERS_AT_A_TIME = 25
-"""How many subscribers are woken before the event loop gets to do other work."""
+NOTIFIED_AT_A_TIME = 5
+"""How many subscribers are notified before the event loop gets to do other work."""
+
+VERDICTS = 8
+"""How many verdicts of a poll are kept, for subscribers with equal criteria. Each may take kilobytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedKey:
-    """What to poll and how often. Subscribers with equal keys share a feed.
+@dataclass(frozen=True, kw_only=True)
+class Poll:
+    """The result of one poll, for all subscribers of a feed or for one.
 
-    :param source: without ids, since a feed requests the ids of all its subscribers together. None for all
-        sources that include what is upstream: one graph serves them all.
+    :param began_at: the event loop's time before the first request.
+    :param now: the time of the response, by Faraday's clock.
+    :param states: what Faraday returned.
+    :param error: why the poll failed; None if it did not.
+    :param errors: for a source by id, why the requests for some ids failed.
+    :param graph: for a source that includes upstream resources.
+    """
+
+    resource_type: ResourceType
+    began_at: float
+    now: datetime
+    states: tuple[ResourceState, ...] = ()
+    error: FaradayError | None = None
+    errors: Mapping[str, FaradayError] = field(default_factory=dict)
+    graph: Graph | None = None
+    _verdicts: list[tuple[Criteria, Collection[str] | None, Verdict]] = field(default_factory=list)
+
+    def of(self, ids: Iterable[str]) -> Poll:
+        """Return the part of the poll that is about these resources."""
+        return Poll(
+            resource_type=self.resource_type,
+            began_at=self.began_at,
+            now=self.now,
+            states=tuple(state for id_ in ids for state in self._by_id.get(id_, ())),
+            error=self.error or next((self.errors[id_] for id_ in ids if id_ in self.errors), None),
+            graph=self.graph,
+        )
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[ResourceState]]:
+        by_id: dict[str, list[ResourceState]] = {}
+        for state in self.states:
+            by_id.setdefault(state.key, []).append(state)
+        return by_id
+
+    def is_unchanged_since(self, last: Poll) -> bool:
+        """Return whether both succeeded, with the same result."""
+        failed = self.error or last.error or (self.graph and self.graph.unclear)
+        return not failed and self.states == last.states and self.graph == last.graph
+
+    def verdict(self, criteria: Criteria, ids: Collection[str] | None) -> Verdict:
+        """Judge the states. Subscribers of a list with equal criteria share the verdict.
+
+        :param ids: what the subscriber waits for, for a source by id.
+        :raises FaradayError: if the poll failed. See :func:`~airflow_provider_faraday.api.readiness.assess`
+            for others.
+        """
+        if self.error:
+            raise self.error
+        for known, of, verdict in self._verdicts:
+            if known == criteria and of == ids:
+                return verdict
+        verdict = assess(self.resource_type, self.states, criteria, ids, self.graph, now=self.now)
+        if len(self._verdicts) < VERDICTS:
+            self._verdicts.append((criteria, ids, verdict))
+        return verdict
+
+
+class FeedKey(NamedTuple):
+    """Subscribers with equal keys share a feed.
+
+    :param source: without ids, since a feed requests the ids of all its subscribers together.
     :param interval: seconds between the end of a poll and the next one.
     """
 
-    faraday_conn_id: str
-    source: Source | None
+    source: Source
     interval: float
 
 
 class Subscriber:
     """A subscription to a feed.
 
-    It receives the polls that begin at least :data:`SETTLE_SECONDS` later, except those that bring nothing
-    new.
+    It receives the polls that begin after it has settled, except those that bring nothing new.
     """
 
-    def __init__(self, source: Source, settled_at: float) -> None:
-        self.source = source.without_ids
-        self.ids = source.ids or ()
+    def __init__(self, ids: tuple[str, ...] | None, settled_at: float) -> None:
+        self.ids = ids
         self._settled_at = settled_at
-        self._changed = asyncio.Event()
-        self._poll: Poll | None = None
+        self._notified = asyncio.Event()
+        self._pending: Poll | BaseException | None = None
         self._last: Poll | None = None
-        self._again_at = math.inf
-        self._bug: BaseException | None = None
+        self._deliver_after = math.inf
 
-    async def next_poll(self, again_at: float = math.inf) -> Poll:
+    async def next_poll(self, deliver_after: float = math.inf) -> Poll:
         """Wait for the next poll that failed or brings something new; the latest if several are pending.
 
-        :param again_at: the event loop's time from which on any poll will do.
+        :param deliver_after: the event loop's time from which on any poll will do.
         :raises BaseException: whatever ended the feed unexpectedly.
         """
-        self._again_at = again_at
-        while True:
-            await self._changed.wait()
-            if self._bug is not None:
-                raise self._bug
-            self._changed.clear()
-            if self._poll is not None:
-                poll, self._poll = self._poll, None
-                return poll
+        self._deliver_after = deliver_after
+        await self._notified.wait()
+        self._notified.clear()
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        if isinstance(pending, BaseException):
+            raise pending
+        return pending
 
-    def deliver(self, poll: Poll) -> bool:
-        """Pass on a poll. Return whether that wakes the subscriber."""
+    def offer(self, poll: Poll) -> bool:
+        """Pass on a poll. Return whether that notifies the subscriber."""
         if poll.began_at < self._settled_at:
             return False
         last, self._last = self._last, poll
-        if last and poll.began_at < self._again_at and not self._is_new(poll, last):
+        if last and poll.began_at < self._deliver_after and poll.is_unchanged_since(last):
             return False
-        self._poll = poll
-        self._changed.set()
+        self.notify(poll)
         return True
 
-    def _is_new(self, poll: Poll, last: Poll) -> bool:
-        if poll is last:
-            return False
-        # In a feed by id, the resources of other subscribers come, go and fail.
-        return not self.ids or not poll.brings_nothing_new_about(self.ids, last)
-
-    def fail(self, bug: BaseException) -> None:
-        """End the wait with an unexpected exception, also if a poll has not been taken yet."""
-        self._bug = bug
-        self._changed.set()
+    def notify(self, pending: Poll | BaseException) -> None:
+        """Set what :meth:`next_poll` returns or raises."""
+        self._pending = pending
+        self._notified.set()
 
 
 class Feed:
-    """Polls the sources of its subscribers, for as long as it has any."""
+    """Polls one source for its subscribers, for as long as it has any."""
 
-    def __init__(self, key: FeedKey, first_pause: float) -> None:
-        self.key = key
+    def __init__(self, account: Account, key: FeedKey, first_pause: float) -> None:
         self.subscribers: dict[Subscriber, None] = {}
-        self._wanted: dict[Source, list[str]] | None = None
-        self._first_pause = SETTLE_SECONDS + first_pause
+        self._account = account
+        self._source = key.source
+        self._interval = key.interval
+        self._decoders: dict[Endpoint, Remembering[list[ResourceState]]] = {}
         # In a context of its own: what it logs belongs to no single task, but to the triggerer's log.
         self.task = asyncio.get_running_loop().create_task(
-            self._run(), name=f"faraday feed {key}", context=Context()
+            self._run(SETTLE_SECONDS + first_pause), name=f"faraday feed {key}", context=Context()
         )
         self.task.add_done_callback(self._ended)
 
-    async def _run(self) -> None:
-        poller = Poller(self.key.faraday_conn_id)
-        pause = self._first_pause
-        try:
-            while True:
-                await _sleep_until_tick(pause)
-                pause = self.key.interval
-                await self._deliver(await poller.poll(self._sources()))
-        finally:
-            await poller.close()
+    async def _run(self, first_pause: float) -> None:
+        await self._sleep(first_pause)
+        while True:
+            await self._poll_for(list(self.subscribers))
+            await self._sleep(0.0 if self._source.include_upstream else self._interval)
 
-    async def _deliver(self, polls: Mapping[Source, Poll]) -> None:
-        woken = 0
-        for subscriber in list(self.subscribers):
-            poll = polls.get(subscriber.source)
-            if poll and subscriber.deliver(poll):
-                woken += 1
-                if woken % SUBSCRIBERS_AT_A_TIME == 0:
+    async def _poll_for(self, subscribers: list[Subscriber]) -> None:
+        """Poll for all subscribers together, and again for each one whose shared request is refused."""
+        shared = await self._poll({id_: None for each in subscribers for id_ in each.ids or ()})
+        refused = []
+        notified = 0
+        for subscriber in subscribers:
+            poll = shared if subscriber.ids is None else shared.of(subscriber.ids)
+            is_refused = poll.error and not shared.error and not is_transient(poll.error)
+            if is_refused and subscriber.ids and len(subscribers) > 1:
+                refused.append((subscriber, subscriber.ids))
+            elif subscriber.offer(poll):
+                notified += 1
+                if notified % NOTIFIED_AT_A_TIME == 0:
                     await asyncio.sleep(0)
+        for subscriber, ids in refused:
+            if subscriber in self.subscribers:
+                alone = await self._poll(ids)
+                subscriber.offer(alone.of(ids))
 
-    def _sources(self) -> dict[Source, list[str]]:
-        """Return what to poll, with the ids that any subscriber waits for."""
-        if self._wanted is None:
-            wanted: dict[Source, dict[str, None]] = {}
-            for subscriber in self.subscribers:
-                wanted.setdefault(subscriber.source, {}).update(dict.fromkeys(subscriber.ids))
-            self._wanted = {source: list(ids) for source, ids in wanted.items()}
-        return self._wanted
+    async def _poll(self, ids: Iterable[str]) -> Poll:
+        """Poll once.
 
-    def add(self, subscriber: Subscriber) -> None:
-        """Add a subscriber."""
-        self.subscribers[subscriber] = self._wanted = None
+        :param ids: the resources to request, for a source by id.
+        """
+        clock = asyncio.get_running_loop().time
+        began_at = clock()
+        decoders = {}
+        states: list[ResourceState] = []
+        errors: dict[str, FaradayError] = {}
+        error = graph = sent_at = None
+        for endpoint in self._source.endpoints(list(ids)):
+            decode = self._decoders.get(endpoint) or Remembering(decode_states(self._source.type))
+            decoders[endpoint] = decode
+            seconds = max(self._interval, REQUEST_SECONDS)
+            try:
+                fetched = await self._account.client.fetch(endpoint, decode, seconds=seconds)
+            except FaradayError as failure:
+                if self._source.ids is None or not _is_about_request(failure):
+                    error = failure
+                    break
+                errors |= dict.fromkeys((id_ for _, id_ in endpoint.query), failure)
+            else:
+                states += fetched.value
+                sent_at = fetched.sent_at
+        self._decoders = decoders
+        if self._source.include_upstream and not error:
+            waited = dict.fromkeys(state.key for state in states if not state.why_skipped)
+            try:
+                # After the list: an earlier graph may not show the latest change upstream.
+                graph, sent_at = await self._account.graph(waited, after=clock())
+            except FaradayError as failure:
+                error = failure
+        return Poll(
+            resource_type=self._source.type,
+            began_at=began_at,
+            now=self._account.now(sent_at),
+            states=tuple(states),
+            error=error,
+            errors=errors,
+            graph=graph,
+        )
 
-    def remove(self, subscriber: Subscriber) -> None:
-        """Remove a subscriber."""
-        del self.subscribers[subscriber]
-        self._wanted = None
+    async def _sleep(self, pause: float) -> None:
+        """Sleep until the first tick after a pause."""
+        now = asyncio.get_running_loop().time()
+        tick, phase = TICK_SECONDS, 0.0
+        if self._source.include_upstream:
+            # Feeds that need the graph poll together, so that they share it.
+            tick, phase = max(tick, self._interval), self._account.phase
+        number = math.floor((now + pause) / tick - phase) + 1
+        await asyncio.sleep((number + phase) * tick - now)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         # A feed is cancelled after its last subscriber has left. Any other end is unexpected.
         bug = None if task.cancelled() else task.exception()
         for subscriber in self.subscribers:
-            subscriber.fail(bug or RuntimeError("The feed ended unexpectedly."))
+            subscriber.notify(bug or RuntimeError("The feed ended unexpectedly."))
 
 
-async def _sleep_until_tick(pause: float) -> None:
-    now = asyncio.get_running_loop().time()
-    tick = math.floor((now + pause) / TICK_SECONDS) + 1
-    await asyncio.sleep(tick * TICK_SECONDS - now)
-
-
-_feeds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[FeedKey, Feed]] = (
-    weakref.WeakKeyDictionary()
-)
+def _is_about_request(error: FaradayError) -> bool:
+    """Return whether other requests may succeed: an error is not about the Airflow connection."""
+    return isinstance(error, FaradayApiError) and not isinstance(error, FaradayAuthenticationError)
 
 
 @asynccontextmanager
@@ -176,22 +274,21 @@ async def subscribe(
     :param poll_now: whether a feed that starts with this subscriber polls as soon as it may, not at some time
         within an interval from then.
     """
-    loop = asyncio.get_running_loop()
-    feeds = _feeds.setdefault(loop, {})
-    polled = None if source.include_upstream else source.without_ids
-    key = FeedKey(faraday_conn_id=faraday_conn_id, source=polled, interval=interval)
-    feed = feeds.get(key)
-    if feed is None or feed.task.done():
-        # Triggers start together when a triggerer does. Feeds that polled together would do so forever.
-        feed = feeds[key] = Feed(key, first_pause=0.0 if poll_now else random.uniform(0.0, interval))
-    subscriber = Subscriber(source, settled_at=loop.time() + SETTLE_SECONDS)
-    feed.add(subscriber)
-    try:
-        yield subscriber
-    finally:
-        feed.remove(subscriber)
-        if not feed.subscribers:
-            if feeds.get(key) is feed:
-                del feeds[key]
-            feed.task.cancel()
-            await asyncio.wait([feed.task])
+    key = FeedKey(source.without_ids, interval)
+    async with joined(faraday_conn_id) as account:
+        feed = account.feeds.get(key)
+        if feed is None or feed.task.done():
+            # Triggers start together when a triggerer does. Feeds that polled together would do so forever.
+            spread = 0.0 if poll_now or source.include_upstream else random.uniform(0.0, interval)
+            feed = account.feeds[key] = Feed(account, key, spread)
+        subscriber = Subscriber(source.ids, asyncio.get_running_loop().time() + SETTLE_SECONDS)
+        feed.subscribers[subscriber] = None
+        try:
+            yield subscriber
+        finally:
+            del feed.subscribers[subscriber]
+            if not feed.subscribers:
+                if account.feeds.get(key) is feed:
+                    del account.feeds[key]
+                feed.task.cancel()
+                await asyncio.wait([feed.task])

@@ -70,14 +70,9 @@ class Source(NamedTuple):
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Source:
         """Return the source that :attr:`as_json` describes. Fields may be absent."""
-        containers = [Container(name, saved[name]) for name in CONTAINERS if saved.get(name) is not None]
-        ids = saved.get("resource_ids")
-        return cls(
-            resource_type_named(saved["resource_type"]),
-            containers[0] if containers else None,
-            None if ids is None else tuple(ids),
-            saved.get("include_upstream", False),
-        )
+        given: dict[str, Any] = {name: saved.get(name) for name in (*CONTAINERS, "resource_ids")}
+        upstream = saved.get("include_upstream", False)
+        return cls.parse("A trigger", saved["resource_type"], include_upstream=upstream, **given)
 
     @property
     def as_json(self) -> dict[str, Any]:

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
+from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.readiness import Criteria, Problem, Verdict, assess, standings
-from airflow_provider_faraday.api.responses import decode_resources
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, unclear_previews
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
+from airflow_provider_faraday.api.responses import decode_edges, decode_resources, decode_states
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, states_of
-from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.exceptions import EVENT_ERRORS, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
+from airflow_provider_faraday.waiting.progress import Progress, describe_problem
 from airflow_provider_faraday.waiting.source import Source
-from airflow_provider_faraday.waiting.upstream import graph_requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from airflow_provider_faraday.api.graph import Graph, PreviewKey
-
-_REMEDIES = {
-    "missing": "Check the ids, and that the Airflow connection is for the account that owns them.",
-    "failed": "Fix it in Faraday and clear this task, or set fail_on_error=False to wait until it is fixed.",
-    "empty": "Check the ids, or set allow_empty=True to continue anyway.",
-}
 
 
 @dataclass(kw_only=True)
@@ -73,7 +66,7 @@ class Wait:
         return cls(
             faraday_conn_id=saved["faraday_conn_id"],
             source=Source.from_json(saved["source"]),
-            criteria=msgspec.convert(saved["criteria"], Criteria),
+            criteria=Criteria.from_json(saved["criteria"]),
             poke_interval=saved["poke_interval"],
             deadline=saved["deadline"],
             log=log,
@@ -86,12 +79,24 @@ class Wait:
         saved: dict[str, Any] = {
             "faraday_conn_id": self.faraday_conn_id,
             "source": self.source.as_json,
-            "criteria": self.criteria,
+            "criteria": self._needed_criteria(),
             "poke_interval": self.poke_interval,
             "deadline": self.deadline,
         }
         built: dict[str, Any] = json.loads(msgspec.json.encode(saved, order="deterministic"))
         return built
+
+    def _needed_criteria(self) -> Criteria:
+        """Return the criteria with the times of the wait's own ids, and of those upstream of them.
+
+        A thousand mapped tasks may each get a thousand times, of which each needs one.
+        """
+        ids = self.source.ids
+        if ids is None or (self.source.include_upstream and self.graph is None):
+            return self.criteria
+        graph = self.graph
+        upstream = [each for id_ in ids for each in graph.upstream_of(id_).next_ids] if graph else []
+        return self.criteria.only_for((*ids, *upstream))
 
     def poll(self) -> list[dict[str, Any]] | None:
         """Poll once. Return the ready resources as Faraday sent them, or None if not all are ready.
@@ -100,47 +105,58 @@ class Wait:
         :raises NothingToWaitForError: if there is nothing to wait for.
         :raises FaradayError: if the poll fails; after a successful one, only if retrying cannot help.
         """
-        ids = self.source.ids
         try:
-            found = [
-                resource
-                for endpoint in self.source.endpoints()
-                for resource in self._hook.client.fetch(endpoint, decode_resources).value
-            ]
-            states = states_of(self.source.type, found)
-            graph = self._graph(states) if self.source.include_upstream else None
+            found, states, verdict = self._poll()
         except FaradayApiError as error:
             if not (is_transient(error) and self.has_polled()):
                 raise
             self.progress.poll_failed(error)
             return None
         self.has_polled = lambda: True
-        verdict = assess(self.source.type, standings(states), self.criteria, ids, graph)
         self.progress.polled(verdict)
         if verdict.problem or verdict.is_ready:
             # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
             pairs = zip(states, found, strict=True)
             self.polled = [resource for state, resource in pairs if not state.why_skipped]
-            self.graph = graph
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)
             raise problem_error(verdict.problem.kind, self.source.type.name, message)
         if not verdict.is_ready:
             return None
-        self.ready, self.unchanged = verdict.ready, verdict.unchanged
-        is_ready = {id(state) for state in verdict.ready}
-        by_id = {s.id: item for s, item in zip(states, found, strict=True) if id(s) in is_ready}
+        self.ready, self.unchanged = tuple(verdict.ready), verdict.unchanged
+        ready = {state.id for state in verdict.ready}
+        pairs = zip(states, found, strict=True)
+        by_id = {state.id: item for state, item in pairs if state.id in ready and not state.why_skipped}
         return list(by_id.values())
 
-    def _graph(self, states: list[ResourceState]) -> Graph:
-        steps = graph_requests((state.id.lower() for state in states), self._previews)
-        request = next(steps)
-        try:
-            while True:
-                request = steps.send(self._hook.client.fetch(*request).value)
-        except StopIteration as finished:
-            graph: Graph = finished.value
-            return graph
+    def _poll(self) -> tuple[list[dict[str, Any]], list[ResourceState], Verdict]:
+        found: list[dict[str, Any]] = []
+        sent_at = None
+        for endpoint in self.source.endpoints():
+            fetched = self._hook.client.fetch(endpoint, decode_resources)
+            found += fetched.value
+            sent_at = fetched.sent_at
+        states = states_of(self.source.type, found)
+        self.graph = None
+        if self.source.include_upstream:
+            self.graph, sent_at = self._graph([state.key for state in states if not state.why_skipped])
+        now = sent_at or datetime.now(UTC)
+        criteria = self.criteria
+        return found, states, assess(self.source.type, states, criteria, self.source.ids, self.graph, now=now)
+
+    def _graph(self, waited: list[str]) -> tuple[Graph, datetime | None]:
+        client = self._hook.client
+        fetched = client.fetch(endpoints.graph(), decode_edges)
+        graph = Graph(fetched.value)
+        requests = graph.possible_previews(waited, self._previews)
+        for number, (resource_type, endpoint) in enumerate(requests):
+            try:
+                states = client.fetch(endpoint, decode_states(resource_type)).value
+            except FaradayApiError as error:
+                unclear = unclear_previews(requests[number:], error)
+                return graph.with_previews(self._previews, unclear), fetched.sent_at
+            self._previews |= graph.read_previews(endpoint, states)
+        return graph.with_previews(self._previews, {}), fetched.sent_at
 
     def run(self) -> list[dict[str, Any]]:
         """Poll until everything is ready, in this process.
@@ -183,42 +199,3 @@ class Wait:
         message = f"Timed out waiting for {self.progress.pending or self.source.label}."
         self.log.error("%s", message)
         return AirflowSensorTimeout(f"{message}\nIncrease timeout, or check the build in Faraday.")
-
-
-class Progress:
-    """Log the verdicts of a wait, each change once, and remember what is still waited for.
-
-    :ivar pending: what is still waited for, in a sentence.
-    :ivar changes_at: when the last verdict changes, even if no resource does, on the clock of the polls.
-    """
-
-    def __init__(self, log: Any) -> None:
-        self.pending = ""
-        self.changes_at = math.inf
-        self._log = log
-        self._logged = ""
-        self._unknown: set[str] = set()
-        self._waiting = ""
-
-    def polled(self, verdict: Verdict, began_at: float = 0.0) -> None:
-        """Take the verdict of a poll, and the time when it began."""
-        self.pending = self._waiting = verdict.pending
-        self.changes_at = math.inf if verdict.changes_in is None else began_at + verdict.changes_in
-        if verdict.description != self._logged:
-            self._logged = verdict.description
-            self._log.info("%s", self._logged)
-        for status in sorted(verdict.unknown_statuses - self._unknown):
-            self._log.warning("Unknown status '%s'. Treating it as not ready.", status)
-        self._unknown |= verdict.unknown_statuses
-
-    def poll_failed(self, error: Exception) -> None:
-        """Take the transient error of a poll."""
-        text = one_line(str(error)).rstrip(".")
-        self.pending = f"{self._waiting or 'the first successful poll'}. The last poll failed: {text}"
-        self._logged = ""
-        self._log.warning("Poll failed, retrying until the timeout: %s", text)
-
-
-def describe_problem(problem: Problem, source: Source) -> str:
-    """Return a message about a problem, with what to do about it on a second line."""
-    return f"{problem.message} (Waited for the {source.label}.)\n{_REMEDIES[problem.kind]}"

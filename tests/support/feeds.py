@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from airflow_provider_faraday.waiting import feed
+from airflow_provider_faraday.waiting import account
 
 
 @asynccontextmanager
@@ -18,7 +18,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     yield
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
-    assert not feed._feeds.get(asyncio.get_running_loop())
+    assert not account._accounts.get(asyncio.get_running_loop())
     gc.collect()  # an unclosed session warns when it is collected, which pytest turns into a failure
 
 

@@ -10,12 +10,13 @@ BUILT = "2026-01-02T00:00:00Z"
 
 def node(id_: str, resource_type: str, name: str | None = None, **fields: Any) -> dict[str, Any]:
     """Return a resource: ready and settled, unless fields say otherwise."""
+    built_at = fields.get("last_updated_output_at", BUILT)
     settled = {
         "status": "ready",
         "status_error": None,
         "status_changed_at": BUILT,
         "archived_at": None,
-        "last_read_input_at": BUILT,
+        "last_read_input_at": built_at,
         "last_updated_config_at": "2026-01-01T00:00:00Z",
         "last_updated_output_at": BUILT,
     }

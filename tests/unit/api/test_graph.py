@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
-from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.graph import Graph, preview_key
-from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings
+from airflow_provider_faraday.api.errors import FaradayApiError, FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, preview_key, unclear_previews
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.api.responses import Response, decode_graph
+from airflow_provider_faraday.api.responses import Response, decode_edges
+from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import state_type
 from support.graphs import BUILT, chain, edge, node
 
@@ -46,16 +47,28 @@ def pipeline(**changed: dict[str, Any]) -> list[dict[str, Any]]:
     return chain(*nodes.values())
 
 
-def graph_of(edges: list[dict[str, Any]], date: str = "Sun, 04 Jan 2026 00:10:00 GMT") -> Graph:
-    return Graph(decode_graph(Response(200, {"Date": date}, json.dumps(edges).encode())))
+NOW = datetime(2026, 1, 4, 0, 10, tzinfo=UTC)
+
+
+def graph_of(edges: list[dict[str, Any]]) -> Graph:
+    return Graph(decode_edges(Response(200, {}, json.dumps(edges).encode())))
 
 
 def verdict(
-    graph: Graph, waited: dict[str, Any] | None = None, type_name: str = "targets", **criteria: Any
+    graph: Graph,
+    waited: dict[str, Any] | None = None,
+    type_name: str = "targets",
+    now: datetime = NOW,
+    **criteria: Any,
 ) -> Verdict:
     kind = RESOURCE_TYPES[type_name]
     state = msgspec.convert(waited or target(), state_type(kind))
-    return assess(kind, standings([state]), Criteria(**criteria), None, graph)
+    return assess(kind, [state], Criteria(**criteria), None, graph, now=now)
+
+
+def looked_up(graph: Graph, known: dict[PreviewKey, bool]) -> dict[str, list[str]]:
+    requests = graph.possible_previews(["t"], known)
+    return {kind.name: [id_ for _, id_ in endpoint.query] for kind, endpoint in requests}
 
 
 def test_ready_if_everything_upstream_is_settled() -> None:
@@ -144,8 +157,15 @@ def test_a_refresh_that_has_not_propagated_is_waited_for() -> None:
 
 
 def test_a_resource_without_edges_is_judged_alone() -> None:
-    assert verdict(graph_of([])).is_ready
-    assert not verdict(graph_of([]), target(status="running")).is_ready
+    assert verdict(graph_of([]), dataset(), "datasets").is_ready
+    assert not verdict(graph_of([]), dataset(status="running"), "datasets").is_ready
+
+
+@pytest.mark.parametrize("type_name", ["targets", "scopes", "outcomes"])
+def test_what_always_has_upstream_resources_must_be_in_the_graph(type_name: str) -> None:
+    with pytest.raises(FaradayResponseError, match="does not have") as caught:
+        verdict(graph_of([]), node("x", type_name), type_name)
+    assert is_transient(caught.value)
 
 
 def test_its_own_status_is_named_before_what_is_upstream() -> None:
@@ -166,31 +186,99 @@ class TestLeftOut:
         assert not verdict(graph_of([*edges[::-1]])).is_ready
 
     def test_previews_are_named_and_hide_what_is_behind_them(self) -> None:
-        preview = outcome(status="new")
-        graph = graph_of(pipeline(c=cohort(status="running"), o=preview))
-        assert graph.unclear(["t"], {}) == {"outcomes": ["o"]}
-        known = {preview_key(graph.nodes["o"]): True}
-        assert graph.unclear(["t"], known) == {}
+        graph = graph_of(drafts(status="new"))
+        assert looked_up(graph, {}) == {"outcomes": [DRAFT, OTHER_DRAFT]}
+        known = {preview_key(graph.nodes[id_]): True for id_ in (DRAFT, OTHER_DRAFT)}
+        assert looked_up(graph, known) == {}
         assert not verdict(graph).is_ready
-        graph.leave_out_previews(known)
-        result = verdict(graph)
+        result = verdict(graph.with_previews(known, {}))
         assert result.is_ready
-        assert "outcome 'Will buy' (a preview" in result.description
+        assert "outcome 'Draft' (a preview" in result.description
 
     def test_a_preview_is_looked_up_again_after_its_configuration_changed(self) -> None:
-        known = {preview_key(graph_of(pipeline(o=outcome(status="new"))).nodes["o"]): True}
-        changed = outcome(status="new", last_updated_config_at="2026-01-06T00:00:00Z")
-        assert graph_of(pipeline(o=changed)).unclear(["t"], known) == {"outcomes": ["o"]}
+        known = {preview_key(graph_of(drafts()).nodes[id_]): True for id_ in (DRAFT, OTHER_DRAFT)}
+        changed = drafts(last_updated_config_at="2026-01-06T00:00:00Z")
+        assert looked_up(graph_of(changed), known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
 
-    def test_what_is_unsettled_or_on_the_way_from_it_is_looked_up(self) -> None:
-        edges = pipeline(d=dataset(status="running"), c=cohort(status="running"))
-        assert graph_of(edges).unclear(["t"], {}) == {"datasets": ["d"], "outcomes": ["o"]}
-        assert graph_of(pipeline()).unclear(["t"], {}) == {}
+    def test_only_what_is_unsettled_or_downstream_of_that_is_looked_up(self) -> None:
+        settled = [edge(cohort(), node(DRAFT, "outcomes")), edge(node(DRAFT, "outcomes"), target())]
+        assert looked_up(graph_of(settled), {}) == {}
 
-    def test_a_preview_that_reads_ready_hides_an_error_behind_it(self) -> None:
-        graph = graph_of(pipeline(c=cohort(status="error", status_error=REASON)))
-        graph.leave_out_previews({preview_key(graph.nodes["o"]): True})
-        assert verdict(graph).is_ready
+    def test_previews_that_read_ready_hide_an_error_behind_them(self) -> None:
+        graph = graph_of(drafts())
+        keys = [preview_key(graph.nodes[id_]) for id_ in (DRAFT, OTHER_DRAFT)]
+        assert verdict(graph.with_previews(dict.fromkeys(keys, True), {})).is_ready
+        assert verdict(graph.with_previews({keys[0]: True, keys[1]: False}, {})).problem
+
+    def test_what_may_be_a_preview_is_a_transient_error_for_what_is_downstream(self) -> None:
+        graph = graph_of([*drafts(), edge(dataset(), node("u", "targets"))])
+        unclear = unclear_previews(graph.possible_previews(["t", "u"], {}), FaradayApiError("Oh no."))
+        with pytest.raises(FaradayApiError, match=r"previews\. Oh no\.") as caught:
+            verdict(graph.with_previews({}, unclear))
+        assert is_transient(caught.value)
+        assert verdict(graph.with_previews({}, unclear), node("u", "targets")).is_ready
+
+
+DRAFT, OTHER_DRAFT = (f"e0000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
+
+
+def drafts(**fields: Any) -> list[dict[str, Any]]:
+    """Two outcomes of a failed cohort, both of which a target delivers."""
+    failed = cohort(status="error", status_error=REASON)
+    edges = []
+    for id_ in (DRAFT, OTHER_DRAFT):
+        draft = node(id_, "outcomes", "Draft", **fields)
+        edges += [edge(failed, draft), edge(draft, target())]
+    return edges
+
+
+class TestReadTooEarly:
+    """A build that read its input before the builds that it must contain is waited out for ten minutes."""
+
+    refreshed = dataset(last_updated_output_at="2026-01-04T00:01:00Z")
+    times: ClassVar = {"d": AFTER}
+
+    def result(self, read_at: str | None, now: datetime = NOW, **edges: dict[str, Any]) -> Verdict:
+        waited = target(last_updated_output_at="2026-01-04T00:05:00Z", last_read_input_at=read_at)
+        graph = graph_of(pipeline(d=self.refreshed, t=waited, **edges))
+        return verdict(graph, waited, now=now, updated_after=self.times)
+
+    def test_a_build_that_began_before_the_refreshed_dataset_was_built_does_not_count(self) -> None:
+        result = self.result("2026-01-04T00:00:59Z")
+        assert "read its input at 2026-01-04 00:00:59Z" in result.pending
+        assert result.changes_in == 300
+        assert self.result("2026-01-04T00:01:00Z").is_ready
+
+    def test_it_counts_ten_minutes_after_its_end(self) -> None:
+        result = self.result("2026-01-04T00:00:59Z", now=NOW + timedelta(minutes=5))
+        assert result.is_ready
+        assert "counts after 10 minutes, although" in result.description
+
+    def test_without_the_field_the_time_of_the_build_decides(self) -> None:
+        assert self.result(None).is_ready
+
+    def test_an_intermediate_build_that_read_too_early_blocks(self) -> None:
+        stale = scope(
+            last_updated_output_at="2026-01-04T00:03:00Z", last_read_input_at="2026-01-03T00:00:00Z"
+        )
+        result = self.result("2026-01-04T00:04:00Z", s=stale)
+        assert "scope 'Likely buyers' is ready, but its last build read its input" in result.pending
+        assert self.result("2026-01-04T00:04:00Z", now=NOW + timedelta(minutes=5), s=stale).is_ready
+
+    def test_a_build_must_contain_the_builds_in_between(self) -> None:
+        """The scope is built twice, and the target has read the first build."""
+        rebuilt = scope(last_updated_output_at="2026-01-04T00:06:00Z")
+        assert not self.result("2026-01-04T00:04:00Z", s=rebuilt).is_ready
+
+    def test_the_refreshed_resource_itself_must_have_read_after_the_request(self) -> None:
+        built = dataset(
+            last_updated_output_at="2026-01-04T00:05:00Z", last_read_input_at="2026-01-02T00:00:00Z"
+        )
+        state = msgspec.convert(built, state_type(RESOURCE_TYPES["datasets"]))
+        criteria = Criteria(updated_after=self.times)
+        for minutes, ready in ((0, False), (5, True)):
+            now = NOW + timedelta(minutes=minutes)
+            assert assess(RESOURCE_TYPES["datasets"], [state], criteria, ("d",), now=now).is_ready == ready
 
 
 class TestShapes:
@@ -218,7 +306,7 @@ class TestShapes:
 
     def test_pages_are_joined(self) -> None:
         pages = [json.dumps([each]).encode() for each in pipeline(d=dataset(status="running"))]
-        graph = Graph([page for body in pages for page in decode_graph(Response(200, {}, body))])
+        graph = Graph([edge for body in pages for edge in decode_edges(Response(200, {}, body))])
         assert not verdict(graph).is_ready
 
     def test_fields_may_be_missing_or_null(self) -> None:
@@ -259,7 +347,7 @@ class TestTimesPerResource:
     """``updated_after`` as a dict, such as the ``requested_at`` of a force update."""
 
     def criteria(self, **times: datetime) -> dict[str, Any]:
-        return {"updated_after": frozenset(times.items())}
+        return {"updated_after": times}
 
     def test_the_latest_time_upstream_counts(self) -> None:
         other = node("e", "datasets", last_updated_output_at="2026-01-04T00:00:00Z")
@@ -300,7 +388,7 @@ class TestTimesPerResource:
 
     def test_an_empty_dict_is_an_input_error(self) -> None:
         with pytest.raises(FaradayInputError, match="updated_after is an empty dict"):
-            verdict(graph_of(pipeline()), updated_after=frozenset())
+            verdict(graph_of(pipeline()), updated_after={})
 
     def test_none_upstream_is_an_input_error(self) -> None:
         with pytest.raises(FaradayInputError, match="or for a resource upstream of it"):
@@ -335,8 +423,8 @@ class TestUnchanged:
         assert result.unchanged == frozenset()
 
     def test_counts_from_updated_after_at_the_earliest(self) -> None:
-        graph = graph_of(pipeline(), date="Sat, 03 Jan 2026 00:05:00 GMT")
-        criteria: dict[str, Any] = {"updated_after": AFTER}
+        graph = graph_of(pipeline())
+        criteria: dict[str, Any] = {"updated_after": AFTER, "now": AFTER + timedelta(minutes=5)}
         assert not verdict(graph, unchanged_after=301, **criteria).is_ready
         assert verdict(graph, unchanged_after=300, **criteria).is_ready
 
@@ -353,12 +441,12 @@ class TestUnchanged:
         assert not self.result(pipeline(**busy)).is_ready
 
     def test_not_if_the_requested_build_has_not_begun(self) -> None:
-        times = frozenset({"d": AFTER}.items())
+        times = {"d": AFTER}
         assert not verdict(graph_of(pipeline()), updated_after=times, unchanged_after=1).is_ready
         assert verdict(graph_of(self.rebuilt), updated_after=times, unchanged_after=1).unchanged == {"t"}
 
     def test_not_if_a_build_of_the_resource_itself_was_requested(self) -> None:
-        times = frozenset({"t": AFTER}.items())
+        times = {"t": AFTER}
         assert not verdict(graph_of(pipeline()), updated_after=times, unchanged_after=1).is_ready
 
     def test_a_rebuilt_resource_is_not_unchanged(self) -> None:

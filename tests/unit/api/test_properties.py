@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from airflow_provider_faraday.api import endpoints, responses, retries
 from airflow_provider_faraday.api.errors import FaradayApiError, Request
-from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess, standings
+from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.times import timestamp
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
@@ -228,7 +228,7 @@ WANTED = st.none() | st.lists(st.sampled_from(IDS), unique=True, max_size=3).map
 
 def verdict(datasets: list[dict[str, Any]], criteria: Criteria, ids: tuple[str, ...] | None) -> Verdict:
     states = decode_states(responses.Response(200, {}, json.dumps(datasets).encode()))
-    return assess(DATASET_TYPE, standings(states), criteria, ids)
+    return assess(DATASET_TYPE, states, criteria, ids, now=datetime(2026, 1, 4, tzinfo=UTC))
 
 
 @searched
@@ -282,11 +282,10 @@ def finite(value: Any) -> Any:
 
 
 def outcome(result: Verdict) -> tuple[Any, ...]:
+    skippable = (result.waiting, result.failed, result.skipped)
     groups = (
         {state.id for state in result.ready},
-        {(state.id, why) for state, why in result.waiting},
-        {(state.id, why) for state, why in result.failed},
-        {(state.id, why) for state, why in result.left_out},
+        *({(each.state.id, *each.reasons) for each in group} for group in skippable),
         set(result.missing),
     )
     problem = result.problem

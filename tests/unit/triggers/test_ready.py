@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.exceptions import (
     DatasetsFailedError,
     FaradayAuthenticationError,
@@ -28,8 +29,8 @@ from airflow_provider_faraday.exceptions import (
     NothingToWaitForError,
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
-from airflow_provider_faraday.triggers import resources as triggers
 from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
+from airflow_provider_faraday.waiting import deferred as deferred_waits
 from airflow_provider_faraday.waiting import feed
 from airflow_provider_faraday.waiting.wait import Wait
 from raw_server import RawServer, answer, stall
@@ -121,7 +122,7 @@ def test_the_deferral_outlasts_the_deadline_of_its_trigger(building: Sandbox) ->
     assert deferral.timeout.total_seconds() > 107
 
 
-@pytest.mark.parametrize("updated_after", [None, "2026-01-02T03:04:05Z", [[ORDERS, "2026-01-02T03:04:05Z"]]])
+@pytest.mark.parametrize("updated_after", [None, "2026-01-02T03:04:05Z", {ORDERS: "2026-01-02T03:04:05Z"}])
 def test_stored_triggers_keep_loading(updated_after: Any) -> None:
     """Arguments that were stored by any release must load, and serialize to the same arguments."""
     stored: dict[str, Any] = {
@@ -141,6 +142,11 @@ def test_stored_triggers_keep_loading(updated_after: Any) -> None:
     assert arguments == stored
     added_since = {"criteria": {**stored["criteria"], "unchanged_after": None}}
     assert Wait.from_json(stored, None).as_json == {**stored, **added_since}
+
+
+def test_stored_times_may_be_pairs() -> None:
+    stored = {"updated_after": [[ORDERS, "2026-01-02T03:04:05Z"]]}
+    assert Criteria.from_json(stored).times == {ORDERS: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
 
 
 def test_a_deferral_stores_no_secret_and_no_data(building: Sandbox) -> None:
@@ -333,7 +339,7 @@ def waiting_for_the_scope(*, deadline: float) -> ResourcesReadyTrigger:
 def test_a_stuck_api_does_not_outlast_the_deadline(
     faraday_default: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(deferred_waits, "GRACE_SECONDS", 0.2)
     with RawServer([stall(30)]) as server:
         faraday_default(host=server.url)
         trigger = waiting_for_the_scope(deadline=time.time() + 0.2)

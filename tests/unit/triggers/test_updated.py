@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureEx
 from airflow_provider_faraday.exceptions import FaradayInputError
 from airflow_provider_faraday.triggers.datasets import DatasetUpdatedTrigger
 from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger, ResourceUpdatedTrigger
-from airflow_provider_faraday.waiting import feed, marks
+from airflow_provider_faraday.waiting import account, feed, marks, watch
 from support.ids import CUSTOMERS, ORDERS, SCOPE, UNKNOWN, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
         await test()
         gc.collect()
         await asyncio.sleep(0.05)
-        assert not feed._feeds.get(asyncio.get_running_loop())
+        assert not account._accounts.get(asyncio.get_running_loop())
         assert asyncio.all_tasks() == before
 
     asyncio.run(asyncio.wait_for(checked(), 30))
@@ -639,9 +639,9 @@ def test_a_watcher_backs_off_from_a_failing_api_and_misses_nothing(
 
 @since_airflow_3
 def test_pauses_grow_to_a_quarter_of_an_hour() -> None:
-    trigger = DatasetUpdatedTrigger(scope_id=SCOPE, poke_interval=60)
-    assert [trigger._pause(n) for n in (1, 2, 3, 4, 5, 6, 1000)] == [0, 60, 180, 420, 900, 900, 900]
-    assert DatasetUpdatedTrigger(scope_id=SCOPE, poke_interval=3600)._pause(9) == 3600
+    pauses = [watch._pause_after(failures, 60) for failures in (1, 2, 3, 4, 5, 6, 1000)]
+    assert pauses == [0, 60, 180, 420, 900, 900, 900]
+    assert watch._pause_after(9, 3600) == 3600
 
 
 @since_airflow_3

@@ -22,9 +22,8 @@ from airflow_provider_faraday.exceptions import (
     FaradayConfigurationError,
     FaradayTransportError,
 )
-from airflow_provider_faraday.waiting import feed, poller
-from airflow_provider_faraday.waiting.feed import Subscriber
-from airflow_provider_faraday.waiting.poller import Poll
+from airflow_provider_faraday.waiting import account, feed
+from airflow_provider_faraday.waiting.feed import Poll, Subscriber
 from airflow_provider_faraday.waiting.source import Source
 from raw_server import RawServer, answer
 from support.feeds import run
@@ -57,6 +56,19 @@ def settle_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
 
 
+async def join(
+    stack: AsyncExitStack, *subscriptions: AbstractAsyncContextManager[Subscriber]
+) -> list[Subscriber]:
+    """Start several subscriptions together, as a triggerer does."""
+    return await asyncio.gather(*map(stack.enter_async_context, subscriptions))
+
+
+def settle_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first poll of a feed begin when all subscribers have settled."""
+    monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(feed, "TICK_SECONDS", 0.5)
+
+
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Return a function that sets the Airflow connection."""
@@ -74,10 +86,10 @@ def test_many_subscribers_share_each_poll_and_one_tcp_connection(connect: Connec
 
         async def test() -> None:
             async with AsyncExitStack() as stack:
-                subscribers = [await stack.enter_async_context(subscribe()) for _ in range(500)]
+                subscribers = await join(stack, *(subscribe(interval=0.5) for _ in range(500)))
                 for _ in range(3):
                     polls = await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
-                    assert len({id(poll) for poll in polls}) == 1
+                    assert all(poll is polls[0] for poll in polls)
                     assert [state.id for state in polls[0].states] == [A]
 
         run(test)
@@ -124,7 +136,7 @@ def test_ids_are_requested_in_batches_of_a_hundred(connect: Connect) -> None:
         async def test() -> None:
             async with AsyncExitStack() as stack:
                 named = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(250)]
-                subscribers = [await stack.enter_async_context(subscribe(id_)) for id_ in named]
+                subscribers = await join(stack, *(subscribe(id_, interval=0.5) for id_ in named))
                 await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
 
         run(test)
@@ -190,7 +202,6 @@ def test_first_polls_of_feeds_that_start_together_are_spread_over_the_interval(
         assert times[13] - times[0] >= 0.1
 
 
-@pytest.mark.xfail(strict=True, reason="feeds do not share the client of their account yet")
 def test_feeds_that_poll_in_turn_share_a_tcp_connection(connect: Connect) -> None:
     with RawServer([datasets(A)]) as server:
         connect(server.url)
@@ -329,37 +340,40 @@ def test_the_airflow_connection_is_looked_up_once_for_many_polls(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_up: list[str] = []
-    look_up = poller.get_async_connection
+    look_up = account.get_async_connection
 
     async def counting(conn_id: str) -> Any:
         looked_up.append(conn_id)
         return await look_up(conn_id)
 
-    monkeypatch.setattr(poller, "get_async_connection", counting)
+    monkeypatch.setattr(account, "get_async_connection", counting)
     with RawServer([datasets(A)]) as server:
         connect(server.url)
 
         async def test() -> None:
             async with subscribe() as one, subscribe() as other:
+                before = len(looked_up)
                 for _ in range(3):
                     await asyncio.gather(one.next_poll(0), other.next_poll(0))
+                assert len(looked_up) == before
 
         run(test)
-    assert looked_up == ["faraday_default"]
+    # One for each subscriber, since its Airflow connection may have changed.
+    assert looked_up == ["faraday_default"] * 2
 
 
 @pytest.fixture
 def lookup_failures(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
     """Return a list of exceptions that the next lookups of the Airflow connection raise."""
     failures: list[Exception] = []
-    look_up = poller.get_async_connection
+    look_up = account.get_async_connection
 
     async def flaky(conn_id: str) -> Any:
         if failures:
             raise failures.pop()
         return await look_up(conn_id)
 
-    monkeypatch.setattr(poller, "get_async_connection", flaky)
+    monkeypatch.setattr(account, "get_async_connection", flaky)
     return failures
 
 
@@ -369,7 +383,8 @@ def lookup_failures(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
 def test_a_failed_lookup_is_transient_and_does_not_quote_a_secrets_backend(
     connect: Connect, lookup_failures: list[Exception], failure: Exception
 ) -> None:
-    lookup_failures.append(failure)
+    # The first lookup is for the new subscriber, the second one for its poll.
+    lookup_failures += [failure, failure]
     with RawServer([datasets(A)]) as server:
         connect(server.url)
 
@@ -416,13 +431,13 @@ def test_an_unusable_airflow_connection_is_a_configuration_error(connect: Connec
 
 
 @pytest.mark.parametrize("status", [403, 504])
-def test_a_failed_batch_fails_only_those_who_wait_for_its_ids(connect: Connect, status: int) -> None:
+def test_a_failed_batch_fails_only_subscribers_to_its_ids(connect: Connect, status: int) -> None:
     ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(150)]
 
     def respond(request: Any) -> Any:
         if ids[0] in request.target:
             return answer(status, {"error": "X", "note": "bad batch"})
-        return datasets(*ids[100:])
+        return datasets(*(id_ for id_ in ids if id_ in request.target))
 
     with RawServer(respond) as server:
         connect(server.url, max_attempts=1)
@@ -430,87 +445,85 @@ def test_a_failed_batch_fails_only_those_who_wait_for_its_ids(connect: Connect, 
         async def test() -> None:
             async with subscribe(*ids[:100]) as bad, subscribe(ids[120]) as good, subscribe(*ids) as both:
                 polls = await asyncio.gather(*(each.next_poll(0) for each in (bad, good, both)))
-                assert len({id(poll) for poll in polls}) == 1
-                for subscriber in (bad, both):
-                    error = polls[0].error_of(subscriber.ids)
-                    assert isinstance(error, FaradayApiError)
-                    assert error.status_code == status
-                assert polls[0].error_of(good.ids) is None
-                assert polls[0].verdict(Criteria(), good.ids).is_ready
+                for poll in (polls[0], polls[2]):
+                    assert isinstance(poll.error, FaradayApiError)
+                    assert poll.error.status_code == status
+                assert polls[1].verdict(Criteria(), good.ids).is_ready
 
         run(test)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_an_id_that_faraday_refuses_fails_only_those_who_wait_for_it(connect: Connect, status: int) -> None:
+def test_refused_ids_fail_only_their_own_subscribers(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """A refused request for the ids of several subscribers is repeated for each of them."""
+    settle_together(monkeypatch)
     ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(100)]
-    refused, *others = ids
+    refused, good = ids[:30], ids[30:]
 
     def respond(request: Any) -> Any:
-        if refused in request.target:
+        if any(id_ in request.target for id_ in refused):
             return answer(status, {"error": "X", "note": "one of these"})
-        return datasets(*(id_ for id_ in others if id_ in request.target))
+        return datasets(*(id_ for id_ in good if id_ in request.target))
 
     with RawServer(respond) as server:
         connect(server.url)
 
         async def test() -> None:
-            async with subscribe(refused) as bad, subscribe(*others) as good:
-                polls = await asyncio.gather(bad.next_poll(0), good.next_poll(0))
-                error = polls[0].error_of(bad.ids)
-                assert isinstance(error, FaradayApiError)
-                assert error.status_code == status
-                assert polls[1].error_of(good.ids) is None
-                assert polls[1].verdict(Criteria(), good.ids).is_ready
-                # All, then both halves of them, then both halves of the half with the refused one, and so on.
-                counts = [target.count("ids=") for target in server.targets]
-                assert counts[:8] == [100, 50, 25, 12, 6, 3, 1, 2]
-                assert len(counts) == 13
+            async with AsyncExitStack() as stack:
+                alone = (subscribe(id_, interval=3600, poll_now=True) for id_ in ids)
+                subscribers = await join(stack, *alone)
+                polls = await asyncio.gather(*(each.next_poll(0) for each in subscribers))
+                for id_, poll in zip(ids, polls, strict=True):
+                    if id_ in refused:
+                        assert isinstance(poll.error, FaradayApiError)
+                        assert poll.error.status_code == status
+                    else:
+                        assert poll.verdict(Criteria(), (id_,)).is_ready
 
         run(test)
+        assert len(server.targets) == 101
 
 
-def test_if_faraday_refuses_everything_the_poller_does_not_request_each_id(connect: Connect) -> None:
+def test_a_refused_request_of_a_single_subscriber_is_not_repeated(connect: Connect) -> None:
     ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(500)]
     with RawServer([answer(403, {"error": "FORBIDDEN", "note": "by a proxy"})]) as server:
         connect(server.url)
 
         async def test() -> None:
             async with subscribe(*ids, interval=3600, poll_now=True) as subscriber:
-                poll = await subscriber.next_poll(0)
-                assert poll.error_by_id.keys() == {*ids}
+                assert (await subscriber.next_poll(0)).error
 
         run(test)
-        assert len(server.targets) < 50
+        assert len(server.targets) == 5
 
 
-def test_an_airflow_connection_that_becomes_invalid_is_no_error_of_single_ids(connect: Connect) -> None:
-    ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(100)]
-    with RawServer([datasets(*ids), answer(401, {"error": "EXPIRED_API_KEY"})]) as server:
+def test_a_rejected_key_is_not_tried_for_each_batch(connect: Connect) -> None:
+    ids = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(300)]
+    with RawServer([answer(401, {"error": "EXPIRED_API_KEY"})]) as server:
         connect(server.url)
 
         async def test() -> None:
-            async with subscribe(*ids) as subscriber:
-                assert (await subscriber.next_poll(0)).error is None
-                connect(server.url, password="")
-                assert isinstance((await subscriber.next_poll(0)).error, FaradayConfigurationError)
-                assert len(server.targets) == 2
+            async with subscribe(*ids, interval=3600, poll_now=True) as subscriber:
+                assert isinstance((await subscriber.next_poll(0)).error, FaradayAuthenticationError)
 
         run(test)
+        assert len(server.targets) == 1
 
 
 @pytest.fixture
 def bugs(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
-    """Return a list of exceptions that the next polls raise, as a bug in the poller would."""
+    """Return a list of exceptions that the next polls raise, as a bug in a feed would."""
     bugs: list[Exception] = []
-    poll = poller.Poller.poll
+    poll = feed.Feed._poll
 
-    async def buggy(self: poller.Poller, ids: Any) -> Poll:
+    async def buggy(self: feed.Feed, ids: Any) -> Poll:
         if bugs:
             raise bugs.pop()
         return await poll(self, ids)
 
-    monkeypatch.setattr(poller.Poller, "poll", buggy)
+    monkeypatch.setattr(feed.Feed, "_poll", buggy)
     return bugs
 
 
@@ -568,7 +581,8 @@ def test_a_cancelled_feed_fails_its_subscribers(connect: Connect) -> None:
         async def test() -> None:
             async with subscribe() as subscriber:
                 await subscriber.next_poll(0)
-                next(iter(feed._feeds[asyncio.get_running_loop()].values())).task.cancel()
+                (of_connection,) = account._accounts[asyncio.get_running_loop()].values()
+                next(iter(of_connection.feeds.values())).task.cancel()
                 with pytest.raises(RuntimeError, match="ended unexpectedly"):
                     await subscriber.next_poll(0)
 
@@ -599,19 +613,19 @@ async def polls(server: RawServer, number: int) -> None:
 class Listener:
     """A subscriber that counts what wakes it."""
 
-    def __init__(self, subscriber: Subscriber, again_at: float = math.inf) -> None:
+    def __init__(self, subscriber: Subscriber, deliver_after: float = math.inf) -> None:
         self.polls: list[Poll] = []
-        self.task = asyncio.create_task(self._listen(subscriber, again_at))
+        self.task = asyncio.create_task(self._listen(subscriber, deliver_after))
 
-    async def _listen(self, subscriber: Subscriber, again_at: float) -> None:
+    async def _listen(self, subscriber: Subscriber, deliver_after: float) -> None:
         while True:
-            self.polls.append(await subscriber.next_poll(again_at))
+            self.polls.append(await subscriber.next_poll(deliver_after))
 
 
 @asynccontextmanager
-async def listening(*args: Any, again_at: float = math.inf, **kwargs: Any) -> AsyncIterator[Listener]:
+async def listening(*args: Any, deliver_after: float = math.inf, **kwargs: Any) -> AsyncIterator[Listener]:
     async with subscribe(*args, **kwargs) as subscriber:
-        listener = Listener(subscriber, again_at)
+        listener = Listener(subscriber, deliver_after)
         yield listener
         listener.task.cancel()
         await asyncio.wait([listener.task])
@@ -621,7 +635,7 @@ async def listening(*args: Any, again_at: float = math.inf, **kwargs: Any) -> As
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return a list of the bodies that are decoded from now on."""
     bodies: list[bytes] = []
-    decode_states = poller.decode_states
+    decode_states = feed.decode_states
 
     def counting(resource_type: Any) -> Any:
         decode = decode_states(resource_type)
@@ -632,7 +646,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
         return decode_and_count
 
-    monkeypatch.setattr(poller, "decode_states", counting)
+    monkeypatch.setattr(feed, "decode_states", counting)
     return bodies
 
 
@@ -739,7 +753,7 @@ def test_a_subscriber_is_woken_at_its_own_time_and_others_are_not(connect: Conne
 
         async def test() -> None:
             soon = asyncio.get_running_loop().time() + 0.3
-            async with listening() as other, listening(again_at=soon) as listener:
+            async with listening() as other, listening(deliver_after=soon) as listener:
                 while len(listener.polls) < 2:  # noqa: ASYNC110 (the feed decides when)
                     await asyncio.sleep(0.01)
                 assert listener.polls[-1].began_at >= soon
@@ -778,11 +792,14 @@ def test_the_event_loop_has_other_turns_while_many_subscribers_are_woken(connect
 
         async def test() -> None:
             async with AsyncExitStack() as stack:
-                listeners = [await stack.enter_async_context(listening()) for _ in range(300)]
+                subscribers = await join(stack, *(subscribe(interval=0.5) for _ in range(300)))
+                listeners = [Listener(subscriber) for subscriber in subscribers]
                 woken = [0]
                 while woken[-1] < 300:
                     await asyncio.sleep(0)
                     woken.append(sum(len(listener.polls) for listener in listeners))
                 assert max(later - earlier for earlier, later in pairwise(woken)) <= 100
+                for listener in listeners:
+                    listener.task.cancel()
 
         run(test)

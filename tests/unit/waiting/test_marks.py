@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import Any
 
-from airflow_provider_faraday.api.updates import Mark
-from airflow_provider_faraday.waiting.marks import MarkStore
+from airflow_provider_faraday.api.updates import Mark, Updates
+from airflow_provider_faraday.waiting.marks import AssetStates, MarkStore
 
 DATASET = "d0000000-0000-4000-8000-000000000001"
 
@@ -37,11 +37,11 @@ class SlowState:
 def test_what_is_announced_while_a_record_ends_is_recorded_too() -> None:
     async def test() -> None:
         state = SlowState()
-        store = MarkStore({"asset": state}, {}, logging.getLogger(__name__))
+        store = MarkStore(AssetStates({"asset": state}, {}, logging.getLogger(__name__)), None)
         await store.load()
 
         def announce(built: str) -> None:
-            store.announce({DATASET: Mark(built=built, failed=None)}, is_complete=True, has_events=False)
+            store.announce(Updates([], {DATASET: Mark(built=built, failed=None)}, []))
 
         announce("2026-01-01T00:00:00Z")
         await state.write()

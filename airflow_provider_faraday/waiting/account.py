@@ -1,0 +1,228 @@
+"""What all waiting triggers of an Airflow connection share: its configuration, a client and the graph."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow.providers.common.compat.connection import get_async_connection
+
+from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.errors import FaradayError, lookup_error
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, unclear_previews
+from airflow_provider_faraday.api.responses import Remembering, decode_edges, decode_states
+from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
+from airflow_provider_faraday.client.config import ClientConfig, client_config
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Hashable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REFRESH_SECONDS = 50.0
+"""How often the Airflow connection is looked up beside the polls. A change is used within a minute."""
+
+LOOKUP_SECONDS = 10.0
+"""How long a lookup of the Airflow connection, or of previews, may take."""
+
+SEARCHES_AT_A_TIME = 5
+"""How many resources are searched upstream before the event loop gets to do other work."""
+
+REQUEST_SECONDS = 60.0
+"""How long a request may take, unless polls are further apart."""
+
+
+class Shared(Generic[T]):
+    """A request whose result is shared by all who need one that is newer than a given time.
+
+    :param request: sends the request.
+    """
+
+    def __init__(self, request: Callable[[], Awaitable[T]]) -> None:
+        self._request = request
+        self._task: asyncio.Task[T] | None = None
+        self._began_at = -math.inf
+
+    async def newer_than(self, time: float) -> T:
+        """Return the result of a request that began at a time of the event loop's clock, or later."""
+        while self._task is None or self._began_at < time:
+            if self._task and not self._task.done():
+                await asyncio.wait([self._task])
+                continue
+            loop = asyncio.get_running_loop()
+            self._began_at = loop.time()
+            # In a context of its own: what it logs belongs to no single trigger.
+            self._task = loop.create_task(self._run(), context=Context())
+            self._task.add_done_callback(_retrieve)
+        return await asyncio.shield(self._task)
+
+    async def _run(self) -> T:
+        return await self._request()
+
+    async def close(self) -> None:
+        """Cancel the request."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+
+class Account:
+    """An Airflow connection in an event loop.
+
+    While lookups fail, the last good configuration stays: on Airflow 3, a failure of a secrets backend looks
+    like an Airflow connection that does not exist.
+
+    :ivar client: uses the latest configuration.
+    :ivar feeds: what is polled for subscribers.
+    :ivar phase: when polls that need the graph begin, as a share of their interval. They begin together.
+    """
+
+    def __init__(self, faraday_conn_id: str) -> None:
+        self.conn_id = faraday_conn_id
+        self.client = AiohttpClient(self._current_config)
+        self.feeds: dict[Hashable, Any] = {}
+        self.members = 0
+        self.phase = random.random()
+        self._config: ClientConfig | None = None
+        self._ahead: timedelta | None = None
+        self._lookups = Shared(self._look_up)
+        self._graphs = Shared(self._fetch_graph)
+        self._decode_edges = Remembering(decode_edges)
+        self._edges: list[Any] = []
+        self._graph = self._known_graph = Graph([])
+        self._previews: dict[PreviewKey, bool] = {}
+        self._refreshing = asyncio.get_running_loop().create_task(self._keep_fresh(), context=Context())
+
+    async def refresh(self) -> None:
+        """Look the Airflow connection up, if possible."""
+        with suppress(FaradayError):
+            await self._lookups.newer_than(asyncio.get_running_loop().time())
+
+    async def graph(self, waited: Collection[str], after: float) -> tuple[Graph, datetime | None]:
+        """Return the dependency graph, and the time of the response by Faraday's clock.
+
+        :param waited: the ids of the waited resources.
+        :param after: the event loop's time at which the request begins at the earliest.
+        :raises FaradayError: if the request fails.
+        """
+        graph, sent_at = await self._graphs.newer_than(after)
+        await _search(graph, waited)
+        unclear: dict[str, FaradayError] = {}
+        requests = graph.possible_previews(waited, self._previews)
+        for number, (resource_type, endpoint) in enumerate(requests):
+            try:
+                fetched = await self.client.fetch(
+                    endpoint, decode_states(resource_type), seconds=LOOKUP_SECONDS
+                )
+            except FaradayError as error:
+                unclear = unclear_previews(requests[number:], error)
+                break
+            self._previews |= graph.read_previews(endpoint, fetched.value)
+        known = graph.with_previews(self._previews, unclear)
+        if known != self._known_graph:
+            self._known_graph = known
+            await _search(known, waited)
+        return self._known_graph, sent_at
+
+    def now(self, sent_at: datetime | None) -> datetime:
+        """Return the time by Faraday's clock. It advances even if a response repeats an earlier ``Date``."""
+        local = datetime.now(UTC)
+        if sent_at:
+            self._ahead = max(self._ahead or sent_at - local, sent_at - local)
+        return local + (self._ahead or timedelta(0))
+
+    async def close(self) -> None:
+        """Cancel what is running, and close the TCP connections."""
+        self._refreshing.cancel()
+        await asyncio.wait([self._refreshing])
+        await self._lookups.close()
+        await self._graphs.close()
+        await self.client.close()
+
+    async def _current_config(self, rejected: ClientConfig | None) -> ClientConfig:
+        """Return the configuration for a request; after a 401, one that is newer than the rejected one."""
+        if self._config is None or self._config == rejected:
+            await self._lookups.newer_than(asyncio.get_running_loop().time())
+        assert self._config
+        return self._config
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.refresh()
+
+    async def _look_up(self) -> None:
+        try:
+            config = await _look_up(self.conn_id)
+        except FaradayError as error:
+            if self._config:
+                log.warning("The last configuration stays in use: %s", one_line(str(error)))
+            raise
+        if self._config and config != self._config:
+            log.info("The Airflow connection '%s' has changed. Using the new one.", self.conn_id)
+        self._config = config
+
+    async def _fetch_graph(self) -> tuple[Graph, datetime | None]:
+        fetched = await self.client.fetch(endpoints.graph(), self._decode_edges, seconds=REQUEST_SECONDS)
+        if fetched.value != self._edges:
+            # Other coroutines get their turn between decoding the edges and reading them.
+            await asyncio.sleep(0)
+            self._edges, self._graph = fetched.value, Graph(fetched.value)
+        return self._graph, fetched.sent_at
+
+
+async def _search(graph: Graph, waited: Collection[str]) -> None:
+    """Search the graph once for all subscribers, a few resources at a time."""
+    for number, id_ in enumerate(waited):
+        if number % SEARCHES_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+        graph.upstream_of(id_)
+
+
+async def _look_up(conn_id: str) -> ClientConfig:
+    try:
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            connection = await get_async_connection(conn_id)
+    except Exception as error:  # whatever a secrets backend or Airflow's API raises
+        raise lookup_error(conn_id, error) from None
+    return client_config(connection)
+
+
+def _retrieve(task: asyncio.Task[object]) -> None:
+    # All who wanted the result may have gone.
+    if not task.cancelled():
+        task.exception()
+
+
+_accounts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Account]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@asynccontextmanager
+async def joined(faraday_conn_id: str) -> AsyncIterator[Account]:
+    """Join the account of an Airflow connection in this event loop, which exists while anybody has joined."""
+    accounts = _accounts.setdefault(asyncio.get_running_loop(), {})
+    account = accounts.get(faraday_conn_id)
+    if account is None:
+        account = accounts[faraday_conn_id] = Account(faraday_conn_id)
+    account.members += 1
+    try:
+        await account.refresh()
+        yield account
+    finally:
+        account.members -= 1
+        if not account.members:
+            del accounts[faraday_conn_id]
+            await account.close()

@@ -1,0 +1,71 @@
+"""Wait in the triggerer: the loop of a deferred task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from airflow_provider_faraday.api.errors import FaradayError
+from airflow_provider_faraday.api.readiness import Criteria
+from airflow_provider_faraday.api.retries import is_transient
+from airflow_provider_faraday.waiting.events import Errored, Event, Failed, Ready, TimedOut, to_payload
+from airflow_provider_faraday.waiting.feed import subscribe
+from airflow_provider_faraday.waiting.progress import Progress, describe_problem
+from airflow_provider_faraday.waiting.source import Source
+
+GRACE_SECONDS = 60
+"""How long after its deadline a wait goes on for the poll that decides it."""
+
+
+async def wait(
+    faraday_conn_id: str,
+    source: dict[str, Any],
+    criteria: dict[str, Any],
+    poke_interval: float,
+    deadline: float,
+    log: Any,
+) -> dict[str, Any]:
+    """Wait until all resources of a source are ready, and return the event that ends the wait.
+
+    The arguments are those of a :class:`~airflow_provider_faraday.triggers.resources.ResourcesReadyTrigger`.
+    """
+    try:
+        parsed = Source.from_json(source), Criteria.from_json(criteria)
+    except FaradayError as error:
+        return to_payload(Errored.from_error(error))
+    return to_payload(await _wait(faraday_conn_id, *parsed, poke_interval, deadline, log))
+
+
+async def _wait(
+    faraday_conn_id: str, source: Source, criteria: Criteria, poke_interval: float, deadline: float, log: Any
+) -> Event:
+    clock = asyncio.get_running_loop().time
+    ends_at = clock() + max(0.0, deadline - time.time())
+    progress = Progress(log)
+    try:
+        async with (
+            asyncio.timeout_at(ends_at + poke_interval + GRACE_SECONDS),
+            subscribe(faraday_conn_id, source, poke_interval) as subscriber,
+        ):
+            while True:
+                # From the deadline on, the next poll decides, also if it brings nothing new.
+                poll = await subscriber.next_poll(deliver_after=min(ends_at, progress.changes_at))
+                try:
+                    verdict = poll.verdict(criteria, source.ids)
+                except FaradayError as error:
+                    if not is_transient(error):
+                        return Errored.from_error(error)
+                    progress.poll_failed(error)
+                else:
+                    if verdict.is_ready:
+                        # Not logged here: the resumed task does that, and a triggerer's log is slow.
+                        return Ready(criteria, deadline)
+                    progress.polled(verdict, poll.began_at)
+                    if verdict.problem:
+                        return Failed(verdict.problem.kind, describe_problem(verdict.problem, source))
+                if clock() > ends_at:
+                    break
+    except TimeoutError:
+        pass  # not even a poll came to its end
+    return TimedOut(progress.pending or source.label)

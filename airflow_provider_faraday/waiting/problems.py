@@ -1,0 +1,96 @@
+"""Why a watcher cannot watch: in the log, and in the state of its assets."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_faraday.api.retries import is_transient
+from airflow_provider_faraday.api.text import first_of, one_line
+from airflow_provider_faraday.waiting.marks import RETRY_SECONDS, AssetStates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_faraday.api.errors import FaradayError
+    from airflow_provider_faraday.api.states import ResourceState
+    from airflow_provider_faraday.waiting.source import Source
+
+FAILURES_TO_REPORT = 3
+"""After how many failed polls in a row a watcher reports a transient error. Others are reported at once."""
+
+
+class Problems:
+    """The problems of one watcher.
+
+    :param states: the state stores of its assets.
+    :param source: what it watches.
+    """
+
+    def __init__(self, states: AssetStates, source: Source) -> None:
+        self._states = states
+        self._source = source
+        self._warned: set[str] = set()
+        self._problem: str | None = None
+        self._failing_since: datetime | None = None
+        self._shown: str | None = ""  # unknown: an earlier process may have shown a problem
+        self._reporting: asyncio.Task[None] | None = None
+
+    def poll_failed(self, error: FaradayError, failures: int, seconds: float) -> None:
+        """Log the error of a poll, and report it if somebody should look at it.
+
+        :param failures: how many polls have failed in a row.
+        :param seconds: until the next poll.
+        """
+        self._states.log.warning(
+            "Poll for updates failed, retrying in %.0f s: %s", seconds, one_line(str(error))
+        )
+        if failures >= FAILURES_TO_REPORT or not is_transient(error):
+            # Without Faraday's error id, which differs each time.
+            self._report(one_line(f"{error.args[0]} {getattr(error, 'remedy', '')}"))
+
+    def polled(self, states: Iterable[ResourceState], unreadable: Iterable[ResourceState]) -> None:
+        """Log and report which resources are missing.
+
+        :param states: what a poll returned.
+        :param unreadable: those whose time of the last build is not valid.
+        """
+        missing = sorted(set(self._source.ids or ()) - {state.key for state in states})
+        self._warn("is watched, but Faraday does not return it", missing)
+        self._warn("has an invalid last_updated_output_at", [state.label for state in unreadable])
+        self._report(f"Faraday does not return {first_of(missing)}." if missing else None)
+
+    def close(self) -> None:
+        """Stop reporting."""
+        if self._reporting:
+            self._reporting.cancel()
+
+    def _warn(self, problem: str, resources: list[str]) -> None:
+        new = [resource for resource in resources if resource not in self._warned]
+        if new:
+            self._states.log.warning(
+                "%s %s %s.", self._source.type.label.capitalize(), first_of(new), problem
+            )
+        self._warned.update(new)
+
+    def _report(self, problem: str | None) -> None:
+        self._problem = problem
+        self._failing_since = (self._failing_since or datetime.now(UTC)) if problem else None
+        is_reporting = self._reporting and not self._reporting.done()
+        if problem != self._shown and not is_reporting:
+            # In the background: Airflow's API may be slow, and polls go on.
+            self._reporting = asyncio.create_task(self._show())
+
+    async def _show(self) -> None:
+        key = f"{self._states.key}.problem"
+        while (problem := self._problem) != self._shown:
+            value = f"Failing since {self._failing_since:%F %TZ}: {problem}" if self._failing_since else ""
+            done = [
+                await self._states.attempt(asset, state.aset(key, value) if problem else state.adelete(key))
+                for asset, state in self._states.states.items()
+            ]
+            if all(done):
+                self._shown = problem
+            else:
+                await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,57 @@
+"""What a wait logs, and what it says when it ends."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_faraday.api.text import one_line
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.api.readiness import Problem, Verdict
+    from airflow_provider_faraday.waiting.source import Source
+
+_REMEDIES = {
+    "missing": "Check the ids, and that the Airflow connection is for the account that owns them.",
+    "failed": "Fix it in Faraday and clear this task, or set fail_on_error=False to wait until it is fixed.",
+    "empty": "Check the ids, or set allow_empty=True to continue anyway.",
+}
+
+
+class Progress:
+    """Log the verdicts of a wait, each change once, and remember what is still waited for.
+
+    :ivar pending: what is still waited for, in a sentence.
+    :ivar changes_at: when the last verdict changes, even if no resource does, on the clock of the polls.
+    """
+
+    def __init__(self, log: Any) -> None:
+        self.pending = ""
+        self.changes_at = math.inf
+        self._log = log
+        self._logged = ""
+        self._unknown: set[str] = set()
+        self._waiting = ""
+
+    def polled(self, verdict: Verdict, began_at: float = 0.0) -> None:
+        """Take the verdict of a poll, and the time when it began."""
+        self.pending = self._waiting = verdict.pending
+        self.changes_at = math.inf if verdict.changes_in is None else began_at + verdict.changes_in
+        if verdict.description != self._logged:
+            self._logged = verdict.description
+            self._log.info("%s", self._logged)
+        for status in sorted(verdict.unknown_statuses - self._unknown):
+            self._log.warning("Unknown status '%s'. Treating it as not ready.", status)
+        self._unknown |= verdict.unknown_statuses
+
+    def poll_failed(self, error: Exception) -> None:
+        """Take the transient error of a poll."""
+        text = one_line(str(error)).rstrip(".")
+        self.pending = f"{self._waiting or 'the first successful poll'}. The last poll failed: {text}"
+        self._logged = ""
+        self._log.warning("Poll failed, retrying until the timeout: %s", text)
+
+
+def describe_problem(problem: Problem, source: Source) -> str:
+    """Return a message about a problem, with what to do about it on a second line."""
+    return f"{problem.message} (Waited for the {source.label}.)\n{_REMEDIES[problem.kind]}"

@@ -1,0 +1,71 @@
+"""Watch resources for an asset: the loop of a watcher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from airflow_provider_faraday.api.updates import detect_updates
+from airflow_provider_faraday.waiting.feed import subscribe
+from airflow_provider_faraday.waiting.marks import AssetStates, MarkStore
+from airflow_provider_faraday.waiting.problems import Problems
+from airflow_provider_faraday.waiting.source import Source
+
+LONGEST_PAUSE_SECONDS = 900.0
+"""How long a watcher pauses at most after failures, unless its ``poke_interval`` is longer."""
+
+
+async def watch(
+    faraday_conn_id: str,
+    source: Source,
+    poke_interval: float,
+    states: Mapping[str, Any],
+    log: Any,
+    **events: bool,
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Run until cancelled, and yield the payload of an event for each build.
+
+    :param poke_interval: seconds between polls.
+    :param states: the state store of each asset, by the asset's name; empty if Airflow keeps none.
+    :param events: ``on_error`` and ``emit_initial``, see
+        :func:`~airflow_provider_faraday.api.updates.detect_updates`.
+    """
+    # The interval and the Airflow connection may change without losing the announced builds.
+    watched = {**source.as_json, "resource_ids": source.ids and sorted(source.ids)}
+    stores = AssetStates(states, {**watched, **events}, log)
+    marks, problems = MarkStore(stores, source.ids), Problems(stores, source)
+    failures = 0
+    try:
+        await marks.load()
+        while True:
+            pause = 0.0
+            async with subscribe(faraday_conn_id, source, poke_interval, poll_now=True) as subscriber:
+                while not pause:
+                    poll = await subscriber.next_poll()
+                    if poll.error:
+                        failures += 1
+                        pause = _pause_after(failures, poke_interval)
+                        problems.poll_failed(poll.error, failures, pause or poke_interval)
+                        continue
+                    failures = 0
+                    updates = detect_updates(poll.states, marks.marks, **events)
+                    # Read only when there is a build: a webhook may have announced it.
+                    if updates.events and await marks.load_webhooks():
+                        updates = detect_updates(poll.states, marks.marks, **events)
+                    for payload in updates.events:
+                        yield payload
+                    # After the events: a build that is recorded first is lost if the triggerer stops.
+                    marks.announce(updates)
+                    problems.polled(poll.states, updates.unreadable)
+            # Unsubscribed during the pause: the other subscribers of the feed go on.
+            await asyncio.sleep(pause)
+    finally:
+        marks.close()
+        problems.close()
+
+
+def _pause_after(failures: int, poke_interval: float) -> float:
+    """Return how many seconds to pause after failures in a row: none after the first one, then ever more."""
+    longest = max(LONGEST_PAUSE_SECONDS, poke_interval)
+    return min(poke_interval * (2.0 ** min(failures - 1, 20) - 1), longest)
