@@ -1,4 +1,4 @@
-"""Asset events for builds that a webhook announces, in Airflow's metadata database."""
+"""Create asset events for announced builds in Airflow's metadata database."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def announce(asset_ids: list[int], message_id: str, build: dict[str, Any]) -> in
 def _announce(asset_id: int, message_id: str, build: dict[str, Any]) -> bool:
     with create_session() as session:
         # Changes nothing, but locks the asset's row, or the whole database on SQLite, until the transaction
-        # ends: of several processes with the same message, each sees the events of the one before.
+        # ends. Other processes with the same message wait, and then see the event of this one.
         session.execute(
             update(AssetModel).where(AssetModel.id == asset_id).values(updated_at=AssetModel.updated_at),
             execution_options={"synchronize_session": False},
@@ -49,7 +49,7 @@ def _announce(asset_id: int, message_id: str, build: dict[str, Any]) -> bool:
             return False
         extra = {"payload": build, "webhook_id": message_id}
         asset_manager.register_asset_change(asset=asset, extra=extra, session=session)
-        # For the watchers of the asset. They do not see its events.
+        # Watchers of the asset cannot read its events.
         mark = Mark(built=build["last_updated_output_at"], failed=None)
         store_asset_state(asset_id, WEBHOOK_KEY, {build["id"]: mark}, session)
         return True

@@ -60,7 +60,7 @@ class Refused(Exception):
 
 
 class Receiver:
-    """Turns messages into asset events.
+    """Creates asset events for messages.
 
     :param conn_ids: the Airflow connections to serve.
     """

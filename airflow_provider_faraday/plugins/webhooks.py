@@ -1,4 +1,4 @@
-"""The plugin: what Airflow loads of it in every process, which is next to nothing."""
+"""Airflow plugin entry point. Loads FastAPI only in the API server."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ log = logging.getLogger(__name__)
 class FaradayWebhooksPlugin(AirflowPlugin):  # type: ignore[misc,unused-ignore]
     """Receive Faraday's webhooks at ``/faraday/webhooks/<id of the Airflow connection>``.
 
-    Only for the Airflow connections that ``[faraday] webhook_conn_ids`` lists. If it is empty, there is no
-    route. Requires Airflow 3.
+    ``[faraday] webhook_conn_ids`` lists the Airflow connections to serve. Without it, there is no route.
+    Requires Airflow 3.
     """
 
     name = "faraday_webhooks"
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Say so if the setting has no effect."""
+        """Log a warning if the setting has no effect."""
         if webhook_conn_ids() and not has_asset_watchers():
             log.warning(
                 "[faraday] webhook_conn_ids has no effect: receiving webhooks requires Airflow 3.0 or later. "
                 "Remove it, or upgrade Airflow."
             )
 
-    # Airflow creates the plugin, and only its API server looks at this: no other process loads FastAPI.
+    # A property, because Airflow creates the plugin in every process, but reads this only in the API server.
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override,unused-ignore]
         """The application that the API server mounts."""
@@ -44,7 +44,7 @@ class FaradayWebhooksPlugin(AirflowPlugin):  # type: ignore[misc,unused-ignore]
 
             app = create_app(conn_ids)
         except Exception as error:
-            # Whatever a moved Airflow module or a broken dependency raises: the API server would not start.
+            # A moved Airflow module or a broken dependency must not keep the API server from starting.
             log.exception("Faraday's webhooks are off, because their receiver could not be loaded: %s", error)
             return []
         return [{"name": "Faraday webhooks", "url_prefix": "/faraday", "app": app}]
