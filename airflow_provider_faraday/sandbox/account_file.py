@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -68,27 +68,31 @@ class BuildSettings(BaseModel):
 
 
 class ResourceSettings(BuildSettings):
-    """How a resource builds, and the ids of the resources that it is built from."""
+    """How a resource builds, and what from.
+
+    :param upstream_ids: ids of the resources that it is built from, of any type
+    :param dataset_ids: of a scope: the datasets behind its population, from which it is built, too
+    """
 
     upstream_ids: list[Id] = []
+    dataset_ids: list[Id] = []
 
 
 class DerivedSettings(ResourceSettings):
-    """How a resource builds that is made of others: quickly, because there are many steps to a target.
-
-    :param dataset_ids: of a scope: the datasets behind its population, which are upstream of it, too
-    """
+    """How a resource builds that is made of others: quickly, because there are many steps to a target."""
 
     starting: Seconds = 0.2
     running: Seconds = 0.6
     lag: Seconds = 0.1
-    dataset_ids: list[Id] = []
 
 
 class ResourceSpec(BaseModel):
     """A resource: ``name``, optional ``id`` and ``sandbox``, and any Faraday fields."""
 
     model_config = ConfigDict(extra="allow")
+
+    built_from: ClassVar[tuple[str, str] | None] = None
+    """The field with the id of a resource that it is built from, and the type of that."""
 
     id: Id = Field(default_factory=lambda: str(uuid4()))
     name: str = Field(min_length=1)
@@ -104,17 +108,19 @@ class ResourceSpec(BaseModel):
 
         The type is None where any type is allowed.
         """
-        return [("sandbox.upstream_ids", each, None) for each in self.sandbox.upstream_ids]
+        found: list[tuple[str, str, str | None]] = []
+        if self.built_from and (id_ := getattr(self, self.built_from[0])):
+            found.append((self.built_from[0], id_, self.built_from[1]))
+        found += [("sandbox.dataset_ids", each, "datasets") for each in self.sandbox.dataset_ids]
+        found += [("sandbox.upstream_ids", each, None) for each in self.sandbox.upstream_ids]
+        return found
 
 
 class DatasetSpec(ResourceSpec):
     """A dataset, which is built from its connection."""
 
+    built_from = ("connection_id", "connections")
     connection_id: Id | None = None
-
-    def upstream(self) -> list[tuple[str, str, str | None]]:
-        connection = [self.connection_id] if self.connection_id else []
-        return [*(("connection_id", each, "connections") for each in connection), *super().upstream()]
 
 
 class DerivedSpec(ResourceSpec):
@@ -122,20 +128,13 @@ class DerivedSpec(ResourceSpec):
 
     sandbox: DerivedSettings = DerivedSettings()
 
-    def upstream(self) -> list[tuple[str, str, str | None]]:
-        datasets = self.sandbox.dataset_ids
-        return [*(("sandbox.dataset_ids", each, "datasets") for each in datasets), *super().upstream()]
-
 
 class TargetSpec(DerivedSpec):
     """A target, which is built from its scope. Its connection is only where it is delivered to."""
 
+    built_from = ("scope_id", "scopes")
     connection_id: Id | None = None
     scope_id: Id | None = None
-
-    def upstream(self) -> list[tuple[str, str, str | None]]:
-        scope = [self.scope_id] if self.scope_id else []
-        return [*(("scope_id", each, "scopes") for each in scope), *super().upstream()]
 
 
 class AccountSpec(ResourceSpec):

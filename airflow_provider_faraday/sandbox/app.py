@@ -5,7 +5,7 @@
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.resources import files
@@ -32,7 +32,7 @@ from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.middleware import SandboxMiddleware
 from airflow_provider_faraday.sandbox.resources import Change, Document
 from airflow_provider_faraday.sandbox.uploads import DIRECTORY_PATTERN, FILENAME_PATTERN
-from airflow_provider_faraday.sandbox.webhooks import EndpointChange, EndpointSpec
+from airflow_provider_faraday.sandbox.webhooks import EndpointChange
 
 PayloadType = Literal["cohorts", "outcomes", "persona_sets", "recommenders"]
 Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
@@ -43,37 +43,34 @@ LOG_PAGE_SIZE = 100
 NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None, "response_class": Response}
 
 
-class ListQuery:
-    """The query parameters of a list endpoint."""
+def paginated(
+    request: Request,
+    ids: Annotated[list[Id], Query(max_length=100)] = [],  # noqa: B006
+    limit: Annotated[int | None, Query(ge=1)] = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> Callable[[list[Document], int | None], JSONResponse]:
+    """Return a function that returns the requested ones of all items.
 
-    def __init__(
-        self,
-        request: Request,
-        ids: Annotated[list[Id], Query(max_length=100)] = [],  # noqa: B006
-        limit: Annotated[int | None, Query(ge=1)] = None,
-        offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> None:
-        self._url = request.url
-        self._ids = ids
-        self._limit = limit
-        self._offset = offset
+    Without a page size, ``limit`` and ``offset`` have no effect.
+    """
 
-    def respond(self, items: list[Document], page_size: int | None) -> JSONResponse:
-        """Return the requested items. Without a page size, ``limit`` and ``offset`` have no effect."""
-        if self._ids:
-            items = [item for item in items if item.get("id") in self._ids]
+    def respond(items: list[Document], page_size: int | None) -> JSONResponse:
+        if ids:
+            items = [item for item in items if item.get("id") in ids]
         if page_size is None:
             return JSONResponse(items)
-        limit = min(self._limit or page_size, page_size)
-        end = self._offset + limit
+        page = min(limit or page_size, page_size)
+        end = offset + page
         headers = {"X-Total-Count": str(len(items))}
         if end < len(items):
-            next_page = self._url.include_query_params(limit=limit, offset=end)
+            next_page = request.url.include_query_params(limit=page, offset=end)
             headers["Link"] = f'<{next_page}>; rel="next"'
-        return JSONResponse(items[self._offset : end], headers=headers)
+        return JSONResponse(items[offset:end], headers=headers)
+
+    return respond
 
 
-List = Annotated[ListQuery, Depends()]
+Respond = Annotated[Callable[[list[Document], int | None], JSONResponse], Depends(paginated)]
 
 
 def create_app(control: Control) -> ASGIApp:
@@ -146,18 +143,21 @@ def _faraday_api(control: Control) -> APIRouter:
     api = APIRouter()
     api.get("/accounts/current")(control.account)
     api.get("/graph")(control.graph)
+    api.post("/webhook_endpoints", status_code=201)(control.webhooks.create)
+    api.get("/webhook_endpoints/{endpoint_id}")(control.webhooks.get)
+    api.delete("/webhook_endpoints/{endpoint_id}", **NO_CONTENT)(control.webhooks.remove)
 
     @api.get("/scopes/{scope_id}/population/cohorts")
-    async def list_population(scope_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.scope_members(scope_id, "population", "cohorts"), control.page_size)
+    async def list_population(scope_id: Id, respond: Respond) -> JSONResponse:
+        return respond(control.scope_members(scope_id, "population", "cohorts"), control.page_size)
 
     @api.get("/scopes/{scope_id}/payload/{resource_type}")
-    async def list_payload(scope_id: Id, resource_type: PayloadType, query: List) -> JSONResponse:
-        return query.respond(control.scope_members(scope_id, "payload", resource_type), control.page_size)
+    async def list_payload(scope_id: Id, resource_type: PayloadType, respond: Respond) -> JSONResponse:
+        return respond(control.scope_members(scope_id, "payload", resource_type), control.page_size)
 
     @api.get("/uploads")
-    async def list_uploads(query: List) -> JSONResponse:
-        return query.respond(control.uploads(), control.page_size)
+    async def list_uploads(respond: Respond) -> JSONResponse:
+        return respond(control.uploads(), control.page_size)
 
     @api.post("/uploads/{directory}/{filename}")
     async def upload(directory: Directory, filename: Filename, request: Request) -> Response:
@@ -173,16 +173,8 @@ def _faraday_api(control: Control) -> APIRouter:
         control.remove_upload(directory, filename)
 
     @api.get("/webhook_endpoints")
-    async def list_webhook_endpoints(query: List) -> JSONResponse:
-        return query.respond(control.webhooks.all(), control.page_size)
-
-    @api.post("/webhook_endpoints")
-    async def create_webhook_endpoint(spec: EndpointSpec) -> JSONResponse:
-        return JSONResponse(control.webhooks.create(spec), 201)
-
-    @api.get("/webhook_endpoints/{endpoint_id}")
-    async def get_webhook_endpoint(endpoint_id: Id) -> JSONResponse:
-        return JSONResponse(control.webhooks.get(endpoint_id))
+    async def list_webhook_endpoints(respond: Respond) -> JSONResponse:
+        return respond(control.webhooks.all(), control.page_size)
 
     @api.patch("/webhook_endpoints/{endpoint_id}")
     async def change_webhook_endpoint(endpoint_id: Id, request: Request) -> JSONResponse:
@@ -191,10 +183,6 @@ def _faraday_api(control: Control) -> APIRouter:
         with _reported_as_body():
             change = EndpointChange.model_validate_json(await request.body())
         return JSONResponse(control.webhooks.change(endpoint_id, change))
-
-    @api.delete("/webhook_endpoints/{endpoint_id}", **NO_CONTENT)
-    async def remove_webhook_endpoint(endpoint_id: Id) -> None:
-        control.webhooks.remove(endpoint_id)
 
     @api.get("/targets/{target_id}/download.csv")
     async def download_target(target_id: Id, request: Request) -> Response:
@@ -210,8 +198,8 @@ def _faraday_api(control: Control) -> APIRouter:
         return RedirectResponse(url, 302)
 
     @api.get("/datasets/{dataset_id}/logs/ingress")
-    async def list_ingress_logs(dataset_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.ingress_logs(dataset_id), control.page_size or LOG_PAGE_SIZE)
+    async def list_ingress_logs(dataset_id: Id, respond: Respond) -> JSONResponse:
+        return respond(control.ingress_logs(dataset_id), control.page_size or LOG_PAGE_SIZE)
 
     for resource_type in RESOURCE_TYPES:
         _add_resource_endpoints(api, control, resource_type)
@@ -247,8 +235,8 @@ def _target_file(control: Control, target_id: str) -> StreamingResponse:
 
 def _add_resource_endpoints(api: APIRouter, control: Control, resource_type: str) -> None:
     @api.get(f"/{resource_type}")
-    async def list_resources(query: List) -> JSONResponse:
-        return query.respond(control.resources(resource_type), control.page_size)
+    async def list_resources(respond: Respond) -> JSONResponse:
+        return respond(control.resources(resource_type), control.page_size)
 
     @api.get(f"/{resource_type}/{{resource_id}}")
     async def get_resource(resource_id: Id) -> JSONResponse:
@@ -263,13 +251,13 @@ def _add_resource_endpoints(api: APIRouter, control: Control, resource_type: str
         return
 
     @api.get(f"/connections/{{connection_id}}/{resource_type}")
-    async def list_of_connection(connection_id: Id, query: List) -> JSONResponse:
+    async def list_of_connection(connection_id: Id, respond: Respond) -> JSONResponse:
         found = control.resources_of("connections", connection_id, resource_type)
-        return query.respond(found, control.page_size)
+        return respond(found, control.page_size)
 
     @api.get(f"/scopes/{{scope_id}}/{resource_type}")
-    async def list_of_scope(scope_id: Id, query: List) -> JSONResponse:
-        return query.respond(control.resources_of("scopes", scope_id, resource_type), control.page_size)
+    async def list_of_scope(scope_id: Id, respond: Respond) -> JSONResponse:
+        return respond(control.resources_of("scopes", scope_id, resource_type), control.page_size)
 
 
 @contextmanager
@@ -303,10 +291,6 @@ def _control_api(control: Control) -> APIRouter:
     async def change_resource(resource_type: str, resource_id: Id, change: Change) -> Document:
         return control.set_resource(resource_type, resource_id, **change.model_dump(exclude_unset=True))
 
-    @api.delete("/{resource_type}/{resource_id}", **NO_CONTENT)
-    async def remove_resource(resource_type: str, resource_id: Id) -> None:
-        control.remove_resource(resource_type, resource_id)
-
     @api.post("/faults", status_code=201)
     async def add_fault(fault: Fault) -> list[Document]:
         control.fail_next(**fault.model_dump(exclude_unset=True))
@@ -322,6 +306,8 @@ def _control_api(control: Control) -> APIRouter:
         return control.settings()
 
     # Last, since any other path would match, too.
+    api.delete("/{resource_type}/{resource_id}", **NO_CONTENT)(control.remove_resource)
+
     @api.get("/resources")
     async def list_all_resources() -> list[Document]:
         return control.summaries()

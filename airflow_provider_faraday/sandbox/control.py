@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, SPECS, AccountFile
+from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, SPECS, AccountFile, Id
 from airflow_provider_faraday.sandbox.downloads import TargetFile
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault
@@ -282,7 +282,7 @@ class Control:
         """Remove a dataset."""
         self.remove_resource("datasets", dataset_id)
 
-    def remove_resource(self, resource_type: str, resource_id: str) -> None:
+    def remove_resource(self, resource_type: str, resource_id: Id) -> None:
         """Remove a resource."""
         with self._settled(changing=True) as now:
             self._pipeline.remove(resource_type, resource_id, now)

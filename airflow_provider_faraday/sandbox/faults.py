@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from http import HTTPStatus
+from http.client import responses
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -80,7 +80,7 @@ class Fault(BaseModel):
         if status in (204, 304):
             return Response(status_code=status)
         if "body" not in self.model_fields_set and status >= 400:
-            return FaradayError(status, f"Simulated {status} {_phrase(status)}.").response()
+            return FaradayError(status, f"Simulated {status} {responses.get(status, 'Unknown')}.").response()
         if isinstance(self.body, str):
             return Response(self.body, status, media_type="text/plain")
         return JSONResponse(self.body, status)
@@ -92,14 +92,8 @@ def send_broken(transport: asyncio.Transport, response: Response, fault: Fault) 
     half = len(body) // 2
     if fault.broken != "dropped":
         response.headers["content-length"] = str(half if fault.broken == "wrong_length" else len(body))
-        head = f"HTTP/1.1 {response.status_code} {_phrase(response.status_code)}\r\n".encode()
+        phrase = responses.get(response.status_code, "Unknown")
+        head = f"HTTP/1.1 {response.status_code} {phrase}\r\n".encode()
         head += b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
         transport.write(head + b"\r\n" + (body[:half] if fault.broken == "truncated" else body))
     transport.close()
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"

@@ -119,26 +119,18 @@ class SandboxMiddleware:
                 self._date(MutableHeaders(scope=message))
             await send(message)
 
+        is_download = scope["server"] is not None and scope["server"][1] == self._control.download_port
         try:
-            await self._app_of(scope)(scope, receive, send_dated)
+            # Before routing: without a key, Faraday does not reveal which paths exist.
+            if scope["path"].startswith("/v1") and not is_download:
+                self._control.check_key(Headers(scope=scope).get("authorization"))
+            await (self._download_app if is_download else self._app)(scope, receive, send_dated)
         except FaradayError as error:
             await error.response()(scope, receive, send_dated)
         except Exception:
             # The application has sent a 500, unless it was in the middle of another response.
             if not receive.disconnected:
                 log.exception("Unhandled exception in %s %s", scope["method"], scope["path"])
-
-    def _app_of(self, scope: Scope) -> ASGIApp:
-        """Return the application of the port that the request came to.
-
-        :raises FaradayError: the request needs a key, and has none that is valid
-        """
-        if scope["server"] is not None and scope["server"][1] == self._control.download_port:
-            return self._download_app
-        # Before routing: without a key, Faraday does not reveal which paths exist.
-        if scope["path"].startswith("/v1"):
-            self._control.check_key(Headers(scope=scope).get("authorization"))
-        return self._app
 
     async def _collect(self, scope: Scope, receive: Body) -> Response:
         """Return the whole response."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import hashlib
 import os
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,6 @@ from airflow_provider_faraday.sandbox.resources import Document, rfc3339
 
 DIRECTORY_PATTERN = r"^[A-Za-z0-9_][-A-Za-z0-9_]*$"
 FILENAME_PATTERN = r"^[A-Za-z0-9_][-A-Za-z0-9_.]*\.(?i:csv|txt|gpg|pgp|gz|bz2)$"
-_CHUNK = 1024 * 1024
 _OPENERS: dict[str, Callable[..., Any]] = {".csv": open, ".txt": open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -144,22 +144,11 @@ def reads(options: Any, directory: str) -> bool:
 
 
 def count_rows(file: str, suffix: str) -> int | None:
-    """Return the number of lines of a CSV file without the header; None if it cannot be read."""
+    """Return the number of rows of a CSV file without the header; None if it cannot be read."""
     if suffix not in _OPENERS:
         return None
     try:
-        with _OPENERS[suffix](file, "rb") as opened:
-            return max(0, _count_lines(iter(lambda: opened.read(_CHUNK), b"")) - 1)
-    except (OSError, EOFError, zlib.error):
+        with _OPENERS[suffix](file, "rt", encoding="utf-8", errors="replace", newline="") as opened:
+            return max(0, sum(1 for _ in csv.reader(opened)) - 1)
+    except (OSError, EOFError, zlib.error, csv.Error):
         return None
-
-
-def _count_lines(chunks: Iterable[bytes]) -> int:
-    lines, quoted, last = 0, False, b"\n"
-    for chunk in chunks:
-        # A line break between quotes does not end a line. A doubled quote is a pair of its own.
-        parts = chunk.split(b'"')
-        lines += sum(part.count(b"\n") for part in parts[quoted::2])
-        quoted ^= len(parts) % 2 == 0
-        last = chunk[-1:]
-    return lines + (last != b"\n")

@@ -17,6 +17,7 @@ from uuid import uuid4
 import requests
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
+from airflow_provider_faraday.sandbox.account_file import Id
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.resources import Document, Event, Resource, rfc3339
 
@@ -113,7 +114,7 @@ class Webhooks:
         """List the registered URLs, oldest first."""
         return [endpoint.document() for endpoint in list(self._endpoints.values())]
 
-    def get(self, endpoint_id: str) -> Document:
+    def get(self, endpoint_id: Id) -> Document:
         """Return a registered URL."""
         return self._get(endpoint_id).document()
 
@@ -137,7 +138,7 @@ class Webhooks:
             self._endpoints[endpoint_id] = changed
         return changed.document()
 
-    def remove(self, endpoint_id: str) -> None:
+    def remove(self, endpoint_id: Id) -> None:
         """Forget a registered URL."""
         self._get(endpoint_id)
         del self._endpoints[endpoint_id]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from airflow_provider_faraday.sandbox import Sandbox, uploads
+from airflow_provider_faraday.sandbox import Sandbox
 from support.ids import OUTCOME, TARGET, WEB_ORDERS
 
 if TYPE_CHECKING:
@@ -128,15 +128,6 @@ def test_rows_are_counted(client: Client, sandbox: Sandbox, name: str, content: 
     dataset = client.get(f"/datasets/{WEB_ORDERS}").json()
     assert dataset["row_count"] == rows
     assert dataset["status"] == "ready"
-
-
-def test_rows_are_counted_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "a.csv"
-    file.write_bytes(b'id,note\n1,"two\nlines"\n2,"a ""quoted""\nword"\n3,\n')
-
-    for size in (1, 2, 3, 7):
-        monkeypatch.setattr(uploads, "_CHUNK", size)
-        assert uploads.count_rows(str(file), ".csv") == 3
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.csv.gpg", CSV), ("a.csv.gz", b"not compressed")])
