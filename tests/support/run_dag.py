@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -15,7 +16,7 @@ from airflow.listeners import hookimpl
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AIRFLOW = Version(airflow_version)
 AIRFLOW_3 = Version("3") <= AIRFLOW
@@ -67,7 +68,7 @@ def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> DagRunResult:
     """
     if AIRFLOW_3:
         _register(dag)
-    with watching_tasks() as watcher, _first_reschedule_is_a_time():
+    with watching_tasks() as watcher, _first_reschedule_is_a_time(), _one_api_application():
         dag_run = dag.test(run_conf=conf)
     tasks = {
         _key(ti): TaskRun(
@@ -121,6 +122,28 @@ def _first_reschedule_is_a_time() -> Iterator[None]:
 
     with mock.patch.object(RuntimeTaskInstance, "get_first_reschedule_date", as_time):
         yield
+
+
+@contextmanager
+def _one_api_application() -> Iterator[None]:
+    """Create the application of Airflow's API once. Before 3.3, each task creates its own in seconds."""
+    if not AIRFLOW_3:
+        yield
+        return
+    from airflow.sdk.execution_time import supervisor
+
+    create = supervisor.in_process_api_server
+
+    def create_once() -> Any:
+        return _created_once(create)
+
+    with mock.patch.object(supervisor, "in_process_api_server", create_once):
+        yield
+
+
+@cache
+def _created_once(create: Callable[[], Any]) -> Any:
+    return create()
 
 
 def _returned(ti: Any) -> Any:

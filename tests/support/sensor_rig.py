@@ -7,7 +7,6 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import pairwise
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -157,25 +156,13 @@ def _new_task_per_execution(new_task: Callable[[str], Any]) -> Iterator[Any]:
     from airflow.sdk.definitions import dag as dag_module
     from airflow.sdk.execution_time import supervisor
 
-    run_task, make_api = supervisor.run_task_in_process, supervisor.in_process_api_server
+    run_task = supervisor.run_task_in_process
 
     def run_new_task(ti: Any, task: Any, **rest: Any) -> Any:
         return run_task(ti=ti, task=new_task(task.task_id), **rest)
 
-    def api_server() -> Any:
-        return _created_once(make_api)
-
-    with (
-        mock.patch.object(supervisor, "run_task_in_process", run_new_task),
-        # Before 3.3, each execution creates its own API application, which takes seconds.
-        mock.patch.object(supervisor, "in_process_api_server", api_server),
-    ):
+    with mock.patch.object(supervisor, "run_task_in_process", run_new_task):
         yield dag_module
-
-
-@cache
-def _created_once(create: Callable[[], Any]) -> Any:
-    return create()
 
 
 def _reschedules(after: int = 0) -> dict[int, float]:
