@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -17,11 +18,12 @@ import local_airflow
 import source_tables
 from airflow_provider_faraday.sandbox import Sandbox
 from held_builds import builds_begin_at_request
+from support.forks import LOAD_AIRFLOW, RUN_AIRFLOW, Ran, forking
 from support.ids import CUSTOMERS, ORDERS, OUTCOME, SCOPE, UPLOADS, WAREHOUSE, WEB_ORDERS
 from support.run_dag import AIRFLOW_3, AIRFLOW_3_0
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 LIVE_DATASETS = {"customers", "orders", "email_subscribers", "store_visits"}
@@ -40,8 +42,26 @@ class ExampleRun:
     sandbox: Sandbox
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("airflow")
+
+
+@pytest.fixture(scope="module")
+def loaded_airflow(home: Path) -> Iterator[Callable[[str], Ran]]:
+    """Return a function that runs a program in a new process with Airflow, but none of our modules loaded."""
+    # By default, Python shows deprecations of the main module only.
+    env = local_airflow.environment(home, EXAMPLES) | {"PYTHONWARNINGS": "default"}
+    with forking(LOAD_AIRFLOW, env) as run:
+        yield run
+
+
 @pytest.fixture
-def run_example(another_airflow_home: Path, tmp_path: Path) -> Callable[..., ExampleRun]:
+def run_example(
+    home: Path, airflow_home: Path, loaded_airflow: Callable[[str], Ran], tmp_path: Path
+) -> Callable[..., ExampleRun]:
+    shutil.copy(airflow_home / "migrated.db", home / "airflow.db")
+
     def run(
         dag_id: str,
         runs: int = 1,
@@ -54,39 +74,29 @@ def run_example(another_airflow_home: Path, tmp_path: Path) -> Callable[..., Exa
             if dag_id == "faraday_connection_to_warehouse":
                 source_tables.fill(sandbox, warehouse)
             prepare(sandbox)
-            env = local_airflow.environment(
-                another_airflow_home,
-                EXAMPLES,
-                {
-                    "faraday_default": {
-                        "conn_type": "faraday",
-                        "host": sandbox.url,
-                        "password": sandbox.api_key,
-                    },
-                    "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
+            connections = {
+                "faraday_default": {
+                    "conn_type": "faraday",
+                    "host": sandbox.url,
+                    "password": sandbox.api_key,
                 },
-            )
+                "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
+            }
+            env = local_airflow.environment(home, EXAMPLES, connections)
             env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{tmp_path}/files"
-            # By default, Python shows deprecations of the main module only.
-            env["PYTHONWARNINGS"] = "default"
+
+            def airflow(*arguments: str) -> Ran:
+                return loaded_airflow(RUN_AIRFLOW.format(env=env, arguments=arguments))
+
             if AIRFLOW_3_0:
                 # `dags test` of Airflow 3.0 rejects outlets of a DAG that is not in the metadata database.
-                local_airflow.run(env, "dags", "reserialize")
-            arguments = ["dags", "test", dag_id, *(["--conf", json.dumps(conf)] if conf else [])]
+                assert airflow("dags", "reserialize").exit_status == 0
             for _ in range(runs):
-                finished = subprocess.run(
-                    local_airflow.airflow(*arguments),
-                    env=env,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    timeout=240,
-                )
-        states, xcoms = _stored(another_airflow_home)
-        assert sandbox.api_key not in _without_mask_requests(finished.stdout)
-        assert _our_warnings(finished.stdout) == []
-        return ExampleRun(finished.returncode, finished.stdout, states, xcoms, warehouse, sandbox)
+                finished = airflow("dags", "test", dag_id, *(["--conf", json.dumps(conf)] if conf else []))
+        states, xcoms = _stored(home)
+        assert sandbox.api_key not in _without_mask_requests(finished.output)
+        assert _our_warnings(finished.output) == []
+        return ExampleRun(finished.exit_status, finished.output, states, xcoms, warehouse, sandbox)
 
     return run
 

@@ -10,74 +10,118 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# The programs' own output goes to stderr, because stdout carries the answers.
+# All output goes to stderr, because stdout carries the answers. A program ends its process as a script does.
 SERVER = """
 import json, os, sys
 
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
+exec(sys.argv[1], {})
 
 def answer(**fields):
     print(json.dumps(fields), file=answers, flush=True)
 
-exec(sys.argv[1], {})
 for line in sys.stdin:
     if pid := os.fork():
-        if os.waitpid(pid, 0)[1]:
-            answer(error="The process was killed.")
-        continue
-    namespace = {"__name__": "__main__"}
-    try:
+        answer(exit_status=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    else:
+        namespace = {"__name__": "__main__"}
         exec(json.loads(line), namespace)
         answer(result=namespace.get("result"))
-    except BaseException:
-        import traceback
+        break
+"""
 
-        answer(error=traceback.format_exc())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+# Load what `airflow dags test` needs. Older versions of Airflow do not have all of it.
+LOAD_AIRFLOW = """
+import asyncio
+from contextlib import suppress
+
+import httpx
+from airflow.cli.commands import dag_command
+from sqlalchemy.orm import configure_mappers
+
+async def get(app):
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
+        await client.get("/health")
+
+configure_mappers()
+with suppress(ImportError):
+    from airflow.sdk.execution_time import supervisor, task_runner
+
+    server = supervisor.in_process_api_server()
+    # The first request completes the application, which takes seconds.
+    asyncio.run(get(server.app))
+    # Before 3.3, each task creates an application of its own.
+    supervisor.in_process_api_server = lambda: server
+"""
+RUN_AIRFLOW = """
+import os, sys
+from airflow.__main__ import main
+
+os.environ.update({env!r})
+sys.argv = ["airflow", *{arguments!r}]
+main()
 """
 
 
+@dataclass
+class Ran:
+    """How a program ended.
+
+    :param exit_status: that of its process
+    :param output: what it printed, on stdout or stderr
+    :param result: what it assigned to ``result``
+    """
+
+    exit_status: int
+    output: str
+    result: Any = None
+
+
 @contextmanager
-def forking(prepare: str, env: Mapping[str, str] | None = None) -> Iterator[Callable[[str], Any]]:
+def forking(prepare: str, env: Mapping[str, str] | None = None) -> Iterator[Callable[[str], Ran]]:
     """Start a Python process that runs each program in a fork of itself.
 
     :param prepare: statements to run once, before the first fork
     :param env: the environment variables of the process, by default those of this one
-    :return: a function that runs a program and returns what it has assigned to ``result``. It raises an
-        ``AssertionError`` with the traceback if the program fails
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, prepare],
-        env=None if env is None else dict(env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # A process group of its own, so that a program that hangs can be killed with it.
-        start_new_session=True,
-    )
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, prepare],
+            env=None if env is None else dict(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+        )
 
-    def run(program: str) -> Any:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(json.dumps(program) + "\n")
-        process.stdin.flush()
-        answer = process.stdout.readline()
-        assert answer, "The process has exited."
-        fields = json.loads(answer)
-        assert "error" not in fields, fields["error"]
-        return fields["result"]
+        def run(program: str) -> Ran:
+            output.seek(0)
+            output.truncate()
+            print(json.dumps(program), file=process.stdin, flush=True)
+            fields: dict[str, Any] = {}
+            for line in process.stdout or ():
+                fields |= json.loads(line)
+                if "exit_status" in fields:
+                    break
+            output.seek(0)
+            printed = output.read().decode()
+            assert fields, f"The process has exited: {printed}"
+            return Ran(output=printed, **fields)
 
-    with process:
-        try:
-            yield run
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
+        with process:
+            try:
+                yield run
+            finally:
+                # A program that hangs must not survive the test.
+                os.killpg(process.pid, signal.SIGKILL)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow import __version__ as airflow_version
 
-from support.forks import forking
+from support.forks import Ran, forking
 
 ROOT = Path(__file__).parents[2]
 REFUSED = [
@@ -52,7 +51,7 @@ for path in {files}:
 result = sorted(set(sys.modules) - loaded)
 """
 
-Run = Callable[[str], Any]
+Run = Callable[[str], Ran]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,9 @@ def after_airflow() -> Iterator[Run]:
 
 def added_by(run: Run, *modules: str, files: tuple[Path, ...] = ()) -> list[str]:
     """Import modules, run DAG files, and give the names of all modules that this loaded."""
-    return list(run(LOAD.format(refused=REFUSED, modules=modules, files=[str(path) for path in files])))
+    ran = run(LOAD.format(refused=REFUSED, modules=modules, files=[str(path) for path in files]))
+    assert ran.exit_status == 0, ran.output
+    return list(ran.result)
 
 
 def modules_in(*rooms: str) -> list[str]:
