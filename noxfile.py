@@ -88,4 +88,4 @@ def _install(session: nox.Session, name: str) -> None:
     except CommandFailed:
         # uv ignores pip's settings (mirrors, proxies, certificates). If it cannot reach the index, fall back
         # to pip, which takes minutes instead of seconds.
-        session.run("python", "-m", "pip", "install", "--quiet", *requirements)
+        session.run_install("python", "-m", "pip", "install", "--quiet", *requirements)
