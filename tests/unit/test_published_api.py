@@ -19,7 +19,6 @@ from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sandbox.app import create_app
 from support.ids import (
     CUSTOMER_COHORT,
-    CUSTOMERS,
     LEGACY_ORDERS,
     LOYALTY_TIER,
     ORDERS,
@@ -305,10 +304,3 @@ def test_the_hook_patches_as_published(client: Client) -> None:
     patched = FaradayHook().request("PATCH", f"/webhook_endpoints/{id_}", json=url)
 
     assert patched.json()["url"] == url["url"]
-
-
-def test_counts_agree_with_those_of_ingress_logs(client: Client) -> None:
-    dataset = client.call("GET", f"/datasets/{CUSTOMERS}").json()
-    (log,) = client.call("GET", f"/datasets/{CUSTOMERS}/logs/ingress").json()
-
-    assert log["metrics"]["total_row_count"] == dataset["row_count"]

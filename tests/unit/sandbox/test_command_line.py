@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
@@ -107,12 +106,10 @@ def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
     ("arguments", "error"),
     [
         (["--speed", "0"], "The speed must be greater than 0, not 0."),
-        (["--speed", "-1"], "The speed must be greater than 0, not -1."),
         (
             ["--account", "nowhere.json"],
             "Account file 'nowhere.json' cannot be read: No such file or directory.",
         ),
-        (["--api-key", ""], "The API key must be printable ASCII text without spaces."),
         (["--host", "no such host"], "Cannot listen on no such host, port 8123: "),
     ],
 )
@@ -121,17 +118,6 @@ def test_an_invalid_option_is_an_error(arguments: list[str], error: str) -> None
 
     assert ended.returncode == 2
     assert ended.stderr.startswith(error)
-    assert "Traceback" not in ended.stderr
-
-
-def test_an_invalid_account_file_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "account.json"
-    path.write_text('{"datasets": [{"id": "orders"}]}')
-
-    ended = run("--account", str(path))
-
-    assert ended.returncode == 2
-    assert "datasets.0.id: must be a UUID" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

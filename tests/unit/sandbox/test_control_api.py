@@ -447,6 +447,7 @@ def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
     ("options", "error"),
     [
         ({"speed": 0}, "speed must be greater than 0"),
+        ({"speed": -1}, "speed must be greater than 0, not -1"),
         ({"speed": float("nan")}, "speed must be greater than 0"),
         ({"age": -1}, "age must be 0 or more"),
         ({"age": float("nan")}, "age must be 0 or more"),

@@ -109,25 +109,6 @@ def test_the_account_includes_the_key(client: Client, sandbox: Sandbox) -> None:
     assert account["name"] == "Acme Outfitters (sandbox)"
 
 
-def test_a_ready_dataset_has_all_documented_fields(client: Client, sandbox: Sandbox) -> None:
-    documented = (
-        "archived_at connection_id created_at detected_columns enrichment id identified_count "
-        "identity_providers identity_sets incremental_column last_read_input_at last_updated_config_at "
-        "last_updated_output_at managed merge_datasets name options "
-        "output_all_columns_as_traits output_to_streams output_to_streams_array output_to_traits preview "
-        "privacy reference_key_column reference_key_columns resource_type row_count sample status "
-        "status_changed_at status_error updated_at updates upsert_columns"
-    )
-    sandbox.advance(60)
-
-    dataset = client.get(f"/datasets/{CUSTOMERS}").json()
-
-    assert set(dataset) == set(documented.split())
-    assert dataset["status"] == "ready"
-    assert dataset["options"] == {"type": "snowflake", "table_name": "customers"}
-    assert "ada.lovelace@example.com" in json.dumps(dataset["sample"])
-
-
 def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Client, sandbox: Sandbox) -> None:
     assert {each["status"] for each in client.get("/datasets").json()} == {"new", "ready"}
 
@@ -226,7 +207,6 @@ def test_ingress_logs_are_paginated(client: Client, sandbox: Sandbox) -> None:
 
     (log,) = response.json()
     assert log["metrics"]["total_row_count"] == 5400 + 310
-    assert set(log) == {"id", "started_at", "finished_at", "status", "status_error", "metrics"}
     assert response.headers["X-Total-Count"] == "3"
 
 
@@ -243,7 +223,6 @@ def test_the_graph_leads_from_connections_to_targets(client: Client, sandbox: Sa
     state = {"id", "status", "status_error", "status_changed_at", "archived_at"}
     times = {"last_read_input_at", "last_updated_config_at", "last_updated_output_at"}
     fields = {"type", "literate"} | state | times
-    assert set(edges[0]) == {f"{side}_{name}" for side in ("upstream", "downstream") for name in fields}
     types = {edge["downstream_id"]: edge["downstream_type"] for edge in edges}
     for edge in edges:
         resource = client.get(f"/{types[edge['downstream_id']]}/{edge['downstream_id']}").json()
