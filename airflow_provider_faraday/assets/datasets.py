@@ -24,8 +24,15 @@ def dataset_asset(
 
     https://faraday.ai/docs/reference/getdataset
 
-    :param dataset_id: UUID of the dataset. The other arguments are those of
-        :func:`~airflow_provider_faraday.assets.resources.resource_asset`.
+    See :func:`~airflow_provider_faraday.assets.resources.resource_asset`.
+
+    :param dataset_id: UUID of the dataset.
+    :param name: the asset's name in Airflow; by default its URI. Airflow 2 uses the URI only.
+    :param watch_every: seconds between polls for new builds (Airflow 3.0 and later); None disables watching.
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` to watch with.
+    :param extra: the asset's extra.
+    :raises FaradayInputError: if an argument is not valid.
+    :raises AirflowOptionalProviderFeatureException: with ``watch_every`` on Airflow 2.
     """
     return resource_asset(
         "datasets",

@@ -4,61 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.tables import select_by_table, table_names, table_of
-from airflow_provider_faraday.api.text import one_line
-from airflow_provider_faraday.operators.resources import (
-    ForceUpdateResourcesOperator,
-    ListResourcesOperator,
-    _ResourcesOperator,
-)
-from airflow_provider_faraday.waiting.source import Source
+from airflow_provider_faraday.operators.resources import ForceUpdateResourcesOperator, ListResourcesOperator
+from airflow_provider_faraday.waiting.arguments import task_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_faraday.hooks.faraday import FaradayHook
 
-
-class _DatasetsOperator(_ResourcesOperator):
-    """An operator on datasets, or on only those that read certain tables."""
-
-    allow_empty = False
-
-    def __init__(self, *, tables: Sequence[str] | str | None = None, **kwargs: Any) -> None:
-        self.tables = tables
-        # Fixed now: an argument that renders to None must not turn into "all tables".
-        self._has_tables = tables is not None
-        super().__init__(resource_type="datasets", **kwargs)
-
-    def _list(self, hook: FaradayHook) -> list[dict[str, Any]]:
-        if not self._has_tables:
-            return super()._list(hook)
-        tables = table_names(self.tables)
-        datasets = super()._list(hook)
-        found, unread = select_by_table(datasets, tables)
-        if unread:
-            self._report(unread, datasets)
-        return found
-
-    def _report(self, unread: list[str], datasets: list[dict[str, Any]]) -> None:
-        from airflow_provider_faraday.api.text import first_of
-        from airflow_provider_faraday.exceptions import FaradayNotFoundError
-
-        container = Source.parse(
-            self._label, "datasets", connection_id=self.connection_id, scope_id=self.scope_id
-        ).label
-        message = f"None of the {len(datasets)} {container} reads {first_of(unread)}."
-        if self.allow_empty:
-            self.log.warning("%s", message)
-            return
-        existing = sorted({table for dataset in datasets if (table := table_of(dataset))})
-        raise FaradayNotFoundError(
-            message, remedy=one_line(f"They read {first_of(existing) or 'no tables'}. Check tables.")
-        )
-
-
-class ListConnectionDatasetsOperator(_DatasetsOperator, ListResourcesOperator):
+class ListConnectionDatasetsOperator(ListResourcesOperator):
     """List all datasets of a Faraday connection and return them as a list of dicts (XCom ``return_value``).
 
     https://faraday.ai/docs/reference/getconnectiondatasets
@@ -76,11 +32,26 @@ class ListConnectionDatasetsOperator(_DatasetsOperator, ListResourcesOperator):
 
     template_fields: Sequence[str] = ("connection_id", "tables", "faraday_conn_id", "fields")
 
-    def __init__(self, *, connection_id: str, **kwargs: Any) -> None:
-        super().__init__(connection_id=connection_id, scope_id=None, resource_ids=None, **kwargs)
+    def __init__(
+        self,
+        *,
+        connection_id: str,
+        tables: Sequence[str] | str | None = None,
+        fields: Sequence[str] | None = None,
+        faraday_conn_id: str = "faraday_default",
+        **kwargs: Any,
+    ) -> None:
+        self.tables = tables
+        super().__init__(
+            resource_type="datasets",
+            connection_id=connection_id,
+            fields=fields,
+            faraday_conn_id=faraday_conn_id,
+            **kwargs,
+        )
 
 
-class ListScopeDatasetsOperator(_DatasetsOperator, ListResourcesOperator):
+class ListScopeDatasetsOperator(ListResourcesOperator):
     """List the datasets behind a scope's population cohorts and return them as a list of dicts.
 
     https://faraday.ai/docs/reference/getscopedatasets
@@ -98,16 +69,31 @@ class ListScopeDatasetsOperator(_DatasetsOperator, ListResourcesOperator):
 
     template_fields: Sequence[str] = ("scope_id", "tables", "faraday_conn_id", "fields")
 
-    def __init__(self, *, scope_id: str, **kwargs: Any) -> None:
-        super().__init__(connection_id=None, scope_id=scope_id, resource_ids=None, **kwargs)
+    def __init__(
+        self,
+        *,
+        scope_id: str,
+        tables: Sequence[str] | str | None = None,
+        fields: Sequence[str] | None = None,
+        faraday_conn_id: str = "faraday_default",
+        **kwargs: Any,
+    ) -> None:
+        self.tables = tables
+        super().__init__(
+            resource_type="datasets",
+            scope_id=scope_id,
+            fields=fields,
+            faraday_conn_id=faraday_conn_id,
+            **kwargs,
+        )
 
 
-class ForceUpdateDatasetsOperator(_DatasetsOperator, ForceUpdateResourcesOperator):
+class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
     """Force Faraday to rebuild datasets, and optionally wait for those builds.
 
-    Returns ``{"datasets": […], "requested_at": {"<id>": "<ISO 8601>", …}}``. Each entry is also a separate
-    XCom: pass ``operator.output["requested_at"]`` to a sensor as ``updated_after`` to wait for these builds.
-    For the other arguments, archived datasets, rejected requests and retries, see
+    Returns ``{"datasets": ["<id>", …], "requested_at": {"<id>": "<ISO 8601>", …}}``. Each entry is also a
+    separate XCom: pass ``operator.output["requested_at"]`` to a sensor as ``updated_after`` to wait for these
+    builds. For archived datasets, rejected requests and retries, see
     :class:`~airflow_provider_faraday.operators.resources.ForceUpdateResourcesOperator`.
 
     https://faraday.ai/docs/reference/forceupdatedataset
@@ -118,13 +104,26 @@ class ForceUpdateDatasetsOperator(_DatasetsOperator, ForceUpdateResourcesOperato
         (templated). Pass exactly one of these three.
     :param tables: with ``connection_id`` or ``scope_id``, update only the datasets that read these tables: a
         list of names, or a single one, each with or without its schema. Case is ignored (templated).
+    :param allow_empty: succeed if there is nothing to update, and ignore tables that no dataset reads.
+    :param wait_for_completion: wait until the builds finish.
+    :param include_upstream: while waiting, also wait until everything that the datasets are built from is
+        settled; see :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
+    :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
+    :param poke_interval: while waiting, seconds between polls.
+    :param timeout: while waiting, seconds until it times out; by default Airflow's ``[sensors]
+        default_timeout``.
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :param deferrable: wait in the triggerer. The default is Airflow's ``[operators] default_deferrable``.
+    :raises NothingToWaitForError: if there is nothing to update.
     :raises FaradayNotFoundError: if a table in ``tables`` is not read by any dataset, unless ``allow_empty``.
     :raises DatasetsFailedError: if a build that is waited for fails.
+    :raises AirflowSensorTimeout: if waiting times out.
+    :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayApiError: if a request fails.
     """
 
     template_fields: Sequence[str] = ("connection_id", "scope_id", "datasets", "tables", "faraday_conn_id")
-    ids_argument = "datasets"
-    ids_key = "datasets"
+    _ids_argument = "datasets"
 
     def __init__(
         self,
@@ -132,11 +131,39 @@ class ForceUpdateDatasetsOperator(_DatasetsOperator, ForceUpdateResourcesOperato
         connection_id: str | None = None,
         scope_id: str | None = None,
         datasets: Sequence[str | dict[str, Any]] | None = None,
+        tables: Sequence[str] | str | None = None,
+        allow_empty: bool = False,
+        wait_for_completion: bool = False,
+        include_upstream: bool = False,
+        fail_on_error: bool = True,
+        poke_interval: float = 60.0,
+        timeout: float | None = None,
+        faraday_conn_id: str = "faraday_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(connection_id=connection_id, scope_id=scope_id, resource_ids=datasets, **kwargs)
-        if self._has_tables and self._listed_by == self.ids_argument:
+        self.datasets = datasets
+        self.tables = tables
+        super().__init__(
+            resource_type="datasets",
+            connection_id=connection_id,
+            scope_id=scope_id,
+            allow_empty=allow_empty,
+            wait_for_completion=wait_for_completion,
+            include_upstream=include_upstream,
+            fail_on_error=fail_on_error,
+            poke_interval=poke_interval,
+            timeout=timeout,
+            faraday_conn_id=faraday_conn_id,
+            deferrable=deferrable,
+            **kwargs,
+        )
+        if tables is not None and datasets is not None:
             raise FaradayInputError(
-                f"{self._label} takes tables with connection_id or scope_id, but got datasets.\n"
+                f"{task_label(self)} takes tables with connection_id or scope_id, but got datasets.\n"
                 "Pass tables to the operator that lists the datasets instead."
             )
+
+    @property
+    def _source_arguments(self) -> dict[str, Any]:
+        return {"connection_id": self.connection_id, "scope_id": self.scope_id, "datasets": self.datasets}

@@ -24,9 +24,20 @@ class ListConnectionTargetsOperator(ListResourcesOperator):
 
     template_fields: Sequence[str] = ("connection_id", "faraday_conn_id", "fields")
 
-    def __init__(self, *, connection_id: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        connection_id: str,
+        fields: Sequence[str] | None = None,
+        faraday_conn_id: str = "faraday_default",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
-            resource_type="targets", connection_id=connection_id, scope_id=None, resource_ids=None, **kwargs
+            resource_type="targets",
+            connection_id=connection_id,
+            fields=fields,
+            faraday_conn_id=faraday_conn_id,
+            **kwargs,
         )
 
 
@@ -44,7 +55,18 @@ class ListScopeTargetsOperator(ListResourcesOperator):
 
     template_fields: Sequence[str] = ("scope_id", "faraday_conn_id", "fields")
 
-    def __init__(self, *, scope_id: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        scope_id: str,
+        fields: Sequence[str] | None = None,
+        faraday_conn_id: str = "faraday_default",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
-            resource_type="targets", connection_id=None, scope_id=scope_id, resource_ids=None, **kwargs
+            resource_type="targets",
+            scope_id=scope_id,
+            fields=fields,
+            faraday_conn_id=faraday_conn_id,
+            **kwargs,
         )

@@ -1,4 +1,4 @@
-"""DatasetsReadySensor: gate a DAG on Faraday datasets being ready."""
+"""DatasetsReadySensor: wait for Faraday datasets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
 
 
 class DatasetsReadySensor(ResourcesReadySensor):
     """Wait until all datasets of a Faraday connection, of a scope, or of a list are ready.
 
     It succeeds when Faraday has ingested the input. Predictions may not be up to date yet. Returns the ready
-    datasets as a list of dicts. For the other arguments, the modes and the errors, see
+    datasets as a list of dicts.
+    For the modes and the errors, see
     :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
 
     https://faraday.ai/docs/reference/getconnectiondatasets
@@ -23,6 +25,18 @@ class DatasetsReadySensor(ResourcesReadySensor):
     :param scope_id: UUID of a scope: wait for the datasets behind it (templated).
     :param datasets: wait for these: ids, or dicts as a list operator returns them; a list, or a single one,
         so that a mapped sensor can wait for each (templated). Pass exactly one of these three.
+    :param updated_after: count only builds at or after this time, and wait out errors from before it. A
+        datetime or ISO 8601 string, in Airflow's default time zone if it has no offset; or a dict of ids and
+        times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return
+        them (templated).
+    :param fail_on_error: fail as soon as a dataset is in status ``error``; False waits until it is fixed.
+    :param allow_empty: succeed if there is nothing to wait for, instead of failing.
+    :param include_upstream: also wait until everything that the datasets are built from is settled.
+    :param unchanged_after: with ``include_upstream`` and ``updated_after``: seconds without any change
+        upstream after which a dataset counts as ready although Faraday did not rebuild it.
+    :param fields: the fields to return (templated); None for all but ``sample``.
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :param deferrable: wait in the triggerer. The default is Airflow's ``[operators] default_deferrable``.
     :raises DatasetsFailedError: if a dataset is in status ``error`` (skipped with ``soft_fail=True``).
     """
 
@@ -34,7 +48,6 @@ class DatasetsReadySensor(ResourcesReadySensor):
         "fields",
         "faraday_conn_id",
     )
-    ids_argument = "datasets"
 
     def __init__(
         self,
@@ -42,12 +55,32 @@ class DatasetsReadySensor(ResourcesReadySensor):
         connection_id: str | None = None,
         scope_id: str | None = None,
         datasets: Sequence[str | dict[str, Any]] | None = None,
+        updated_after: datetime | str | Mapping[str, datetime | str] | None = None,
+        fail_on_error: bool = True,
+        allow_empty: bool = False,
+        include_upstream: bool = False,
+        unchanged_after: float | timedelta | None = None,
+        fields: Sequence[str] | None = None,
+        faraday_conn_id: str = "faraday_default",
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        self.datasets = datasets
         super().__init__(
             resource_type="datasets",
             connection_id=connection_id,
             scope_id=scope_id,
-            resource_ids=datasets,
+            updated_after=updated_after,
+            fail_on_error=fail_on_error,
+            allow_empty=allow_empty,
+            include_upstream=include_upstream,
+            unchanged_after=unchanged_after,
+            fields=fields,
+            faraday_conn_id=faraday_conn_id,
+            deferrable=deferrable,
             **kwargs,
         )
+
+    @property
+    def _source_arguments(self) -> dict[str, Any]:
+        return {"connection_id": self.connection_id, "scope_id": self.scope_id, "datasets": self.datasets}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -27,6 +26,7 @@ from airflow_provider_faraday.waiting.arguments import (
     check_rendered,
     check_upstream,
     parse_updated_after,
+    task_label,
 )
 from airflow_provider_faraday.waiting.source import Source, check_source
 
@@ -97,8 +97,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     )
     ui_color = "#d5ccf5"
 
-    ids_argument: ClassVar[str] = "resource_ids"
-    """The argument that names the resources themselves."""
+    _wait: Wait | None = None
 
     def __init__(
         self,
@@ -121,7 +120,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         self.resource_type = resource_type
         self.connection_id = connection_id
         self.scope_id = scope_id
-        setattr(self, self.ids_argument, resource_ids)
+        self.resource_ids = resource_ids
         self.updated_after = updated_after
         self.fail_on_error = fail_on_error
         self.allow_empty = allow_empty
@@ -129,26 +128,29 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         self.unchanged_after = unchanged_after
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
-        self._wait: Wait | None = None
 
+        label = task_label(self)
         pokes_only = self.exponential_backoff or self.silent_fail
         if deferrable is None:
             deferrable = not pokes_only and conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
-        check_updated_after(self._label, resource_type, updated_after)
+        check_updated_after(label, resource_type, updated_after)
         if deferrable and pokes_only:
             raise FaradayInputError(
-                f"{self._label} with deferrable=True shares its polls with other tasks. It does not support "
+                f"{label} with deferrable=True shares its polls with other tasks. It does not support "
                 "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
             )
-        check_source(self._label, resource_type_named(resource_type), self._source_arguments)
+        check_source(label, resource_type_named(resource_type), self._source_arguments)
         self._check_upstream()
         self._given = check_literals(self)
 
     def execute(self, context: Context) -> Any:
-        """Poke until the wait ends."""
+        """Poke until the wait ends; with ``deferrable``, poke once, then defer."""
         with self._skips():
-            self._wait = self._new_wait(context)
+            self._wait = wait = self._new_wait(context)
+        if self.deferrable:
+            poked = self.poke(context)
+            return poked.xcom_value if poked.is_done else self._defer(wait)
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as error:
@@ -156,17 +158,14 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             if error.__cause__:
                 raise
         with self._skips():
-            raise self._wait.timed_out()
+            raise wait.timed_out()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once."""
-        if self._wait is None:
-            self._wait = self._new_wait(context)
         with self._skips():
-            ready = self._wait.poll()
-        if ready is None and self.deferrable:
-            self._defer()
-        return PokeReturnValue(is_done=ready is not None, xcom_value=self._returned(context, ready or []))
+            self._wait = wait = self._wait or self._new_wait(context)
+            ready = wait.poll()
+            return PokeReturnValue(is_done=ready is not None, xcom_value=self._returned(context, ready or []))
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, wait: dict[str, Any] | None = None
@@ -176,18 +175,12 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         :param event: the event, see :mod:`airflow_provider_faraday.waiting.events`.
         :param wait: the wait that was deferred. If None, it is recreated from the event and the arguments.
         """
-        from airflow_provider_faraday.waiting import events
-        from airflow_provider_faraday.waiting.wait import Wait
+        from airflow_provider_faraday.waiting import tasks
 
         with self._skips():
-            outcome = events.from_payload(event)
-            if wait is None:
-                wait = self._new_wait(context).as_json | events.to_payload(outcome)
-            self._wait = Wait.from_json(wait, self.log)
+            self._wait, outcome = tasks.resumed_wait(event, wait, lambda _: self._new_wait(context), self.log)
             ready = self._wait.resume(outcome)
-        if ready is None:
-            self._defer()
-        return self._returned(context, ready)
+            return self._defer(self._wait) if ready is None else self._returned(context, ready)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume a deferred task.
@@ -199,52 +192,47 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
     @property
-    def _label(self) -> str:
-        return f"{type(self).__name__} '{self.task_id}'"
-
-    @property
     def _source_arguments(self) -> dict[str, Any]:
-        ids = getattr(self, self.ids_argument)
-        return {"connection_id": self.connection_id, "scope_id": self.scope_id, self.ids_argument: ids}
+        return {
+            "connection_id": self.connection_id,
+            "scope_id": self.scope_id,
+            "resource_ids": self.resource_ids,
+        }
 
     def _check_upstream(self) -> float | None:
         return check_upstream(
-            self._label, self.resource_type, self.include_upstream, self.unchanged_after, self.updated_after
+            task_label(self),
+            self.resource_type,
+            self.include_upstream,
+            self.unchanged_after,
+            self.updated_after,
         )
 
     def _new_wait(self, context: Context) -> Wait:
-        from airflow_provider_faraday.api.readiness import Criteria
-        from airflow_provider_faraday.waiting.wait import Wait
+        # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
+        from airflow_provider_faraday.waiting import tasks
 
         check_rendered(self, self._given)
         field_names(self.fields)
-        after = parse_updated_after(self.updated_after)
-        return Wait(
-            faraday_conn_id=self.faraday_conn_id,
-            source=Source.parse(
-                self._label,
-                self.resource_type,
-                ids_argument=self.ids_argument,
-                include_upstream=self.include_upstream,
-                **self._source_arguments,
-            ),
-            criteria=Criteria(
-                updated_after=after,
-                fail_on_error=self.fail_on_error,
-                allow_empty=self.allow_empty,
-                unchanged_after=self._check_upstream(),
-            ),
-            poke_interval=self.poke_interval,
-            deadline=time.time() + self.timeout,
-            log=self.log,
+        source = Source.parse(
+            task_label(self),
+            self.resource_type,
+            include_upstream=self.include_upstream,
+            **self._source_arguments,
+        )
+        return tasks.new_wait(
+            self,
+            source,
+            updated_after=parse_updated_after(self.updated_after),
+            allow_empty=self.allow_empty,
+            unchanged_after=self._check_upstream(),
             has_polled=lambda: was_rescheduled(context),
         )
 
-    def _defer(self) -> NoReturn:
+    def _defer(self, wait: Wait) -> NoReturn:
         from airflow_provider_faraday.triggers.resources import defer_wait
 
-        assert self._wait
-        defer_wait(self, self._wait)
+        defer_wait(self, wait)
 
     def _lineage(self) -> Lineage:
         from airflow_provider_faraday.lineage import Lineage, wait_lineage

@@ -1,4 +1,4 @@
-"""ScopesReadySensor: gate a DAG on Faraday having computed its predictions."""
+"""ScopesReadySensor: wait until Faraday has computed its predictions."""
 
 from __future__ import annotations
 
@@ -7,26 +7,66 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
 
 
 class ScopesReadySensor(ResourcesReadySensor):
     """Wait until scopes are ready.
 
     It succeeds when Faraday has computed the predictions. They may not have been delivered yet: that is what
-    the scope's targets do. Returns the ready scopes as a list of dicts. For the other arguments, the modes
-    and the errors, see :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
+    the scope's targets do. Returns the ready scopes as a list of dicts.
+    For the modes and the errors, see
+    :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
 
     https://faraday.ai/docs/reference/getscopes
 
     :param scopes: the scopes to wait for: ids, or dicts as a list operator returns them; a list, or a single
         one, so that a mapped sensor can wait for each (templated).
+    :param updated_after: count only builds at or after this time, and wait out errors from before it. A
+        datetime or ISO 8601 string, in Airflow's default time zone if it has no offset; or a dict of ids and
+        times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return
+        them (templated).
+    :param fail_on_error: fail as soon as a scope is in status ``error``; False waits until it is fixed.
+    :param allow_empty: succeed if there is nothing to wait for, instead of failing.
+    :param include_upstream: also wait until everything that the scopes are built from is settled.
+    :param unchanged_after: with ``include_upstream`` and ``updated_after``: seconds without any change
+        upstream after which a scope counts as ready although Faraday did not rebuild it.
+    :param fields: the fields to return (templated); None for all.
+    :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
+    :param deferrable: wait in the triggerer. The default is Airflow's ``[operators] default_deferrable``.
     """
 
     template_fields: Sequence[str] = ("scopes", "updated_after", "fields", "faraday_conn_id")
-    ids_argument = "scopes"
 
-    def __init__(self, *, scopes: Sequence[str | dict[str, Any]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        scopes: Sequence[str | dict[str, Any]],
+        updated_after: datetime | str | Mapping[str, datetime | str] | None = None,
+        fail_on_error: bool = True,
+        allow_empty: bool = False,
+        include_upstream: bool = False,
+        unchanged_after: float | timedelta | None = None,
+        fields: Sequence[str] | None = None,
+        faraday_conn_id: str = "faraday_default",
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.scopes = scopes
         super().__init__(
-            resource_type="scopes", connection_id=None, scope_id=None, resource_ids=scopes, **kwargs
+            resource_type="scopes",
+            updated_after=updated_after,
+            fail_on_error=fail_on_error,
+            allow_empty=allow_empty,
+            include_upstream=include_upstream,
+            unchanged_after=unchanged_after,
+            fields=fields,
+            faraday_conn_id=faraday_conn_id,
+            deferrable=deferrable,
+            **kwargs,
         )
+
+    @property
+    def _source_arguments(self) -> dict[str, Any]:
+        return {"scopes": self.scopes}

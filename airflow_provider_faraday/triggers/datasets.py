@@ -26,7 +26,7 @@ class DatasetUpdatedTrigger(ResourceUpdatedTrigger):
     :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers.
     """
 
-    ids_argument = "datasets"
+    _ids_argument = "datasets"
 
     def __init__(
         self,

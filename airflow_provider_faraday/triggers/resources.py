@@ -127,7 +127,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
     :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers.
     """
 
-    ids_argument = "resource_ids"
+    _ids_argument = "resource_ids"
 
     def __init__(
         self,
@@ -154,17 +154,16 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
             raise FaradayInputError(
                 f"poke_interval must be a positive number of seconds, but is {seconds!r}."
             )
-        ids: dict[str, Any] = {self.ids_argument: resource_ids}
+        ids: dict[str, Any] = {self._ids_argument: resource_ids}
         source = Source.parse(
             name,
             resource_type,
-            ids_argument=self.ids_argument,
             connection_id=connection_id,
             scope_id=scope_id,
             **ids,
         )
         if source.ids == ():
-            raise FaradayInputError(f"{name} requires at least one id in {self.ids_argument}.")
+            raise FaradayInputError(f"{name} requires at least one id in {self._ids_argument}.")
         self.source = source
         self.on_error = on_error
         self.emit_initial = emit_initial

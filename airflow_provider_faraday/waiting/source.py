@@ -44,7 +44,6 @@ class Source(NamedTuple):
         owner: str,
         resource_type: object,
         *,
-        ids_argument: str = "resource_ids",
         include_upstream: bool = False,
         all_allowed: bool = False,
         **given: object,
@@ -52,7 +51,6 @@ class Source(NamedTuple):
         """Return the source that arguments describe.
 
         :param owner: who has these arguments, for the error.
-        :param ids_argument: the argument that names the resources themselves.
         :param all_allowed: whether no argument at all describes all resources of the account.
         :param given: ids of containers, such as ``scope_id``, and the resources; all but one None.
         :raises FaradayInputError: if they do not describe exactly one source.
@@ -64,7 +62,7 @@ class Source(NamedTuple):
         if argument in CONTAINERS:
             container = Container(argument, resource_id(given[argument], argument))
             return cls(kind, container, include_upstream=include_upstream)
-        ids = tuple(resource_ids(given[argument], ids_argument))
+        ids = tuple(resource_ids(given[argument], argument))
         return cls(kind, ids=ids, include_upstream=include_upstream)
 
     @classmethod

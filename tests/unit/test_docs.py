@@ -10,7 +10,6 @@ import pkgutil
 import re
 import subprocess
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,33 +202,9 @@ def test_tables_of_arguments_match_the_signatures(table: Table) -> None:
 
 
 def own_arguments(called: Any) -> dict[str, inspect.Parameter]:
-    """Return the arguments of a function or class.
-
-    Those of a class include what it passes on to our base classes as ``**kwargs``, but not Airflow's.
-    """
-    arguments: dict[str, inspect.Parameter] = {}
-    fixed: set[str] = set()
-    for each in filter(is_ours, getattr(called, "__mro__", [called])):
-        parameters = inspect.signature(each).parameters
-        takes_more = [p for p in parameters.values() if p.kind is p.VAR_KEYWORD]
-        new = parameters.keys() - arguments.keys() - fixed - {p.name for p in takes_more}
-        arguments |= {name: parameters[name] for name in new}
-        if not takes_more:
-            break
-        fixed |= passed_to_base(each)
-    return arguments
-
-
-def passed_to_base(cls: type) -> set[str]:
-    """Return the arguments that a class itself passes to ``super().__init__()``: its users cannot."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__)))
-    return {
-        keyword.arg
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
-        for keyword in call.keywords
-        if keyword.arg
-    }
+    """Return the arguments of a function or class, without those of Airflow."""
+    parameters = inspect.signature(called).parameters
+    return {name: each for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD}
 
 
 def test_the_table_of_errors_is_complete() -> None:

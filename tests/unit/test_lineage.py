@@ -14,7 +14,7 @@ from airflow.providers.common.compat.openlineage.utils.utils import translate_ai
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, ObjectStoragePath, TaskDeferred
 
 from airflow_provider_faraday import lineage
-from airflow_provider_faraday.api.graph import Edge, Graph, GraphPage
+from airflow_provider_faraday.api.graph import Edge, Graph
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.assets.datasets import dataset_asset
 from airflow_provider_faraday.assets.resources import resource_asset
@@ -206,7 +206,7 @@ def test_a_waited_resource_is_no_input_even_if_another_one_is_built_from_it() ->
         source=Source(RESOURCE_TYPES["cohorts"], ids=(CUSTOMER_COHORT, WEB_BUYERS)),
         polled=[all_buyers, web_buyers],
         ready=("any",),
-        graph=Graph([GraphPage(edges, None)]),
+        graph=Graph(edges),
     )
 
     found = lineage.wait_lineage(wait)

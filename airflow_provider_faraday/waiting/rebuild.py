@@ -1,0 +1,146 @@
+"""Request rebuilds of resources, and collect the requests that Faraday rejects."""
+
+from __future__ import annotations
+
+from copy import copy
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError
+from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.states import last_change, live_states, states_of
+from airflow_provider_faraday.api.text import first_of
+from airflow_provider_faraday.exceptions import NothingToWaitForError
+from airflow_provider_faraday.waiting import events, tasks
+from airflow_provider_faraday.waiting.source import Source
+
+if TYPE_CHECKING:
+    from airflow_provider_faraday.hooks.faraday import FaradayHook
+    from airflow_provider_faraday.waiting.wait import Wait
+
+
+class Rebuild:
+    """Rebuilds of the resources of a source.
+
+    :param found: the resources, as Faraday sent them.
+    :param log: the task's logger.
+    :ivar resources: the resources to rebuild: those found, without archived resources and previews.
+    """
+
+    def __init__(self, source: Source, found: list[dict[str, Any]], log: Any) -> None:
+        self._source = source
+        self._type = source.type
+        self._log = log
+        states = states_of(source.type, found)
+        self._states = live_states(states)
+        # Faraday leaves unknown ids out of a list, but its response to a request for one is an error.
+        ids = self._states if source.ids is None else source.ids
+        self._ids = [id_ for id_ in ids if id_ not in self._states or not self._states[id_].why_skipped]
+        pairs = zip(states, found, strict=True)
+        self.resources = [resource for state, resource in pairs if not state.why_skipped]
+
+    def request(self, hook: FaradayHook, argument: str, *, allow_empty: bool) -> dict[str, datetime]:
+        """Request the rebuilds. Return the time at which Faraday accepted each, by resource id.
+
+        :param argument: the argument that the resources come from, for the error.
+        :param allow_empty: whether there may be nothing to rebuild.
+        :raises NothingToWaitForError: if there is nothing to rebuild.
+        :raises FaradayApiError: if requests are rejected. All others have been sent by then.
+        """
+        self._log_states()
+        if not self._ids:
+            self._check_empty(argument, allow_empty)
+            return {}
+        requested_at: dict[str, datetime] = {}
+        rejected: dict[str, FaradayApiError] = {}
+        for n, id_ in enumerate(self._ids):
+            try:
+                requested_at[id_] = self._request(hook, id_)
+            except FaradayAuthenticationError as error:
+                # Not about this resource: the remaining requests would be rejected, too.
+                rejected |= dict.fromkeys(self._ids[n:], error)
+                break
+            except FaradayApiError as error:
+                rejected[id_] = error
+        if rejected:
+            raise self._rejection(list(requested_at), rejected)
+        self._log.info("Requested a rebuild of %s", first_of(self._ids, self._label))
+        return requested_at
+
+    def _request(self, hook: FaradayHook, id_: str) -> datetime:
+        accepted_at = hook.force_update(self._type.name, id_)
+        if accepted_at is None:
+            self._log.warning(
+                "Faraday's response has no Date header, so requested_at uses the worker's clock. If it is "
+                "ahead of Faraday's clock, waiting for the build may time out."
+            )
+            accepted_at = datetime.now(UTC)
+        # The header has whole seconds: a build may have ended within that second, before the request.
+        change = last_change(self._states[id_]) if id_ in self._states else None
+        return max(accepted_at, change + timedelta(milliseconds=1)) if change else accepted_at
+
+    def _log_states(self) -> None:
+        if left_out := self._left_out:
+            self._log.info("Left out: %s", left_out)
+        running = [id_ for id_, state in self._states.items() if state.status in ("starting", "running")]
+        if running:
+            self._log.warning(
+                "Already building: %s. These builds may have read their input before this request, and "
+                "cannot be distinguished from the requested ones.",
+                first_of(running, self._label),
+            )
+
+    def _check_empty(self, argument: str, allow_empty: bool) -> None:
+        left_out = self._left_out
+        none = f"{argument} is empty" if self._source.ids == () else "none found"
+        why = f"all are left out: {left_out}" if left_out else none
+        message = f"There are no {self._type.plural} to update ({why})."
+        if not allow_empty:
+            raise NothingToWaitForError(
+                f"{message}\nCheck {argument}, or set allow_empty=True to continue anyway."
+            )
+        self._log.info("%s", message)
+
+    @property
+    def _left_out(self) -> str:
+        skipped = [state for state in self._states.values() if state.why_skipped]
+        return first_of(skipped, lambda state: f"{state.label}: {state.why_skipped}")
+
+    def _label(self, id_: str) -> str:
+        return self._states[id_].label if id_ in self._states else id_
+
+    def _rejection(self, requested: list[str], rejected: dict[str, FaradayApiError]) -> FaradayApiError:
+        """Return the first error, with a message that lists both groups of resources."""
+        first = next(iter(rejected.values()))
+        if not requested and len(rejected) == 1:
+            return first
+        error = copy(first)
+        reasons = first_of(
+            list(rejected), lambda id_: f"{self._label(id_)}: {rejected[id_].args[0]}", separator="; "
+        )
+        error.args = (
+            f"Requested a rebuild of {len(requested)} of {len(self._ids)} {self._type.plural} "
+            f"({first_of(requested, self._label) or 'none'}). The others failed: {reasons}",
+        )
+        return error
+
+
+def new_wait(task: Any, requested_at: dict[str, datetime]) -> Wait:
+    """Return the wait of a force update for the builds that it has requested."""
+    resource_type = resource_type_named(task.resource_type)
+    return tasks.new_wait(
+        task,
+        Source(resource_type, ids=tuple(requested_at), include_upstream=task.include_upstream),
+        updated_after=requested_at,
+        # Faraday has just responded: failures from now on are worth waiting out.
+        has_polled=lambda: True,
+    )
+
+
+def resumed_wait(task: Any, payload: object, saved: dict[str, Any] | None) -> tuple[Wait, events.Event]:
+    """Return the wait of a force update that its trigger has resumed, and the trigger's event."""
+
+    def new(event: events.Event) -> Wait:
+        return new_wait(task, event.criteria.times if isinstance(event, events.Ready) else {})
+
+    return tasks.resumed_wait(payload, saved, new, task.log)

@@ -1,0 +1,93 @@
+"""List and wait for the resources of a task. Tasks import this when they run, since it loads msgspec."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_faraday.api.readiness import Criteria
+from airflow_provider_faraday.api.responses import decode_resources
+from airflow_provider_faraday.api.tables import select_by_table, table_names, table_of
+from airflow_provider_faraday.api.text import first_of, one_line
+from airflow_provider_faraday.exceptions import FaradayNotFoundError
+from airflow_provider_faraday.hooks.faraday import FaradayHook
+from airflow_provider_faraday.waiting import events
+from airflow_provider_faraday.waiting.wait import Wait
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow_provider_faraday.waiting.source import Source
+
+
+def list_resources(
+    hook: FaradayHook, source: Source, tables: object = None, *, unread_allowed: bool = False
+) -> list[dict[str, Any]]:
+    """Return the resources of a source as Faraday sent them.
+
+    :param tables: for datasets, return only those that read these tables; None for all.
+    :param unread_allowed: log tables that no dataset reads, instead of raising an error.
+    :raises FaradayNotFoundError: if no dataset reads one of ``tables``.
+    """
+    names = None if tables is None else table_names(tables)
+    listed = [
+        resource
+        for endpoint in source.endpoints()
+        for resource in hook.client.fetch(endpoint, decode_resources).value
+    ]
+    if names is None:
+        return listed
+    found, unread = select_by_table(listed, names)
+    if unread:
+        message = f"None of the {len(listed)} {source.label} reads {first_of(unread)}."
+        if not unread_allowed:
+            existing = sorted({table for dataset in listed if (table := table_of(dataset))})
+            remedy = one_line(f"They read {first_of(existing) or 'no tables'}. Check tables.")
+            raise FaradayNotFoundError(message, remedy=remedy)
+        hook.log.warning("%s", message)
+    return found
+
+
+def new_wait(
+    task: Any,
+    source: Source,
+    *,
+    updated_after: datetime | dict[str, datetime] | None,
+    allow_empty: bool = False,
+    unchanged_after: float | None = None,
+    has_polled: Callable[[], bool],
+) -> Wait:
+    """Return the wait of a task that begins to wait now.
+
+    :param task: a task with the arguments ``faraday_conn_id``, ``fail_on_error``, ``poke_interval`` and
+        ``timeout``.
+    """
+    return Wait(
+        faraday_conn_id=task.faraday_conn_id,
+        source=source,
+        criteria=Criteria(
+            updated_after=updated_after,
+            fail_on_error=task.fail_on_error,
+            allow_empty=allow_empty,
+            unchanged_after=unchanged_after,
+        ),
+        poke_interval=task.poke_interval,
+        deadline=time.time() + task.timeout,
+        log=task.log,
+        has_polled=has_polled,
+    )
+
+
+def resumed_wait(
+    payload: object, saved: dict[str, Any] | None, new: Callable[[events.Event], Wait], log: Any
+) -> tuple[Wait, events.Event]:
+    """Return the wait of a task that its trigger has resumed, and the trigger's event.
+
+    :param payload: the event as Airflow hands it over.
+    :param saved: the wait that was deferred. ``airflow dags test`` hands over nothing but the event.
+    :param new: makes a wait from the task's arguments, in case there is none.
+    :raises FaradayError: if the event is missing or unknown.
+    """
+    event = events.from_payload(payload)
+    return Wait.from_json(saved or new(event).as_json | events.to_payload(event), log), event
