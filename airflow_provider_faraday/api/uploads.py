@@ -76,14 +76,16 @@ def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
 def end_of_upload(upload: Upload, replaced: Upload | None, ended_before: datetime | None) -> datetime | None:
     """Return a time by Faraday's clock that is not before the end of an upload, if there is one.
 
-    Object stores stamp large files when their upload begins. Builds before its end do not contain them.
+    It is the time of the list, unless that is earlier than the second in which a later response was sent:
+    object stores stamp large files when their upload begins. Builds before its end do not contain them.
 
     :param replaced: the file that was there before. The list may keep its time.
     :param ended_before: the ``Date`` of a response that was sent after the end.
     """
-    is_new = replaced is None or replaced.uploaded_at != upload.uploaded_at
-    times = [upload.uploaded_at if is_new else None, end_of_second(ended_before) if ended_before else None]
-    return max(filter(None, times), default=None)
+    listed = upload.uploaded_at if replaced is None or replaced.uploaded_at != upload.uploaded_at else None
+    if ended_before is None or (listed and listed >= ended_before):
+        return listed
+    return end_of_second(ended_before)
 
 
 def end_of_second(time: datetime) -> datetime:
