@@ -176,11 +176,13 @@ async def _fetch(
 
     client = AiohttpClient(look_up)
     try:
-        fetched = await client.fetch(endpoint, decode_states(message.resource_type), seconds=FETCH_SECONDS)
-    except FaradayError as error:
+        async with asyncio.timeout(FETCH_SECONDS):
+            fetched = await client.fetch(endpoint, decode_states(message.resource_type))
+    except (FaradayError, TimeoutError) as error:
         problem = f"the {message.subject} could not be fetched"
         # Without Faraday's error id, which differs each time.
-        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(error.args[0])) from None
+        text = error.args[0] if error.args else f"no response within {FETCH_SECONDS:.0f} s"
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(text)) from None
     finally:
         await client.close()
     return next((state for state in fetched.value if state.id.lower() == message.resource_id), None)
