@@ -376,7 +376,7 @@ FAULTS: dict[str, list[Fault]] = {
                 f"Faraday returned {status}",
                 retried=True,
             )
-            for status in (408, 429, 500, 502, 503, 504)
+            for status in (408, 429, 500, 502, 503, 504, 507, 520, 524, 529)
         ),
         Fault("101 Switching Protocols", [answer(101)], FaradayApiError, "Faraday returned 101"),
         Fault("304 Not Modified", [answer(304)], FaradayApiError, "Faraday returned 304"),

@@ -20,7 +20,7 @@ _REMEDIES = {
     407: "Check the extra 'proxy' of the Airflow connection '{}', or the proxy environment variables.",
     429: "Poll less often, or from fewer tasks.",
 }
-_SERVER = "Try again later. If the error persists, contact Faraday's support."
+TRY_LATER = "Try again later. If the error persists, contact Faraday's support."
 _HOST = "Check that the host of the Airflow connection '{}' is Faraday's API."
 _NETWORK = (
     "Check the network, and the host and the extras 'proxy', 'verify' and 'timeout' of the Airflow "
@@ -135,16 +135,22 @@ class Request(NamedTuple):
     :param path: the path below the base URL.
     :param url: the absolute URL. That of a redirected download may hold a secret.
     :param conn_id: id of the Airflow connection.
+    :param redact: removes secrets from what an error quotes: a server may echo the request.
     :param private: whether the response may hold a secret, so that errors must not quote it.
+    :param content_type: that of the payload; by default JSON.
     :param is_faraday: whether the URL is on the configured server.
+    :param has_proxy: whether it is sent through an HTTP proxy.
     """
 
     method: str
     path: str
     url: str
     conn_id: str
+    redact: Callable[[str], str] = str
     private: bool = False
+    content_type: str | None = None
     is_faraday: bool = True
+    has_proxy: bool = False
 
 
 def api_error(kind: type[E], request: Request, message: str, remedy: str = "", **fields: Any) -> E:
@@ -156,44 +162,36 @@ def api_error(kind: type[E], request: Request, message: str, remedy: str = "", *
     if issubclass(kind, FaradayTransportError):
         default = _NETWORK
     elif issubclass(kind, FaradayResponseError) or status not in _REMEDIES:
-        default = _SERVER if status >= 500 else _HOST
+        default = TRY_LATER if status >= 500 else _HOST
     else:
         default = _REMEDIES[status]
     remedy = remedy or default.format(request.conn_id)
     return kind(message, remedy=remedy, method=request.method, path=request.path, **fields)
 
 
-def transport_error(
-    request: Request,
-    cause: BaseException,
-    *,
-    request_sent: bool,
-    through_proxy: bool,
-    redact: Callable[[str], str],
-) -> FaradayTransportError:
+def transport_error(request: Request, cause: BaseException, *, request_sent: bool) -> FaradayTransportError:
     """Return the error for a request without a complete response.
 
     :param cause: the innermost exception of the HTTP library.
     :param request_sent: whether Faraday may have received the request.
-    :param redact: removes secrets from the text of the cause.
     """
     server = urlsplit(request.url).netloc
     server = f"Faraday at {server}" if request.is_faraday else f"{server} (where Faraday redirected to)"
     what = "No complete response from" if request_sent else "Could not connect to"
-    through = " through the HTTP proxy" if through_proxy else ""
+    through = " through the HTTP proxy" if request.has_proxy else ""
     # What another server sends may quote the signed URL, in any form.
     quotable = request.is_faraday or isinstance(cause, OSError)
-    text = redact(_reason(cause) if quotable else type(cause).__name__)
+    text = request.redact(_reason(cause) if quotable else type(cause).__name__)
     message = f"{what} {server}{through}: {shortened(text.strip().rstrip('.'))}."
     return api_error(FaradayTransportError, request, message, request_sent=request_sent)
 
 
-def bad_url_error(request: Request, cause: Exception, redact: Callable[[str], str]) -> FaradayError:
+def bad_url_error(request: Request, cause: Exception) -> FaradayError:
     """Return the error for a URL, of Faraday, of a redirect or of a proxy, that an HTTP library rejects."""
     if not request.is_faraday:
         return api_error(FaradayResponseError, request, "Faraday redirected to a URL that is not valid.")
     return FaradayConfigurationError(
-        f"The Airflow connection '{request.conn_id}' is not valid: {shortened(redact(str(cause)))}\n"
+        f"The Airflow connection '{request.conn_id}' is not valid: {shortened(request.redact(str(cause)))}\n"
         "Check its host and its extra 'proxy'."
     )
 

@@ -16,6 +16,7 @@ import msgspec
 
 from airflow_provider_faraday.api.endpoints import origin
 from airflow_provider_faraday.api.errors import (
+    TRY_LATER,
     FaradayApiError,
     FaradayAuthenticationError,
     FaradayNotFoundError,
@@ -61,7 +62,6 @@ class Response:
     :param headers: case-insensitive.
     :param body: decompressed.
     :param url: the absolute URL of the request.
-    :param redact: removes secrets from what an error quotes: a server may echo the request.
     :param next_link: the target of ``rel="next"`` in the ``Link`` header.
     """
 
@@ -69,7 +69,6 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
     url: str = ""
-    redact: Callable[[str], str] = str
     next_link: str | None = None
 
 
@@ -115,16 +114,18 @@ class Exchange(Generic[T]):
         self._values: list[T] = []
         self._date = ""
 
-    def receive(self, request: Request, response: Response, now: datetime) -> None:
+    def receive(self, response: Response, now: datetime) -> None:
         """Take the response to the next request.
 
         :param now: for a ``Retry-After`` date, if the response has no ``Date``.
         :raises FaradayApiError: if it has no value.
         """
+        request = self.next_request
+        assert request is not None
         is_get = request.method == "GET"
         location = response.headers.get("Location")
         if is_get and response.status in _REDIRECTS and location is not None:
-            self.next_request = self._request_for(location, request, response)
+            self.next_request = self._request_for(location, request)
             return
         if not 200 <= response.status < 300:
             raise _status_error(request, response, now)
@@ -132,8 +133,8 @@ class Exchange(Generic[T]):
             value = self._decode(response)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise _format_error(request, response, error) from None
-        follow = is_get and response.next_link is not None and isinstance(value, list)
-        self.next_request = self._request_for(response.next_link or "", request, response) if follow else None
+        link = response.next_link if is_get and isinstance(value, list) else None
+        self.next_request = None if link is None else self._request_for(link, request)
         self._values.append(value)
         self._date = response.headers.get("Date", "")
 
@@ -145,8 +146,8 @@ class Exchange(Generic[T]):
             value = cast("T", list(chain.from_iterable(cast("list[list[Any]]", self._values))))
         return Fetched(value, http_date(self._date))
 
-    def _request_for(self, reference: str, request: Request, response: Response) -> Request:
-        url = _same_origin(reference, request, response)
+    def _request_for(self, reference: str, request: Request) -> Request:
+        url = _same_origin(reference, request)
         self._seen.add(request.url)
         if url in self._seen or len(self._seen) >= MAX_REQUESTS:
             what = "return to an earlier page" if url in self._seen else "do not end"
@@ -166,33 +167,17 @@ def redirect(request: Request, response: Response, *, allow_http: bool) -> Reque
     location = response.headers.get("Location")
     if response.status not in _REDIRECTS or location is None:
         return None
-    try:
-        url = urlsplit(quote(urljoin(request.url, location.strip()), safe="%/:=&?~#+!$,;'@()*[]"))
-        scheme, host, _ = origin(url.geturl())
-        valid = scheme in ("http", "https") and bool(host) and "@" not in url.netloc
-    except ValueError:
-        valid = False
-    if not valid:
+    url = _absolute(location, request)
+    scheme, host, _ = origin(url) if url else ("", "", None)
+    if scheme not in ("http", "https") or not host:
         problem = "to a URL that is not valid"
     elif scheme == "http" and origin(request.url)[0] == "https" and not allow_http:
-        problem = f"from https to plain http on {shortened(response.redact(host))}"
+        problem = f"from https to plain http on {shortened(request.redact(host))}"
     else:
-        stays = request.is_faraday and origin(request.url) == origin(url.geturl())
-        return request._replace(url=url._replace(fragment="").geturl(), is_faraday=stays)
+        stays = request.is_faraday and origin(request.url) == origin(url)
+        return request._replace(url=url, is_faraday=stays)
     message = f"Faraday redirected the download {problem}. The redirect was not followed."
     raise api_error(FaradayResponseError, request, message)
-
-
-def too_large_error(request: Request) -> FaradayResponseError:
-    """Return the error for a response that is larger than :data:`MAX_BODY_BYTES`."""
-    message = f"Faraday's response is larger than {MAX_BODY_BYTES:,} bytes."
-    return api_error(FaradayResponseError, request, message)
-
-
-def too_many_redirects(request: Request) -> FaradayResponseError:
-    """Return the error for a download that is redirected again and again."""
-    message = f"Too many redirects of the download: they do not end after {MAX_REDIRECTS} requests."
-    return api_error(FaradayResponseError, request, message, "Contact Faraday's support.")
 
 
 def is_file(response: Response) -> bool:
@@ -211,27 +196,37 @@ def is_json_document(body: bytes) -> bool:
 
 
 def file_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
-    """Return the error for a response of Faraday that is not the requested file."""
-    if response.status == 200:
+    """Return the error for a response that is not the requested file.
+
+    That of another server is not quoted, because it may contain the signed URL.
+    """
+    status = response.status
+    if request.is_faraday and status == 200:
         message = f"Faraday returned a web page instead of a file: {_excerpt(request, response)}."
         return api_error(FaradayResponseError, request, message, broken=True, status_code=200)
-    return _status_error(request, response, now)
-
-
-def elsewhere_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
-    """Return the error for a response from a server to which Faraday redirected.
-
-    It does not include the response's text, which may quote the signed URL.
-    """
-    what = "a web page" if response.status == 200 else phrases.get(response.status, "(unknown status)")
+    if request.is_faraday:
+        return _status_error(request, response, now)
+    what = "a web page" if status == 200 else _phrase(status)
     return api_error(
         FaradayApiError,
         request,
-        f"Faraday redirected to {origin(request.url)[1]}, which returned {response.status} {what}.",
-        "Try again later. If the error persists, contact Faraday's support.",
-        status_code=response.status,
+        f"Faraday redirected to {origin(request.url)[1]}, which returned {status} {what}.",
+        TRY_LATER,
+        status_code=status,
         retry_after=_retry_after(response.headers, now),
     )
+
+
+def too_large_error(request: Request) -> FaradayResponseError:
+    """Return the error for a response that is larger than :data:`MAX_BODY_BYTES`."""
+    message = f"Faraday's response is larger than {MAX_BODY_BYTES:,} bytes."
+    return api_error(FaradayResponseError, request, message)
+
+
+def redirects_error(request: Request) -> FaradayResponseError:
+    """Return the error for a download that is redirected again and again."""
+    message = f"The redirects of the download do not end after {MAX_REDIRECTS} requests."
+    return api_error(FaradayResponseError, request, message, "Contact Faraday's support.")
 
 
 def decode_resources(response: Response) -> list[dict[str, Any]]:
@@ -299,25 +294,31 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     return max(0.0, (until - (http_date(headers.get("Date", "")) or now)).total_seconds())
 
 
-def _same_origin(reference: str, request: Request, response: Response) -> str:
-    """Return an absolute URL that may be sent the API key."""
+def _absolute(reference: str, request: Request) -> str:
+    """Return the absolute URL of a reference in a response; empty if it is not valid."""
     try:
-        url = quote(urljoin(request.url, reference.strip()), safe="%/:=&?~#+!$,;'@()*[]")
-        stays = origin(url) == origin(request.url) and "@" not in urlsplit(url).netloc
+        url = urlsplit(quote(urljoin(request.url, reference.strip()), safe="%/:=&?~#+!$,;'@()*[]"))
+        _ = url.port
     except ValueError:
-        stays = False
-    if not stays:
-        server = "{}://{}".format(*urlsplit(request.url))
-        message = (
-            f"Faraday's response points to {shortened(response.redact(reference))}, which is not on "
-            f"{server}. It was not followed, to keep the API key from other servers."
-        )
-        raise api_error(FaradayResponseError, request, message)
-    return urlsplit(url)._replace(fragment="").geturl()
+        return ""
+    return "" if "@" in url.netloc else url._replace(fragment="").geturl()
+
+
+def _same_origin(reference: str, request: Request) -> str:
+    """Return an absolute URL that may be sent the API key."""
+    url = _absolute(reference, request)
+    if url and origin(url) == origin(request.url):
+        return url
+    server = "{}://{}".format(*urlsplit(request.url))
+    message = (
+        f"Faraday's response points to {shortened(request.redact(reference))}, which is not on "
+        f"{server}. It was not followed, to keep the API key from other servers."
+    )
+    raise api_error(FaradayResponseError, request, message)
 
 
 def _status_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
-    body = _error_body(response)
+    body = _error_body(request, response)
     code, error_id, note = (_text(body.get(key)) for key in ("error", "id", "note"))
     listed = body.get("validationErrors")
     invalid = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
@@ -326,7 +327,7 @@ def _status_error(request: Request, response: Response, now: datetime) -> Farada
         for e in invalid
     )
     wait = _retry_after(response.headers, now)
-    label = code or phrases.get(response.status, "(unknown status)")
+    label = code or _phrase(response.status)
     sentences = [
         f"Faraday returned {response.status} {shortened(label)}: "
         f"{shortened(note or _excerpt(request, response))}",
@@ -346,11 +347,15 @@ def _status_error(request: Request, response: Response, now: datetime) -> Farada
     )
 
 
-def _error_body(response: Response) -> dict[str, Any]:
+def _phrase(status: int) -> str:
+    return phrases.get(status, "(unknown status)")
+
+
+def _error_body(request: Request, response: Response) -> dict[str, Any]:
     try:
         # Encoded again, since the body may hold a secret in any form that JSON has.
         text = msgspec.json.encode(msgspec.json.decode(_json(response))).decode()
-        body = msgspec.json.decode(response.redact(text))
+        body = msgspec.json.decode(request.redact(text))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
@@ -376,10 +381,10 @@ def _excerpt(request: Request, response: Response) -> str:
         return "an empty body"
     if request.private:
         return f"{size} bytes, not shown"
-    text = response.redact(response.body[:_REDACTED].decode(errors="replace"))
+    text = request.redact(response.body[:_REDACTED].decode(errors="replace"))
     if size > _REDACTED:
         text = text[:-_LONGEST_SECRET]
-    kind = response.redact(response.headers.get("Content-Type", "no content type").split(";")[0])
+    kind = request.redact(response.headers.get("Content-Type", "no content type").split(";")[0])
     return f"{size} bytes of {shortened(kind)}, {shortened(' '.join(text.split()))!r}"
 
 

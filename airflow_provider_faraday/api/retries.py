@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from tenacity import RetryCallState, stop_after_attempt, wait_exponential, wait_random
+from tenacity import RetryCallState, wait_exponential, wait_random
 
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayResponseError, FaradayTransportError
 from airflow_provider_faraday.api.text import one_line
@@ -53,11 +53,9 @@ def policy(
     """Return the arguments of a ``tenacity.Retrying`` or ``AsyncRetrying`` that raises the last error.
 
     :param max_attempts: 1 or more.
-    :param seconds: stop after this time, in which waiting for a ``Retry-After`` does not count.
+    :param seconds: the attempts stop when they have taken this long. The pauses between them do not count.
     :param resend: returns whether to send the request again after an error.
     """
-    attempts_spent = stop_after_attempt(max_attempts)
-    asked_to_wait = 0.0
 
     def retry(state: RetryCallState) -> bool:
         error = _error(state)
@@ -66,23 +64,16 @@ def policy(
         return error is not None and resend(error)
 
     def stop(state: RetryCallState) -> bool:
-        if seconds is not None and (state.seconds_since_start or 0.0) - asked_to_wait >= seconds:
-            return True
-        return attempts_spent(state) or _retry_after(state) > MAX_RETRY_AFTER_SECONDS
-
-    def before_sleep(state: RetryCallState) -> None:
-        nonlocal asked_to_wait
-        pause = state.next_action.sleep if state.next_action else 0.0
-        if _retry_after(state):
-            asked_to_wait += pause
-        error = one_line(str(_error(state)))
-        log.warning("Attempt %d failed, retrying in %.1f s: %s", state.attempt_number, pause, error)
+        worked = (state.seconds_since_start or 0.0) - state.idle_for
+        took_too_long = seconds is not None and worked >= seconds
+        no_attempt_left = state.attempt_number >= max_attempts
+        return took_too_long or no_attempt_left or _retry_after(state) > MAX_RETRY_AFTER_SECONDS
 
     return {
         "retry": retry,
         "stop": stop,
         "wait": lambda state: max(_retry_after(state), BACKOFF(state)),
-        "before_sleep": before_sleep,
+        "before_sleep": _log_retry,
         "reraise": True,
     }
 
@@ -94,3 +85,9 @@ def _error(state: RetryCallState) -> BaseException | None:
 def _retry_after(state: RetryCallState) -> float:
     error = _error(state)
     return (error.retry_after or 0.0) if isinstance(error, FaradayApiError) else 0.0
+
+
+def _log_retry(state: RetryCallState) -> None:
+    pause = state.next_action.sleep if state.next_action else 0.0
+    error = one_line(str(_error(state)))
+    log.warning("Attempt %d failed, retrying in %.1f s: %s", state.attempt_number, pause, error)

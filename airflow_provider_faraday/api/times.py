@@ -26,6 +26,7 @@ def timestamp(text: str) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=16)
 def http_date(text: str) -> datetime | None:
     """Parse the value of a ``Date`` header to UTC; None if it is not valid."""
     try:

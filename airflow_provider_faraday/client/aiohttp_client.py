@@ -6,10 +6,10 @@ import asyncio
 import os
 import ssl
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import tenacity
@@ -46,10 +46,10 @@ class AiohttpClient:
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        """Close the TCP connections, when the last request has ended."""
+        """Close the TCP connections, once the last call has ended."""
         session, self._session = self._session, None
-        if session is not None:
-            await session.retire()
+        if session and not session.calls:
+            await session.close()
 
     async def fetch(
         self, endpoint: Endpoint, decode: Decode[T], *, seconds: float | None = None
@@ -72,54 +72,49 @@ class AiohttpClient:
     async def _fetch(
         self, config: ClientConfig, endpoint: Endpoint, decode: Decode[T], seconds: float | None
     ) -> Fetched[T]:
-        request = Request(
-            endpoint.method, endpoint.path, endpoint.url(config.base_url), config.conn_id, endpoint.private
-        )
-        limits = aiohttp.ClientTimeout(
-            total=seconds and max(seconds, config.read_seconds),
-            sock_connect=config.connect_seconds,
-            sock_read=config.read_seconds,
-        )
-        exchange = Exchange(request, decode)
-
-        async def attempt() -> None:
-            response = await session.send(request, limits)
-            if len(response.body) > _LARGE_BYTES:
-                # Other coroutines get their turn between reading a large body and decoding it.
-                await asyncio.sleep(0)
-            exchange.receive(request, response, datetime.now(UTC))
-
         try:
-            async with await self._ready_session(config, request) as session:
+            async with self._ready_session(config, endpoint) as session:
+                exchange = Exchange(session.config.request(endpoint), decode)
                 while exchange.next_request:
-                    request = exchange.next_request
-                    await tenacity.AsyncRetrying(**retries.policy(config.max_attempts, seconds))(attempt)
+                    policy = retries.policy(config.max_attempts, seconds)
+                    async for attempt in tenacity.AsyncRetrying(**policy):
+                        with attempt:
+                            await session.send_next(exchange, seconds)
+                return exchange.fetched
         except FaradayError as error:
             # Without the frames of tenacity.
             raise error.with_traceback(None) from None
-        return exchange.fetched
 
-    async def _ready_session(self, config: ClientConfig, request: Request) -> _Session:
-        session = self._session
-        if session is None or session.looked_up != config:
-            async with self._opening:
-                # Another request may have opened it meanwhile.
-                session = self._session
-                if session is None or session.looked_up != config:
-                    await self.close()
-                    session = self._session = await _Session.open(config, request)
-        return session
+    @asynccontextmanager
+    async def _ready_session(self, config: ClientConfig, endpoint: Endpoint) -> AsyncIterator[_Session]:
+        """Open a session, unless that of the last call has the same configuration."""
+        async with self._opening:
+            session = self._session
+            if session is None or not (session.looked_up is config or session.looked_up == config):
+                await self.close()
+                session = self._session = await _Session.open(config, endpoint)
+        session.calls += 1
+        try:
+            yield session
+        finally:
+            session.calls -= 1
+            if session is not self._session and not session.calls:
+                await session.close()
 
 
 class _Session:
-    """The TCP connections for one configuration. Closed when it was replaced and its last call has ended."""
+    """The TCP connections for one configuration.
+
+    :ivar looked_up: the configuration as it was looked up.
+    :ivar config: the same, with the proxy of the environment. It may have a password, too, that no error may
+        show.
+    :ivar calls: how many calls are using it.
+    """
 
     def __init__(self, looked_up: ClientConfig, tls: ssl.SSLContext | bool) -> None:
         self.looked_up = looked_up
-        # The proxy of the environment may have a password, too, that no error may show.
-        self._config = with_environment_proxy(looked_up)
-        self._calls = 0
-        self._is_retired = False
+        self.config = with_environment_proxy(looked_up)
+        self.calls = 0
         self._session = aiohttp.ClientSession(
             # Without a limit: calls that wait for a slow server must not hold up the others.
             connector=aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
@@ -135,10 +130,10 @@ class _Session:
         )
 
     @classmethod
-    async def open(cls, config: ClientConfig, request: Request) -> _Session:
+    async def open(cls, config: ClientConfig, endpoint: Endpoint) -> _Session:
         """Return a new session.
 
-        :param request: the first request, for errors.
+        :param endpoint: of the first call, for errors.
         """
         if config.base_url.startswith("http:"):
             return cls(config, True)
@@ -146,61 +141,43 @@ class _Session:
             # Reading a hundred certificates takes as long as a poll.
             return cls(config, await asyncio.to_thread(_tls_context, config.verify))
         except OSError as error:
-            raise errors.transport_error(
-                request, error, request_sent=False, through_proxy=False, redact=config.redact
-            ) from None
+            raise errors.transport_error(config.request(endpoint), error, request_sent=False) from None
 
-    async def __aenter__(self) -> _Session:
-        self._calls += 1
-        return self
+    async def close(self) -> None:
+        """Close the TCP connections."""
+        await self._session.close()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._calls -= 1
-        await self._close_if_unused()
+    async def send_next(self, exchange: Exchange[Any], seconds: float | None) -> None:
+        """Send the next request of an exchange once."""
+        assert exchange.next_request is not None
+        response = await self._send(exchange.next_request, seconds)
+        if len(response.body) > _LARGE_BYTES:
+            # Other coroutines get their turn between reading a large body and decoding it.
+            await asyncio.sleep(0)
+        exchange.receive(response, datetime.now(UTC))
 
-    async def retire(self) -> None:
-        """Close it, when its last call has ended."""
-        self._is_retired = True
-        await self._close_if_unused()
-
-    async def _close_if_unused(self) -> None:
-        if self._is_retired and not self._calls:
-            await self._session.close()
-
-    async def send(self, request: Request, limits: aiohttp.ClientTimeout) -> Response:
-        """Send a request once, and return the complete response."""
+    async def _send(self, request: Request, seconds: float | None) -> Response:
+        config = self.config
+        limits = aiohttp.ClientTimeout(
+            total=seconds and max(seconds, config.read_seconds),
+            sock_connect=config.connect_seconds,
+            sock_read=config.read_seconds,
+        )
         try:
             async with self._session.request(
-                request.method,
-                request.url,
-                proxy=self._config.proxy,
-                allow_redirects=False,
-                timeout=limits,
+                request.method, request.url, proxy=config.proxy, allow_redirects=False, timeout=limits
             ) as response:
                 body = await _read(request, response)
                 links = ", ".join(response.headers.getall("Link", ()))
-                return Response(
-                    response.status,
-                    response.headers,
-                    body,
-                    request.url,
-                    self._config.redact,
-                    next_link(links) if links else None,
-                )
+                link = next_link(links) if links else None
+                return Response(response.status, response.headers, body, request.url, link)
         except aiohttp.InvalidURL as error:
-            failure = errors.bad_url_error(request, error, self._config.redact)
+            failure = errors.bad_url_error(request, error)
         except (aiohttp.ClientError, OSError) as error:
-            failure = errors.transport_error(
-                request,
-                _root(error),
-                request_sent=not isinstance(error, _BEFORE_SENDING),
-                through_proxy=bool(self._config.proxy),
-                redact=self._config.redact,
-            )
+            sent = not isinstance(error, _BEFORE_SENDING)
+            failure = errors.transport_error(request, _root(error), request_sent=sent)
         except ValueError as error:
-            failure = errors.bad_url_error(request, error, self._config.redact)
+            failure = errors.bad_url_error(request, error)
         # Outside of the except block: exceptions of aiohttp hold the request's headers.
         raise failure
 

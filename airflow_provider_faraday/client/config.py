@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from airflow_provider_faraday.api.errors import FaradayConfigurationError
+from airflow_provider_faraday.api.endpoints import Endpoint
+from airflow_provider_faraday.api.errors import FaradayConfigurationError, Request
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.api.webhooks import signing_keys
 
@@ -53,6 +54,19 @@ class ClientConfig:
     allow_http: bool = False
     webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)
     ca_version: tuple[int, ...] = ()
+
+    def request(self, endpoint: Endpoint) -> Request:
+        """Return the request for an endpoint."""
+        return Request(
+            endpoint.method,
+            endpoint.path,
+            endpoint.url(self.base_url),
+            self.conn_id,
+            self.redact,
+            private=endpoint.private,
+            content_type=endpoint.content_type,
+            has_proxy=bool(self.proxy),
+        )
 
     def redact(self, text: str) -> str:
         """Return text in one line, without the API key and the proxy's password.

@@ -39,6 +39,8 @@ T = TypeVar("T")
 # Small enough for the caches of the CPU, in which a chunk of a file is then written and hashed.
 _CHUNK_BYTES = 512 * 1024
 
+_FILE_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
+
 # Failures that certainly come before a request is sent: resolving, connecting, verifying the certificate.
 _BEFORE_SENDING = (
     urllib3.exceptions.NewConnectionError,
@@ -158,8 +160,8 @@ class RequestsClient:
         """
 
         def call() -> Fetched[T]:
-            exchange = Exchange(self._request(endpoint), decode)
-            self._complete(exchange, json, endpoint.content_type, attempts)
+            exchange = Exchange(self.session.config.request(endpoint), decode)
+            self._complete(exchange, json, attempts)
             return exchange.fetched
 
         return self._with_current_key(call)
@@ -174,14 +176,14 @@ class RequestsClient:
 
         def call() -> requests.Response:
             endpoint = Endpoint(method, path, content_type=MERGE_PATCH if method == "PATCH" else None)
-            request = self._request(endpoint)
+            request = self.session.config.request(endpoint)
             try:
                 url = requests.Request(method, request.url, params=params, json=json).prepare().url
             except (ValueError, TypeError, requests.exceptions.InvalidJSONError) as error:
                 raise FaradayInputError(f"The arguments of {method} {path} cannot be sent: {error}") from None
             request = request._replace(url=str(url), path=path.partition("?")[0])
             exchange = Exchange(request, responses.decode_nothing)
-            return self._complete(exchange, json, endpoint.content_type)
+            return self._complete(exchange, json)
 
         return self._with_current_key(call)
 
@@ -203,7 +205,7 @@ class RequestsClient:
         def attempt() -> datetime | None:
             if has_arrived():
                 return None
-            request = self._request(endpoint)
+            request = self.session.config.request(endpoint)
             exchange = Exchange(request, responses.decode_nothing)
             # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
             # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
@@ -212,10 +214,9 @@ class RequestsClient:
                 sent = self._send(
                     request,
                     data=_Body(chunks, size) if size else b"".join(chunks),
-                    headers={"Content-Type": endpoint.content_type},
                     timeout=(seconds, seconds),
                 )
-            exchange.receive(request, self._received(request, sent), datetime.now(UTC))
+            exchange.receive(_received(request, sent), datetime.now(UTC))
             return exchange.fetched.sent_at
 
         # Unlike other POSTs, it can be sent again after any transient failure.
@@ -228,33 +229,23 @@ class RequestsClient:
             their number, if it is known. The iterator raises if the response is not complete.
         :raises FaradayApiError: see :meth:`fetch`. An error of ``save`` is raised as it is.
         """
-        return self._with_current_key(
-            lambda: self._retry(lambda: self._download(self._request(endpoint), save))
-        )
+        return self._with_current_key(lambda: self._retry(lambda: self._download(endpoint, save)))
 
-    def _download(self, request: Request, save: Callable[[Iterator[bytes], int | None], T]) -> T:
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+    def _download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
         config = self.session.config
+        request = config.request(endpoint)
         for _ in range(responses.MAX_REDIRECTS):
-            with self._begin(request, headers=headers) as response:
-                head = Response(response.status_code, response.headers, b"", request.url, config.redact)
+            with self._begin(request, headers=_FILE_HEADERS) as response:
+                head = Response(response.status_code, response.headers, b"", request.url)
                 redirect = responses.redirect(request, head, allow_http=config.allow_http)
                 if redirect is None:
                     if responses.is_file(head):
                         chunks = self._chunks(request, response, decode_content=False)
                         return save(chunks, response.raw.length_remaining)
-                    if not request.is_faraday:
-                        raise responses.elsewhere_error(request, head, datetime.now(UTC))
-                    head = replace(head, body=self._read(request, response))
-                    raise responses.file_error(request, head, datetime.now(UTC))
+                    body = self._read(request, response) if request.is_faraday else b""
+                    raise responses.file_error(request, replace(head, body=body), datetime.now(UTC))
             request = redirect
-        raise responses.too_many_redirects(request)
-
-    def _request(self, endpoint: Endpoint) -> Request:
-        config = self.session.config
-        return Request(
-            endpoint.method, endpoint.path, endpoint.url(config.base_url), config.conn_id, endpoint.private
-        )
+        raise responses.redirects_error(request)
 
     def _with_current_key(self, call: Callable[[], T]) -> T:
         """Return what a call returns, which is repeated after a 401 if the configuration has changed."""
@@ -280,17 +271,12 @@ class RequestsClient:
         self._session = session
         return True
 
-    def _complete(
-        self, exchange: Exchange[Any], json: Any, content_type: str | None, attempts: int | None = None
-    ) -> requests.Response:
-        """Send the requests of an exchange, and return the last response.
-
-        :param content_type: that of the payload; by default ``application/json``.
-        """
+    def _complete(self, exchange: Exchange[Any], json: Any, attempts: int | None = None) -> requests.Response:
+        """Send the requests of an exchange, and return the last response."""
 
         def attempt() -> requests.Response:
-            sent = self._send(request, json=json, headers={"Content-Type": content_type})
-            exchange.receive(request, self._received(request, sent), datetime.now(UTC))
+            sent = self._send(request, json=json)
+            exchange.receive(_received(request, sent), datetime.now(UTC))
             return sent
 
         while exchange.next_request:
@@ -311,13 +297,8 @@ class RequestsClient:
             # Without the frames of tenacity.
             raise error.with_traceback(None) from None
 
-    def _received(self, request: Request, sent: requests.Response) -> Response:
-        link = next_link(sent.headers.get("Link", ""))
-        redact = self.session.config.redact
-        return Response(sent.status_code, sent.headers, sent.content, request.url, redact, link)
-
     def _send(self, request: Request, **arguments: Any) -> requests.Response:
-        with self._begin(request, **arguments) as response:
+        with self._begin(request, headers={"Content-Type": request.content_type}, **arguments) as response:
             body = self._read(request, response)
         # For `content` and `json()`: requests itself would read without a limit.
         response.raw = io.BytesIO(body)
@@ -357,24 +338,23 @@ class RequestsClient:
 
     def _guard(self, request: Request, call: Callable[[], T]) -> T:
         """Call requests or urllib3, and raise our errors instead of theirs."""
-        config = self.session.config
         try:
             return call()
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            failure: BaseException = errors.bad_url_error(request, error, config.redact)
+            failure: BaseException = errors.bad_url_error(request, error)
         except _SourceError as error:
             failure = error.__cause__ or error
         except _NETWORK_ERRORS as error:
             cause = _root(error)
-            failure = errors.transport_error(
-                request,
-                _plain(cause),
-                request_sent=not isinstance(cause, _BEFORE_SENDING),
-                through_proxy=bool(config.proxy),
-                redact=config.redact,
-            )
+            sent = not isinstance(cause, _BEFORE_SENDING)
+            failure = errors.transport_error(request, _plain(cause), request_sent=sent)
         # Outside of the except block: exceptions of requests and urllib3 hold the request's headers.
         raise failure
+
+
+def _received(request: Request, sent: requests.Response) -> Response:
+    link = next_link(sent.headers.get("Link", ""))
+    return Response(sent.status_code, sent.headers, sent.content, request.url, link)
 
 
 def _root(error: BaseException) -> BaseException:

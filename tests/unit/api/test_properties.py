@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from airflow_provider_faraday.api import endpoints, responses, retries
-from airflow_provider_faraday.api.errors import FaradayApiError, Request
+from airflow_provider_faraday.api.errors import FaradayApiError
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.times import timestamp
@@ -108,13 +108,12 @@ def test_any_response_is_a_page_of_datasets_or_one_of_our_errors(
     status: int, headers: dict[str, str], body: bytes, decode: Any, method: str
 ) -> None:
     endpoint = ENDPOINT if method == "GET" else endpoints.force_update(DATASET_TYPE, ID)
-    request = Request(method, endpoint.path, endpoint.url(CONFIG.base_url), CONFIG.conn_id)
+    request = CONFIG.request(endpoint)
     fields = CIMultiDict(headers)
-    link = next_link(fields.get("Link", ""))
-    response = responses.Response(status, fields, body, request.url, CONFIG.redact, link)
+    response = responses.Response(status, fields, body, request.url, next_link(fields.get("Link", "")))
     exchange = responses.Exchange(request, decode)
     try:
-        exchange.receive(request, response, datetime.now(UTC))
+        exchange.receive(response, datetime.now(UTC))
     except FaradayApiError as error:
         check(error)
     else:

@@ -20,6 +20,7 @@ from airflow_provider_faraday.api.errors import (
 )
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import Exchange, Response
+from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.environment import next_link
 
 BASE_URL = "https://api.faraday.ai/v1"
@@ -28,18 +29,15 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def exchange(endpoint: Endpoint = GET, decode: Any = responses.decode_resources) -> Exchange[Any]:
-    request = Request(
-        endpoint.method, endpoint.path, endpoint.url(BASE_URL), "faraday_default", endpoint.private
-    )
-    return Exchange(request, decode)
+    config = ClientConfig(conn_id="faraday_default", api_key="key")
+    return Exchange(config.request(endpoint), decode)
 
 
 def receive(call: Exchange[Any], body: Any = b"[]", status: int = 200, **headers: str) -> Exchange[Any]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    assert call.next_request is not None
     response = Response(status, fields, content, next_link=next_link(fields.get("Link", "")))
-    call.receive(call.next_request, response, NOW)
+    call.receive(response, NOW)
     return call
 
 
@@ -144,11 +142,12 @@ def test_an_error_does_not_quote_a_private_body() -> None:
 
 
 def test_an_error_is_redacted_before_it_is_cut() -> None:
-    response = Response(500, {}, b" " * 65_530 + b"secret", redact=lambda text: text.replace("secret", "***"))
-    call = exchange()
-    assert call.next_request is not None
+    request = Request(
+        "GET", "/x", "https://x", "faraday_default", redact=lambda text: text.replace("secret", "***")
+    )
+    response = Response(500, {}, b" " * 65_530 + b"secret")
     with pytest.raises(FaradayApiError) as caught:
-        call.receive(call.next_request, response, NOW)
+        Exchange(request, responses.decode_resources).receive(response, NOW)
     assert "sec" not in str(caught.value)
 
 

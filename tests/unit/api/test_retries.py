@@ -22,12 +22,15 @@ TRANSIENT = [
     FaradayTransportError("x"),
     FaradayTransportError("x", request_sent=False),
     FaradayResponseError("x", broken=True),
-    *(FaradayApiError("x", status_code=status) for status in (408, 429, 500, 502, 503, 504)),
+    *(
+        FaradayApiError("x", status_code=status)
+        for status in (408, 429, 500, 502, 503, 504, 507, 520, 524, 529, 599)
+    ),
 ]
 PERMANENT = [
     FaradayResponseError("x"),
     FaradayAuthenticationError("x", status_code=401),
-    *(FaradayApiError("x", status_code=status) for status in (400, 403, 404, 409, 501)),
+    *(FaradayApiError("x", status_code=status) for status in (400, 403, 404, 409, 501, 505, 600)),
     FaradayInputError("x"),
     ValueError("x"),
 ]
@@ -91,6 +94,42 @@ def test_waits_as_long_as_retry_after_says() -> None:
 
 def test_gives_up_if_retry_after_is_too_long() -> None:
     assert waits(FaradayApiError("x", method="GET", status_code=429, retry_after=121)) == []
+
+
+def test_gives_up_when_the_attempts_have_taken_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    pauses: list[float] = []
+
+    def attempt() -> None:
+        nonlocal now
+        now += 4
+        raise FaradayApiError("x", method="GET", status_code=503, retry_after=100)
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        pauses.append(seconds)
+
+    with pytest.raises(FaradayApiError) as caught:
+        Retrying(**retries.policy(5, seconds=10), sleep=sleep)(attempt)
+    # Twelve seconds of work: the pauses do not count.
+    assert pauses == [100, 100]
+    assert caught.value.attempts == 3
+
+
+def test_an_error_says_how_many_attempts_were_made() -> None:
+    errors = [
+        FaradayApiError("x", method="GET", status_code=404),
+        FaradayApiError("x", method="GET", status_code=503),
+    ]
+
+    def attempt() -> None:
+        raise errors.pop()
+
+    with pytest.raises(FaradayApiError, match="2 attempts") as caught:
+        Retrying(**retries.policy(5), sleep=lambda seconds: None)(attempt)
+    assert caught.value.status_code == 404
 
 
 def test_a_single_attempt_never_waits() -> None:

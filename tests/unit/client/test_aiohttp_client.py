@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -24,11 +25,12 @@ from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig, client_config
 from airflow_provider_faraday.exceptions import (
     FaradayApiError,
+    FaradayAuthenticationError,
     FaradayConfigurationError,
     FaradayTransportError,
 )
 from faults import DATASETS, ID, KEY, PATH
-from raw_server import RawServer, answer, reset
+from raw_server import RawServer, answer, drip, reset
 from support.certificates import certified
 from support.clients import always
 
@@ -165,6 +167,102 @@ def test_reads_a_ca_bundle_again_after_it_has_changed(tmp_path: Path) -> None:
     with RawServer([once], tls=contexts[0]) as old:
         url = old.url
         asyncio.run(asyncio.wait_for(run(old), 20))
+
+
+def keyed(request: Any) -> Any:
+    good = request.headers["authorization"] == "Bearer new-key"
+    return answer(body=DATASETS) if good else answer(401)
+
+
+class Configurations:
+    """The ``look_up`` of a client: a configuration, and another one after a 401."""
+
+    def __init__(self, url: str, *keys: str) -> None:
+        self.all = [ClientConfig(conn_id="faraday_default", api_key=key, base_url=url) for key in keys]
+        self.rejected: list[ClientConfig] = []
+
+    async def __call__(self, rejected: ClientConfig | None) -> ClientConfig:
+        if rejected:
+            self.rejected.append(rejected)
+            assert rejected is self.all.pop(0)
+        return self.all[0]
+
+
+def test_looks_up_a_newer_key_after_a_401() -> None:
+    async def run(look_up: Configurations) -> Any:
+        client = AiohttpClient(look_up)
+        try:
+            return [(await client.fetch(ENDPOINT, decode_resources)).value for _ in range(2)]
+        finally:
+            await client.close()
+
+    with RawServer(keyed) as server:
+        look_up = Configurations(server.url, "old-key", "new-key")
+        assert asyncio.run(run(look_up)) == [DATASETS, DATASETS]
+        assert len(server.received) == 3
+        assert [each.api_key for each in look_up.rejected] == ["old-key"]
+
+
+def test_raises_a_401_if_the_airflow_connection_has_not_changed() -> None:
+    with RawServer(keyed) as server:
+        look_up = Configurations(server.url, "old-key", "old-key")
+        with pytest.raises(FaradayAuthenticationError):
+            asyncio.run(AiohttpClient(look_up).fetch(ENDPOINT, decode_resources))
+        assert len(server.received) == 1
+
+
+def test_raises_a_401_of_the_newer_key() -> None:
+    with RawServer(keyed) as server:
+        look_up = Configurations(server.url, "old-key", "other-key")
+        with pytest.raises(FaradayAuthenticationError) as caught:
+            asyncio.run(AiohttpClient(look_up).fetch(ENDPOINT, decode_resources))
+        assert len(server.received) == 2
+    assert "site-packages" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_closes_the_old_tcp_connection_when_its_last_request_has_ended() -> None:
+    arrived, slow = threading.Event(), threading.Event()
+
+    def step(request: Any) -> Any:
+        if request.headers["authorization"] == "Bearer old-key":
+            arrived.set()
+            slow.wait(10)
+        return answer(body=DATASETS)
+
+    async def run(url: str) -> None:
+        configs = [ClientConfig(conn_id="x", api_key=key, base_url=url) for key in ("old-key", "new-key")]
+        client = AiohttpClient(lambda rejected: asyncio.sleep(0, configs[0]))
+        old = asyncio.create_task(client.fetch(ENDPOINT, decode_resources))
+        await asyncio.to_thread(arrived.wait, 10)
+        session = client._session
+        assert session is not None
+        configs.pop(0)
+        assert (await client.fetch(ENDPOINT, decode_resources)).value == DATASETS
+        assert not session._session.closed
+        slow.set()
+        assert (await old).value == DATASETS
+        assert session._session.closed
+        await client.close()
+
+    with RawServer(step) as server:
+        asyncio.run(asyncio.wait_for(run(server.url), 20))
+        assert server.connections == 2
+
+
+def test_a_request_takes_no_longer_than_it_may() -> None:
+    async def run() -> None:
+        config = ClientConfig(conn_id="x", api_key=KEY, base_url=server.url, read_seconds=0.5)
+        client = AiohttpClient(always(config))
+        try:
+            await client.fetch(ENDPOINT, decode_resources, seconds=0.5)
+        finally:
+            await client.close()
+
+    with RawServer([drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" ")]) as server:
+        with pytest.raises(FaradayTransportError, match="timed out"):
+            asyncio.run(asyncio.wait_for(run(), 20))
+        # It has worked as long as it may.
+        assert len(server.received) == 1
 
 
 def test_names_a_ca_bundle_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

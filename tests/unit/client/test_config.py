@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
+import traceback
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from airflow.models import Connection
+from cryptography import x509
 
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
 from airflow_provider_faraday.client.config import ClientConfig, client_config
+from support.certificates import certified
 
 KEY = "k3y-of-the-account"
 
@@ -116,7 +121,9 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"extra": {"max_attempts": 1.5}}, "'max_attempts' is not valid"),
         ({"extra": {"max_attempts": [1]}}, "'max_attempts' is not valid"),
         ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
-        ({"extra": {"verify": "/no/such/file.pem"}}, "'verify' is not valid"),
+        ({"extra": {"verify": "/no/such/file.pem"}}, "'verify' is not valid.\nUse true, false or the path"),
+        ({"extra": {"verify": 5}}, "'verify' is not valid"),
+        ({"extra": {"verify": ["true"]}}, "'verify' is not valid"),
         ({"extra": {"webhook_secret": f"whsec_{KEY}"}}, "'webhook_secret' is not valid.\nUse the secret"),
         ({"extra": {"webhook_secret": "whsec_"}}, "'webhook_secret' is not valid"),
         ({"extra": {"webhook_secret": ["whsec_c2hvcnQ="]}}, "'webhook_secret' is not valid"),
@@ -160,6 +167,64 @@ def test_reads_extras_as_the_strings_of_forms_and_uris(tmp_path: Any) -> None:
     assert (read.connect_seconds, read.read_seconds, read.max_attempts) == (2.5, 2.5, 3)
     assert (read.proxy, read.verify) == ("http://proxy:3128", str(bundle))
     assert config({"verify": "False"}).verify is False
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("certificate")
+    certified(folder, x509.DNSName("faraday.test"))
+    return (folder / "server.pem").read_text()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["certificate", "in one line", "too long", "name too long", "NUL", "no permission", "in a closed folder"],
+)
+def test_names_verify_if_it_cannot_be_read_but_quotes_nothing(
+    name: str, certificate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "s3cret" / "s3cret.pem"
+    bundle.parent.mkdir()
+    bundle.write_text(certificate)
+    if name in ("no permission", "in a closed folder"):
+        denied = bundle if name == "no permission" else bundle.parent
+        if os.geteuid() == 0:
+            # The tests may run as root, which may read everything.
+            denied.chmod(0)
+            monkeypatch.setattr(os, "access", lambda path, mode: False)
+        else:
+            denied.chmod(0)
+    value = {
+        "certificate": certificate,
+        "in one line": certificate.replace("\n", "\\n"),
+        "too long": "s3cret/" * 10_000,
+        "name too long": "s3cret" * 100,
+        "NUL": f"{bundle}\0",
+    }.get(name, str(bundle))
+
+    with pytest.raises(FaradayConfigurationError, match="'verify' is not valid") as caught:
+        config({"verify": value})
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in shown
+    assert "CERTIFICATE" not in shown
+    bundle.parent.chmod(0o700)
+
+
+def test_a_folder_is_a_ca_bundle(tmp_path: Path) -> None:
+    assert config({"verify": str(tmp_path)}).verify == str(tmp_path)
+
+
+def test_differs_when_the_ca_bundle_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "ca.pem"
+    for set_it in ({"verify": str(bundle)}, {}):
+        bundle.write_text("old")
+        if not set_it:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+        before = config(set_it)
+        assert before == config(set_it)
+        bundle.write_text("newer")
+        assert before != config(set_it)
 
 
 def test_ignores_null_and_empty_extras() -> None:
