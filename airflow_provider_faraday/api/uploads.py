@@ -17,6 +17,8 @@ MAX_UPLOAD_BYTES = 5 * 1024**3
 OLDEST = datetime.min.replace(tzinfo=UTC)
 """The time of an upload whose time is not known, for sorting."""
 
+# A file may be stamped at the end of one second, and the response sent at the beginning of the next.
+_RESPONDS_WITHIN = timedelta(milliseconds=100)
 _HEX = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{22}==")
 
@@ -83,7 +85,7 @@ def end_of_upload(upload: Upload, replaced: Upload | None, ended_before: datetim
     :param ended_before: the ``Date`` of a response that was sent after the end.
     """
     listed = upload.uploaded_at if replaced is None or replaced.uploaded_at != upload.uploaded_at else None
-    if ended_before is None or (listed and listed >= ended_before):
+    if ended_before is None or (listed and listed + _RESPONDS_WITHIN >= ended_before):
         return listed
     return end_of_second(ended_before)
 

@@ -170,6 +170,7 @@ def test_an_empty_file_is_sent(play: Any, tmp_path: Path) -> None:
     [
         ("2026-11-25T03:00:00.123Z", "2026-11-25T03:00:00.123000+00:00"),
         ("2026-11-25T05:00:00.000+02:00", "2026-11-25T03:00:00+00:00"),
+        ("2026-11-25T02:59:59.999Z", "2026-11-25T02:59:59.999000+00:00"),
         # Without fractions, builds that finished within the same second must not count.
         ("2026-11-25T03:00:00Z", "2026-11-25T03:00:01+00:00"),
         # Not usable: from the Date of the response, which has no fractions.
