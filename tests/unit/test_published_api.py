@@ -152,13 +152,13 @@ def test_statuses_and_events_are_published() -> None:
 
 
 class Client:
-    """The sample account of a sandbox and one resource of every other type, all of which are built."""
+    """The sample account of a sandbox, and a resource of each type of which only the name is given."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         for resource_type, id_ in IDS.items():
-            if id_.startswith("add"):
-                sandbox.add_resource(resource_type, id=id_, name="added")
+            new = {"id": id_} if id_.startswith("add") else {}
+            sandbox.add_resource(resource_type, name="added", **new)
         self.headers = {"Authorization": f"Bearer {sandbox.api_key}"}
         self.session = requests.Session()
 
