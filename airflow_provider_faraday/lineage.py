@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.common.compat.sdk import Asset
-    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_faraday.api.resources import ResourceType
     from airflow_provider_faraday.waiting.wait import Wait
@@ -79,6 +78,11 @@ def resource_node(resource_type: str, resource: dict[str, Any], *, is_built: boo
         return node
     count = resource.get(kind.count_field) if kind.count_field else None
     return node._replace(version=resource.get("last_updated_output_at"), rows=count)
+
+
+def read_lineage(resource_type: str, resources: Iterable[dict[str, Any]]) -> Lineage:
+    """Return the lineage of a task that has listed resources."""
+    return Lineage(inputs=[resource_node(resource_type, resource) for resource in resources])
 
 
 def built_lineage(
@@ -153,98 +157,3 @@ def asset_to_openlineage(asset: Asset, lineage_context: object) -> Dataset:
 def _node(kind: ResourceType, id_: str, name: object) -> Node:
     description = one_line(f"Faraday {kind.singular} '{name}'") if name else ""
     return Node(NAMESPACE, f"{kind.name}/{id_.lower()}", description)
-
-
-def to_openlineage(task: Any, lineage: Lineage) -> OperatorLineage[Any, Any]:
-    """Return the lineage of a task, and its inlets and outlets, for Airflow's OpenLineage provider."""
-    from airflow.providers.common.compat.openlineage.utils.utils import translate_airflow_asset
-    from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.providers.openlineage.extractors.manager import ExtractorManager
-    from openlineage.client.event_v2 import InputDataset, OutputDataset
-
-    columns = sum(len(node.columns) for node in (*lineage.inputs, *lineage.outputs))
-    if columns > MAX_COLUMNS:
-        task.log.info("The OpenLineage event does not list the columns: there are %s.", columns)
-        lineage = lineage.without_columns()
-    inputs: dict[tuple[str, str], Any] = {
-        node[:2]: InputDataset(*node[:2], facets=_facets(node), inputFacets=_input_facets(node))
-        for node in lineage.inputs
-    }
-    outputs: dict[tuple[str, str], Any] = {
-        node[:2]: OutputDataset(*node[:2], facets=_facets(node), outputFacets=_output_facets(node))
-        for node in lineage.outputs
-    }
-    # Airflow converts inlets and outlets only if an operator reports no datasets.
-    for declared, found in ((task.inlets, inputs), (task.outlets, outputs)):
-        for entity in declared:
-            # Older releases of the provider convert assets only by the former.
-            dataset = translate_airflow_asset(entity, None) or ExtractorManager.convert_to_ol_dataset(entity)
-            if dataset:
-                found.setdefault((dataset.namespace, dataset.name), dataset)
-    return OperatorLineage(
-        inputs=list(inputs.values()), outputs=list(outputs.values()), job_facets=_job_facets(lineage.edges)
-    )
-
-
-def _facets(node: Node) -> dict[str, Any]:
-    from openlineage.client import facet_v2
-
-    facets: dict[str, Any] = {}
-    if node.description:
-        facets["documentation"] = facet_v2.documentation_dataset.DocumentationDatasetFacet(node.description)
-    if isinstance(node.version, str):
-        facets["version"] = facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet(node.version)
-    fields = [
-        facet_v2.schema_dataset.SchemaDatasetFacetFields(column["name"], _text(column.get("data_type")))
-        for column in node.columns
-        if isinstance(column, dict) and _text(column.get("name"))
-    ]
-    if fields:
-        facets["schema"] = facet_v2.schema_dataset.SchemaDatasetFacet(fields)
-    return facets
-
-
-def _input_facets(node: Node) -> dict[str, Any]:
-    from openlineage.client import facet_v2
-
-    facets: dict[str, Any] = {}
-    if isinstance(node.rows, int):
-        metrics = facet_v2.data_quality_metrics_input_dataset.DataQualityMetricsInputDatasetFacet
-        facets["dataQualityMetrics"] = metrics(rowCount=node.rows, columnMetrics={})
-    if node.size is not None:
-        statistics = facet_v2.input_statistics_input_dataset.InputStatisticsInputDatasetFacet
-        facets["inputStatistics"] = statistics(size=node.size, fileCount=1)
-    return facets
-
-
-def _output_facets(node: Node) -> dict[str, Any]:
-    from openlineage.client import facet_v2
-
-    rows = node.rows if isinstance(node.rows, int) else None
-    if rows is None and node.size is None:
-        return {}
-    statistics = facet_v2.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet
-    files = None if node.size is None else 1
-    return {"outputStatistics": statistics(rowCount=rows, size=node.size, fileCount=files)}
-
-
-def _job_facets(edges: Sequence[tuple[Node, Node]]) -> dict[str, Any]:
-    from openlineage.client import facet_v2
-
-    # openlineage-python 1.53 added it.
-    lineage = getattr(facet_v2, "lineage", None)
-    if lineage is None or not edges:
-        return {}
-    sources: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {}
-    for upstream, downstream in edges:
-        source = lineage.LineageDatasetInput(*upstream[:2], type="DATASET")
-        sources.setdefault(downstream[:2], {})[upstream[:2]] = source
-    entries = [
-        lineage.LineageDatasetEntry(*target, type="DATASET", inputs=list(inputs.values()))
-        for target, inputs in sources.items()
-    ]
-    return {"lineage": lineage.LineageJobFacet(entries)}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -18,7 +18,7 @@ class ReportsLineage:
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return what the task has read and written, from what it has already fetched."""
-        from airflow_provider_faraday.lineage import to_openlineage
+        from airflow_provider_faraday.facets import to_openlineage
 
         return to_openlineage(self, self._lineage())
 

@@ -91,7 +91,6 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the resources."""
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
-        from airflow_provider_faraday.hooks.faraday import FaradayHook
         from airflow_provider_faraday.waiting import tasks
 
         check_rendered(self, self._given)
@@ -99,7 +98,7 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         source = Source.parse(
             task_label(self), self.resource_type, all_allowed=True, **self._source_arguments
         )
-        hook = FaradayHook(self.faraday_conn_id)
+        hook = tasks.FaradayHook(self.faraday_conn_id)
         self._found = resources = tasks.list_resources(hook, source, self.tables)
         self.log.info("Faraday returned %s", count_by_status(source.type, resources))
         attach_resources(context, self.outlets, source.type, resources)
@@ -114,9 +113,9 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         }
 
     def _lineage(self) -> Lineage:
-        from airflow_provider_faraday.lineage import Lineage, resource_node
+        from airflow_provider_faraday.lineage import read_lineage
 
-        return Lineage(inputs=[resource_node(self.resource_type, resource) for resource in self._found])
+        return read_lineage(self.resource_type, self._found)
 
 
 class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
@@ -223,12 +222,11 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Request the rebuilds, and wait for them with ``wait_for_completion``."""
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
-        from airflow_provider_faraday.hooks.faraday import FaradayHook
         from airflow_provider_faraday.waiting import rebuild, tasks
 
         check_rendered(self, self._given)
         source = Source.parse(task_label(self), self.resource_type, **self._source_arguments)
-        hook = FaradayHook(self.faraday_conn_id)
+        hook = tasks.FaradayHook(self.faraday_conn_id)
         found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
         requests = rebuild.Rebuild(source, found, self.log)
         self._found = requests.resources

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.assets.outlets import attach_builds
+from airflow_provider_faraday.assets.outlets import attach_resources
 from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered
 
@@ -67,17 +67,14 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Download the target."""
-        check_rendered(self, self._given)
-        # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
-        from airflow_provider_faraday.api.states import states_of
-        from airflow_provider_faraday.hooks.faraday import FaradayHook
-        from airflow_provider_faraday.hooks.files import download_target
+        # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
+        from airflow_provider_faraday.hooks import faraday, files
 
-        hook = FaradayHook(self.faraday_conn_id)
-        self._downloaded = download_target(hook.client, hook.log, self.target_id, self.path)
+        check_rendered(self, self._given)
+        hook = faraday.FaradayHook(self.faraday_conn_id)
+        self._downloaded = files.download_target(hook.client, hook.log, self.target_id, self.path)
         result, target = self._downloaded
-        if self.outlets:
-            attach_builds(context, self.outlets, states_of(resource_type_named("targets"), [target]))
+        attach_resources(context, self.outlets, resource_type_named("targets"), [target])
         return result
 
     def _lineage(self) -> Lineage:

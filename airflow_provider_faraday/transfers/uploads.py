@@ -69,10 +69,10 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the file."""
-        check_rendered(self, self._given)
-        # Not at the top: what only a running task needs is not loaded when a DAG file is parsed.
+        # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
+        check_rendered(self, self._given)
         self._uploaded = FaradayHook(self.faraday_conn_id).upload_file(
             self.path, self.directory, self.filename
         )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_faraday.waiting.source import Source
 
+__all__ = ["FaradayHook", "list_resources", "new_wait", "resumed_wait"]
+
 
 def list_resources(
     hook: FaradayHook, source: Source, tables: object = None, *, unread_allowed: bool = False
