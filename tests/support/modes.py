@@ -1,0 +1,71 @@
+"""Run a sensor in each of its modes, without a scheduler and with a new operator for each process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.triggers.base import BaseTrigger
+
+MODES = ("poke", "reschedule", "deferrable")
+SECONDS = 15
+"""How long a test waits for an outcome."""
+
+
+def outcome(build: Callable[..., Any], mode: str) -> Any:
+    """Return what a sensor or operator returns in a mode; its exceptions are raised.
+
+    :param build: returns a new operator, with ``deferrable`` and further arguments.
+    """
+    if mode == "reschedule":
+        return _reschedule(build)
+    try:
+        return build(deferrable=mode == "deferrable").execute({"task_reschedule_count": 0})
+    except TaskDeferred as error:
+        deferral = error
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        event = event_of(deferral.trigger)
+        kwargs = json.loads(json.dumps(deferral.kwargs))
+        try:
+            return getattr(build(deferrable=True), deferral.method_name)({}, event, **kwargs)
+        except TaskDeferred as error:
+            deferral = error
+    raise AssertionError("The wait did not end.")
+
+
+def event_of(trigger: BaseTrigger) -> Any:
+    """Return the payload of a trigger's event, as Airflow stores it."""
+
+    async def first() -> Any:
+        return await asyncio.wait_for(anext(aiter(trigger.run())), SECONDS)
+
+    path, arguments = trigger.serialize()
+    assert path
+    trigger = type(trigger)(**json.loads(json.dumps(arguments)))
+    return json.loads(json.dumps(asyncio.run(first()).payload))
+
+
+def deferral_of(operator: Any) -> TaskDeferred:
+    """Return how an operator defers."""
+    try:
+        operator.execute({"task_reschedule_count": 0})
+    except TaskDeferred as deferral:
+        return deferral
+    raise AssertionError("The task did not defer.")
+
+
+def _reschedule(build: Callable[..., Any]) -> Any:
+    deadline = time.monotonic() + SECONDS
+    count = 0
+    while time.monotonic() < deadline:
+        poked = build(deferrable=False, mode="reschedule").poke({"task_reschedule_count": count})
+        if poked.is_done:
+            return poked.xcom_value
+        count += 1
+        time.sleep(0.02)
+    raise AssertionError("The wait did not end.")
