@@ -6,6 +6,7 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
@@ -22,7 +23,6 @@ from airflow_provider_faraday.api.states import ResourceState, state_type
 if TYPE_CHECKING:
     from airflow_provider_faraday.api.endpoints import Endpoint
 
-# The graph calls a name "literate".
 _FIELDS = (
     "id",
     "type",
@@ -35,6 +35,8 @@ _FIELDS = (
     "last_updated_output_at",
     "archived_at",
 )
+# The graph calls a name "literate".
+_NAMES = tuple(name if name != "literate" else "name" for name in _FIELDS)
 _TYPE_NAME = re.compile(r"[a-z_]{1,60}")
 _SIDES = ("upstream", "downstream")
 
@@ -44,7 +46,7 @@ PreviewKey = tuple[str, str | None]
 Edge: Any = msgspec.defstruct(
     "Edge",
     # Any type: one odd edge must not end every wait of the account.
-    [(f"{side}_{field}", Any, None) for side in _SIDES for field in _FIELDS],
+    [(f"{side}_{name}", Any, None) for side in _SIDES for name in _FIELDS],
     frozen=True,
     gc=False,
     kw_only=True,
@@ -52,9 +54,11 @@ Edge: Any = msgspec.defstruct(
 """An edge of the graph as Faraday sends it: ``downstream`` depends on ``upstream``."""
 
 
+@dataclass(frozen=True)
 class Upstream:
     """What a resource is built from, directly or indirectly. Ids are in lower case.
 
+    :param nodes: all resources of the graph by id.
     :param next_ids: by the id of each upstream resource, the id of the next resource on the shortest path
         to the waited resource. Nearest first.
     :param steps: by the id of each upstream resource, the length of that path.
@@ -62,19 +66,11 @@ class Upstream:
     :param skipped: archived resources and previews. What lies behind them is not in ``next_ids``.
     """
 
-    def __init__(
-        self,
-        nodes: Mapping[str, ResourceState],
-        next_ids: dict[str, str],
-        steps: dict[str, int],
-        unsettled: list[str],
-        skipped: list[ResourceState],
-    ) -> None:
-        self._nodes = nodes
-        self.next_ids = next_ids
-        self.steps = steps
-        self.unsettled = unsettled
-        self.skipped = skipped
+    nodes: Mapping[str, ResourceState]
+    next_ids: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    unsettled: list[str] = field(default_factory=list)
+    skipped: list[ResourceState] = field(default_factory=list)
 
     def __contains__(self, id_: str) -> bool:
         return id_ in self.next_ids
@@ -83,14 +79,14 @@ class Upstream:
         """Return the path from an upstream resource to the waited one, without the latter."""
         path = []
         while id_ in self.next_ids:
-            path.append(self._nodes[id_])
+            path.append(self.nodes[id_])
             id_ = self.next_ids[id_]
         return path
 
     @cached_property
     def changed_at(self) -> datetime | None:
         """When the last upstream resource changed its status, its configuration or its output."""
-        times = (self._nodes[id_].changed_at for id_ in self.next_ids)
+        times = (self.nodes[id_].changed_at for id_ in self.next_ids)
         return max(filter(None, times), default=None)
 
 
@@ -121,7 +117,7 @@ class Graph:
             self._outputs[upstream_id].append(downstream_id)
             for id_, read in ((upstream_id, _READ_UPSTREAM), (downstream_id, _READ_DOWNSTREAM)):
                 if id_ not in self.nodes:
-                    self._add(id_, *map(_text, read(edge)))
+                    self._add(id_, dict(zip(_NAMES, map(_text, read(edge)), strict=True)))
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -229,40 +225,15 @@ class Graph:
             return state.resource_type.preview
         return state.why_skipped
 
-    def _add(
-        self,
-        key: str,
-        id_: str | None,
-        type_name: str | None,
-        name: str | None,
-        status: str | None,
-        status_error: str | None,
-        status_changed_at: str | None,
-        last_read_input_at: str | None,
-        last_updated_config_at: str | None,
-        last_updated_output_at: str | None,
-        archived_at: str | None,
-    ) -> None:
-        state = self.nodes[key] = state_type(_resource_type(type_name))(
-            id=id_ or key,
-            name=name,
-            status=status,
-            status_error=status_error,
-            status_changed_at=status_changed_at,
-            last_read_input_at=last_read_input_at,
-            last_updated_config_at=last_updated_config_at,
-            last_updated_output_at=last_updated_output_at,
-            archived_at=archived_at,
-        )
+    def _add(self, key: str, fields: dict[str, Any]) -> None:
+        state = state_type(_resource_type(fields.pop("type")))(**{**fields, "id": fields["id"] or key})
+        self.nodes[key] = state
         if state.why_not_ready:
             self.unsettled.add(key)
 
     def _search(self, waited: str) -> Upstream:
         """Search breadth-first, so that paths are the shortest ones. Graphs may have cycles."""
-        next_ids: dict[str, str] = {}
-        steps = {waited: 0}
-        unsettled: list[str] = []
-        skipped: list[ResourceState] = []
+        found = Upstream(self.nodes)
         seen = {waited}
         queue = deque([waited])
         while queue:
@@ -273,14 +244,14 @@ class Graph:
                 seen.add(id_)
                 state = self.nodes[id_]
                 if self.why_skipped(state):
-                    skipped.append(state)
+                    found.skipped.append(state)
                     continue
-                next_ids[id_] = current
-                steps[id_] = steps[current] + 1
+                found.next_ids[id_] = current
+                found.steps[id_] = found.steps.get(current, 0) + 1
                 queue.append(id_)
                 if id_ in self.unsettled:
-                    unsettled.append(id_)
-        return Upstream(self.nodes, next_ids, steps, unsettled, skipped)
+                    found.unsettled.append(id_)
+        return found
 
 
 def unclear_previews(
@@ -303,7 +274,7 @@ def preview_key(state: ResourceState) -> PreviewKey:
     return state.key, state.last_updated_config_at
 
 
-_READ_UPSTREAM, _READ_DOWNSTREAM = (attrgetter(*(f"{side}_{field}" for field in _FIELDS)) for side in _SIDES)
+_READ_UPSTREAM, _READ_DOWNSTREAM = (attrgetter(*(f"{side}_{name}" for name in _FIELDS)) for side in _SIDES)
 
 
 def _text(value: object) -> str | None:

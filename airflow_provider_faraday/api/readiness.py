@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -115,27 +116,27 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Verdict:
     """The result of one poll: each resource in one group.
 
-    :param skipped_upstream: the archived resources and previews upstream, each with the reason.
-    :param notes: what else the log should say about ready resources.
-    :param unchanged: the ids of resources that count as ready although they were not rebuilt.
-    :param changes_in: seconds until the verdict changes, even if no resource does; None for never.
+    :ivar skipped_upstream: the archived resources and previews upstream, each with the reason.
+    :ivar notes: what else the log should say about ready resources.
+    :ivar unchanged: the ids of resources that count as ready although they were not rebuilt.
+    :ivar changes_in: seconds until the verdict changes, even if no resource does.
     """
 
     resource_type: ResourceType
-    ready: Sequence[ResourceState]
-    waiting: Sequence[Finding]
-    failed: Sequence[Finding]
-    skipped: Sequence[Finding]
-    missing: Sequence[str]
     allow_empty: bool
-    skipped_upstream: Sequence[str] = ()
-    notes: Sequence[str] = ()
-    unchanged: frozenset[str] = frozenset()
-    changes_in: float | None = None
+    ready: list[ResourceState] = field(default_factory=list)
+    waiting: list[Finding] = field(default_factory=list)
+    failed: list[Finding] = field(default_factory=list)
+    skipped: list[Finding] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    skipped_upstream: dict[str, None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    unchanged: set[str] = field(default_factory=set)
+    changes_in: float = inf
 
     @property
     def is_ready(self) -> bool:
@@ -181,7 +182,7 @@ class Verdict:
             "left out: ": first_of(self.skipped),
             "waiting for ": _listed(upstream),
             "": first_of(self.notes, separator="; "),
-            "left out upstream: ": first_of(self.skipped_upstream),
+            "left out upstream: ": first_of(list(self.skipped_upstream)),
         }
         parts = [f"{len(self.ready)} of {count} {self.resource_type.plural} ready"]
         parts += [f"{group}{members}" for group, members in groups.items() if members]
@@ -218,7 +219,8 @@ def assess(
     :raises FaradayApiError: if the graph does not have a resource that it should have, or if it is unclear
         whether a resource upstream is a preview.
     """
-    judge = _UpstreamJudge(criteria, now, graph) if graph else _Judge(criteria, now)
+    verdict = Verdict(resource_type=resource_type, allow_empty=criteria.allow_empty)
+    judge = _UpstreamJudge(criteria, now, verdict, graph) if graph else _Judge(criteria, now, verdict)
     wanted = None if ids is None else set(ids)
     found: set[str] = set()
     for state in states:
@@ -228,40 +230,25 @@ def assess(
                 continue
             found.add(key)
         if skipped := state.why_skipped:
-            judge.skipped.append(Finding(state, (skipped,)))
+            verdict.skipped.append(Finding(state, (skipped,)))
         else:
             judge.judge(state)
-    # If a list has a resource twice, one of them skipped, the other one counts.
-    live = judge.judged_ids() if judge.skipped else ()
-    return Verdict(
-        resource_type=resource_type,
-        ready=judge.ready,
-        waiting=judge.waiting,
-        failed=judge.failed,
-        skipped=[finding for finding in judge.skipped if finding.state.key not in live],
-        missing=[id_ for id_ in ids or () if id_ not in found],
-        allow_empty=criteria.allow_empty,
-        skipped_upstream=list(judge.skipped_upstream),
-        notes=judge.notes,
-        unchanged=frozenset(judge.unchanged),
-        changes_in=min(judge.changes_in, default=None),
-    )
+    verdict.missing = [id_ for id_ in ids or () if id_ not in found]
+    if verdict.skipped:
+        # If a list has a resource twice, one of them skipped, the other one counts.
+        judged = (*verdict.ready, *(finding.state for finding in (*verdict.waiting, *verdict.failed)))
+        live = {state.key for state in judged}
+        verdict.skipped = [finding for finding in verdict.skipped if finding.state.key not in live]
+    return verdict
 
 
-@dataclass
 class _Judge:
     """Sorts resources into the groups of a verdict."""
 
-    criteria: Criteria
-    now: datetime
-    ready: list[ResourceState] = field(default_factory=list, init=False)
-    waiting: list[Finding] = field(default_factory=list, init=False)
-    failed: list[Finding] = field(default_factory=list, init=False)
-    skipped: list[Finding] = field(default_factory=list, init=False)
-    skipped_upstream: dict[str, None] = field(default_factory=dict, init=False)
-    notes: list[str] = field(default_factory=list, init=False)
-    unchanged: list[str] = field(default_factory=list, init=False)
-    changes_in: list[float] = field(default_factory=list, init=False)
+    def __init__(self, criteria: Criteria, now: datetime, verdict: Verdict) -> None:
+        self.criteria = criteria
+        self.now = now
+        self.verdict = verdict
 
     def judge(self, state: ResourceState) -> None:
         after = self.criteria.updated_after
@@ -270,16 +257,11 @@ class _Judge:
             after = since = self.time_of(state)
         reason = self.why_waiting(state, after, since)
         if reason is None:
-            self.ready.append(state)
+            self.verdict.ready.append(state)
         elif self.is_failed(state, after):
-            self.failed.append(Finding(state, (state.error,)))
+            self.verdict.failed.append(Finding(state, (state.error,)))
         else:
-            self.waiting.append(Finding(state, (reason,)))
-
-    def judged_ids(self) -> set[str]:
-        """Return the ids of the resources that are not skipped."""
-        found = [finding.state for finding in (*self.waiting, *self.failed)]
-        return {state.key for state in (*self.ready, *found)}
+            self.verdict.waiting.append(Finding(state, (reason,)))
 
     def time_of(self, state: ResourceState) -> datetime:
         """Return the time of a resource in ``updated_after``."""
@@ -309,7 +291,7 @@ class _Judge:
                 return TooOld(built_at, after)
         early = self.read_too_early(state, since) if since else None
         if early and self.is_trusted(state):
-            self.notes.append(f"{state.title} counts after 10 minutes, although it is {early}")
+            self.verdict.notes.append(f"{state.title} counts after 10 minutes, although it is {early}")
             return None
         return early
 
@@ -323,7 +305,7 @@ class _Judge:
         built_at = state.built_at
         seconds = (built_at + TRUSTED_AFTER - self.now).total_seconds() if built_at else 0.0
         if seconds > 0:
-            self.changes_in.append(seconds)
+            self.verdict.changes_in = min(seconds, self.verdict.changes_in)
         return seconds <= 0
 
     def _no_time(self, state: ResourceState, upstream: str = "") -> datetime:
@@ -358,8 +340,8 @@ class _UpstreamJudge(_Judge):
     builds that it must contain.
     """
 
-    def __init__(self, criteria: Criteria, now: datetime, graph: Graph) -> None:
-        super().__init__(criteria, now)
+    def __init__(self, criteria: Criteria, now: datetime, verdict: Verdict, graph: Graph) -> None:
+        super().__init__(criteria, now, verdict)
         self.graph = graph
         times = criteria.times
         built = {id_: state.built_at for id_, state in graph.nodes.items() if state.built_at} if times else {}
@@ -388,15 +370,17 @@ class _UpstreamJudge(_Judge):
         newest = _newest(state, node)
         after, since = self._required(state)
         if self.is_failed(newest, after):
-            self.failed.append(Finding(state, (newest.error,)))
+            self.verdict.failed.append(Finding(state, (newest.error,)))
             return
-        self.skipped_upstream |= dict.fromkeys(
+        self.verdict.skipped_upstream |= dict.fromkeys(
             f"{each.title} ({self.graph.why_skipped(each)})" for each in upstream.skipped[:LISTED]
         )
         blockers = self._blockers(upstream)
         if failed := [each for each in blockers if each.failed]:
             reasons = tuple(self._failure(each, upstream, state) for each in failed[:LISTED])
-            self.failed.append(Finding(state, reasons, upstream=True, more=len(failed) - len(reasons)))
+            self.verdict.failed.append(
+                Finding(state, reasons, upstream=True, more=len(failed) - len(reasons))
+            )
             return
         reason = self.why_waiting(newest, after, since) or state.why_not_ready
         if blockers:
@@ -404,9 +388,9 @@ class _UpstreamJudge(_Judge):
         elif isinstance(reason, TooOld) and not upstream.unsettled and key not in self.criteria.times:
             self._wait_for_change(state, newest, upstream, reason)
         elif reason:
-            self.waiting.append(Finding(state, (reason,)))
+            self.verdict.waiting.append(Finding(state, (reason,)))
         else:
-            self.ready.append(state)
+            self.verdict.ready.append(state)
 
     def _required(self, state: ResourceState) -> tuple[datetime | None, datetime | None]:
         """Return when the build of a waited resource may have ended, and read its input, at the earliest."""
@@ -461,7 +445,7 @@ class _UpstreamJudge(_Judge):
             distance = upstream.steps[blocker.state.key]
             reasons.append(f"{blocker.text} ({distance} step{'s' if distance > 1 else ''} upstream)")
         more = max(0, len(blockers) - LISTED)
-        self.waiting.append(Finding(state, tuple(reasons), upstream=True, more=more))
+        self.verdict.waiting.append(Finding(state, tuple(reasons), upstream=True, more=more))
 
     def _wait_for_change(
         self, state: ResourceState, newest: ResourceState, upstream: Upstream, reason: TooOld
@@ -474,16 +458,16 @@ class _UpstreamJudge(_Judge):
         if patience is None:
             hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
             text = f"{reason}, and {settled} ({hint})"
-            self.waiting.append(Finding(state, (text,), upstream=True))
+            self.verdict.waiting.append(Finding(state, (text,), upstream=True))
             return
         seconds = patience - (self.now - since).total_seconds()
         if seconds > 0:
-            self.changes_in.append(seconds)
-            self.waiting.append(Finding(state, (f"{reason}, and {settled}",), upstream=True))
+            self.verdict.changes_in = min(seconds, self.verdict.changes_in)
+            self.verdict.waiting.append(Finding(state, (f"{reason}, and {settled}",), upstream=True))
             return
-        self.unchanged.append(state.id)
-        self.notes.append(f"{state.title} is unchanged: {settled}")
-        self.ready.append(state)
+        self.verdict.unchanged.add(state.id)
+        self.verdict.notes.append(f"{state.title} is unchanged: {settled}")
+        self.verdict.ready.append(state)
 
 
 def _newest(listed: ResourceState, node: ResourceState | None) -> ResourceState:

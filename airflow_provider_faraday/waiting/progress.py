@@ -36,7 +36,7 @@ class Progress:
     def polled(self, verdict: Verdict, began_at: float = 0.0) -> None:
         """Take the verdict of a poll, and the time when it began."""
         self.pending = self._waiting = verdict.pending
-        self.changes_at = math.inf if verdict.changes_in is None else began_at + verdict.changes_in
+        self.changes_at = began_at + verdict.changes_in
         if verdict.description != self._logged:
             self._logged = verdict.description
             self._log.info("%s", self._logged)

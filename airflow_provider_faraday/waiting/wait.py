@@ -123,7 +123,7 @@ class Wait:
             raise problem_error(verdict.problem.kind, self.source.type.name, message)
         if not verdict.is_ready:
             return None
-        self.ready, self.unchanged = tuple(verdict.ready), verdict.unchanged
+        self.ready, self.unchanged = tuple(verdict.ready), frozenset(verdict.unchanged)
         ready = {state.id for state in verdict.ready}
         pairs = zip(states, found, strict=True)
         by_id = {state.id: item for state, item in pairs if state.id in ready and not state.why_skipped}

@@ -420,7 +420,7 @@ class TestUnchanged:
         result = self.result(seconds=601)
         assert not result.is_ready
         assert result.problem is None
-        assert result.unchanged == frozenset()
+        assert result.unchanged == set()
 
     def test_counts_from_updated_after_at_the_earliest(self) -> None:
         graph = graph_of(pipeline())
@@ -453,7 +453,7 @@ class TestUnchanged:
         waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
         result = verdict(graph_of(self.rebuilt), waited, updated_after=AFTER, unchanged_after=1)
         assert result.is_ready
-        assert result.unchanged == frozenset()
+        assert result.unchanged == set()
 
     def test_without_it_what_is_waited_for_names_the_case(self) -> None:
         result = self.result(seconds=None)
