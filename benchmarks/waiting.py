@@ -299,27 +299,27 @@ async def _upstream(waiters: int, polls: int, control_port: int) -> dict[str, An
 
 async def _unlike(waiters: int, changing: bool, rounds: int, control_port: int) -> dict[str, Any]:
     """Wait for one list of 100 datasets with criteria that all differ, and time how they are judged."""
-    from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
+    from airflow_provider_faraday.waiting.feed import Poll
 
     interval = 4.0
     counter = Counter(control_port)
     counted_lookups()
     clock = time.perf_counter
     judged: list[float] = []
-    judge = ResourcesReadyTrigger._judge
+    verdict = Poll.verdict
 
     def timed(self: Any, *arguments: Any) -> Any:
-        event = judge(self, *arguments)
+        result = verdict(self, *arguments)
         judged.append(clock())
-        return event
+        return result
 
-    ResourcesReadyTrigger._judge = timed  # type: ignore[method-assign]
+    Poll.verdict = timed  # type: ignore[method-assign]
 
     async def wait(number: int) -> None:
         async for event in unlike(number, 100, interval, changing=changing).run():
             raise RuntimeError(f"A trigger ended: {event.payload}")
 
-    await asyncio.to_thread(__import__, "airflow_provider_faraday.waiting.wait")
+    await asyncio.to_thread(__import__, "airflow_provider_faraday.waiting.deferred")
     memory = psutil.Process().memory_info().rss
     tasks = [asyncio.create_task(wait(number)) for number in range(waiters)]
     while len(judged) < waiters:  # noqa: ASYNC110 (it happens in other tasks)
