@@ -159,7 +159,7 @@ class _Session:
     async def _send(self, request: Request, seconds: float | None) -> Response:
         config = self.config
         limits = aiohttp.ClientTimeout(
-            total=seconds and max(seconds, config.read_seconds),
+            total=seconds,
             sock_connect=config.connect_seconds,
             sock_read=config.read_seconds,
         )

@@ -266,7 +266,10 @@ class RequestsClient:
             return False
         if session.config == self.session.config:
             return False
-        log.info("The Airflow connection '%s' has changed. Using the new one.", conn_id)
+        log.info(
+            "The Airflow connection '%s' has a new API key or other new fields. Using them.",
+            conn_id,
+        )
         self.close()
         self._session = session
         return True

@@ -34,7 +34,10 @@ REFRESH_SECONDS = 50.0
 """How often the Airflow connection is looked up beside the polls. A change is used within a minute."""
 
 LOOKUP_SECONDS = 10.0
-"""How long a lookup of the Airflow connection, or of previews, may take."""
+"""How long a lookup of the Airflow connection may take."""
+
+PREVIEW_SECONDS = 10.0
+"""How long a request for previews may take. Until then, it holds up the other waits."""
 
 SEARCHES_AT_A_TIME = 5
 """How many resources are searched upstream before the event loop gets to do other work."""
@@ -123,7 +126,7 @@ class Account:
         for number, (resource_type, endpoint) in enumerate(requests):
             try:
                 fetched = await self.client.fetch(
-                    endpoint, decode_states(resource_type), seconds=LOOKUP_SECONDS
+                    endpoint, decode_states(resource_type), seconds=PREVIEW_SECONDS
                 )
             except FaradayError as error:
                 unclear = unclear_previews(requests[number:], error)
@@ -134,6 +137,10 @@ class Account:
             self._known_graph = known
             await _search(known, waited)
         return self._known_graph, sent_at
+
+    def longest_request(self, interval: float = 0.0) -> float:
+        """Return how many seconds a request may take if polls are ``interval`` seconds apart."""
+        return max(interval, REQUEST_SECONDS, self._config.read_seconds if self._config else 0.0)
 
     def now(self, sent_at: datetime | None) -> datetime:
         """Return the time by Faraday's clock. It advances even if a response repeats an earlier ``Date``."""
@@ -170,11 +177,16 @@ class Account:
                 log.warning("The last configuration stays in use: %s", one_line(str(error)))
             raise
         if self._config and config != self._config:
-            log.info("The Airflow connection '%s' has changed. Using the new one.", self.conn_id)
+            log.info(
+                "The Airflow connection '%s' has a new API key or other new fields. Using them.",
+                self.conn_id,
+            )
         self._config = config
 
     async def _fetch_graph(self) -> tuple[Graph, datetime | None]:
-        fetched = await self.client.fetch(endpoints.graph(), self._decode_edges, seconds=REQUEST_SECONDS)
+        fetched = await self.client.fetch(
+            endpoints.graph(), self._decode_edges, seconds=self.longest_request()
+        )
         if fetched.value != self._edges:
             # Other coroutines get their turn between decoding the edges and reading them.
             await asyncio.sleep(0)

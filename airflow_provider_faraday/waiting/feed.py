@@ -20,7 +20,7 @@ from airflow_provider_faraday.api.resources import ResourceType
 from airflow_provider_faraday.api.responses import Remembering, decode_states
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState
-from airflow_provider_faraday.waiting.account import REQUEST_SECONDS, Account, joined
+from airflow_provider_faraday.waiting.account import Account, joined
 from airflow_provider_faraday.waiting.source import Source
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Feed:
         for endpoint in self._source.endpoints(list(ids)):
             decode = self._decoders.get(endpoint) or Remembering(decode_states(self._source.type))
             decoders[endpoint] = decode
-            seconds = max(self._interval, REQUEST_SECONDS)
+            seconds = self._account.longest_request(self._interval)
             try:
                 fetched = await self._account.client.fetch(endpoint, decode, seconds=seconds)
             except FaradayError as failure:

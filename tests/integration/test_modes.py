@@ -97,7 +97,7 @@ def go_down_for_a_while(scene: Scene) -> None:
 
     def outage() -> None:
         scene.sandbox.stop()
-        time.sleep(1.5)
+        time.sleep(3)
         READY(scene)
         scene.sandbox.start()
 

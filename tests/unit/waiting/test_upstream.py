@@ -112,7 +112,19 @@ def test_a_thousand_waiters_cost_two_requests_per_interval(connect: Connect) -> 
 
 
 def test_all_sources_of_an_account_share_the_graph(connect: Connect) -> None:
-    with RawServer(Account().respond) as server:
+    account = Account()
+    lists = threading.Semaphore(0)
+
+    def respond(request: Any) -> Any:
+        if request.target != "/v1/graph":
+            lists.release()
+        elif server.targets.count("/v1/graph") == 1:
+            # Until all lists were requested.
+            for _ in range(4):
+                lists.acquire(timeout=10)
+        return account.respond(request)
+
+    with RawServer(respond) as server:
         connect(server.url)
 
         async def test() -> None:
@@ -123,7 +135,7 @@ def test_all_sources_of_an_account_share_the_graph(connect: Connect) -> None:
                 {"resource_type": "scopes", "resource_ids": (SCOPES[0],)},
             ]
             async with AsyncExitStack() as stack:
-                joining = (stack.enter_async_context(subscribe(source, 0.5)) for source in sources)
+                joining = (stack.enter_async_context(subscribe(source, 2.0)) for source in sources)
                 subscribers = await asyncio.gather(*joining)
                 polls = await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
                 assert all(poll.graph == polls[0].graph for poll in polls)
@@ -280,7 +292,7 @@ def test_a_rotated_key_is_looked_up_once_by_concurrent_requests(
 def test_a_stalled_lookup_of_previews_holds_up_only_those_downstream(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "LOOKUP_SECONDS", 0.2)
+    monkeypatch.setattr(accounts, "PREVIEW_SECONDS", 0.2)
     account = Account()
     account.preview = node(PREVIEW, "outcomes", "Draft", status="new")
     released = threading.Event()
