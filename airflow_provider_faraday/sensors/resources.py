@@ -48,8 +48,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     out.
 
     Any API failure of the first poll fails the task. After a successful poll, transient failures (no
-    response; 408, 429, 500, 502, 503, 504; a response that is not JSON) are logged and retried until the
-    timeout.
+    response; 408, 429, every 5xx but 501 and 505; a response that is not JSON) are logged and retried until
+    the timeout.
 
     Returns the ready resources as a list of dicts, and attaches the builds to outlets that represent them
     (:func:`~airflow_provider_faraday.assets.resources.resource_asset`). The outcome is the same in ``poke``
