@@ -148,6 +148,8 @@ def test_the_last_build_is_announced_if_two_triggerers_and_a_webhook_race(
 ) -> None:
     airflow.start("triggerer-2")
     known = set(builds(airflow, "customers"))
+    # Sent before the API server had started.
+    early = {each["message_id"] for each in faraday.webhook_deliveries()}
     made = []
     for number in range(12):
         made.append(rebuild(faraday, CUSTOMERS))
@@ -164,4 +166,4 @@ def test_the_last_build_is_announced_if_two_triggerers_and_a_webhook_race(
     # A race can announce a build twice: the watcher has seen it before the webhook's event was stored.
     assert max(map(announced.count, made)) <= 2
     delivered = {each["message_id"] for each in faraday.webhook_deliveries() if each["status"] == 200}
-    assert delivered == {each["message_id"] for each in faraday.webhook_deliveries()}
+    assert delivered | early == {each["message_id"] for each in faraday.webhook_deliveries()} | early
