@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import pytest
 
 import local_airflow
 from airflow_provider_faraday.sandbox import Sandbox
+from support.forks import LOAD_AIRFLOW, RUN_AIRFLOW, forking
 from support.ids import CUSTOMERS, FILES, RETURNS, TARGET, UPLOADS, WEB_ORDERS
 from support.lineage import named, read_events
 from support.run_dag import AIRFLOW_3_0
@@ -20,7 +19,6 @@ from support.run_dag import AIRFLOW_3_0
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent
 
-ROOT = Path(__file__).parents[2]
 DATASET = f"faraday datasets/{WEB_ORDERS}"
 DIRECTORY = "faraday uploads/web_orders"
 PREDICTIONS = f"faraday targets/{TARGET}"
@@ -95,17 +93,12 @@ def run(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         env = local_airflow.environment(home, dags, {"faraday_default": connection})
         transport = {"type": "file", "log_file_path": str(events), "append": True}
         env |= {"LINEAGE_FILES": str(files), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
-        if AIRFLOW_3_0:
-            # `dags test` of Airflow 3.0 rejects outlets of a DAG that is not in the metadata database.
-            local_airflow.run(env, "dags", "reserialize")
-        subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / "dags_test.py"), "whole_way", "failing"],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=(home / "log.txt").open("w"),
-            stderr=subprocess.STDOUT,
-            timeout=240,
-        )
+        with forking(LOAD_AIRFLOW, env) as run_program:
+            if AIRFLOW_3_0:
+                # `dags test` of Airflow 3.0 rejects outlets of a DAG that is not in the metadata database.
+                run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "reserialize")))
+            for dag_id in ("whole_way", "failing"):
+                run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "test", dag_id)))
         assert sandbox.api_key not in events.read_text()
         return Run(read_events(events), sandbox.resource("targets", TARGET), files)
 
