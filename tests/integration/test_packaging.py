@@ -184,7 +184,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = venv / "bin" / "python"
     uv = [sys.executable, "-m", "uv"]
     check_run(*uv, "venv", "--python", sys.executable, venv)
-    install = ["pip", "install", "--compile-bytecode", "--constraint", CONSTRAINTS]
+    install = ["pip", "install", "--constraint", CONSTRAINTS]
     check_run(*uv, *install, "--python", python, wheel)
     return python
 
