@@ -173,6 +173,7 @@ def test_connection_to_warehouse_loads_each_ready_dataset(run_example) -> None:
     assert len(run.sandbox.requests(CONNECTION_DATASETS)) > 2
 
 
+@pytest.mark.once
 def test_connection_to_warehouse_replaces_what_it_loaded_before(run_example) -> None:
     run = run_example("faraday_connection_to_warehouse", runs=2)
 
@@ -180,6 +181,7 @@ def test_connection_to_warehouse_replaces_what_it_loaded_before(run_example) -> 
     assert query(run, "SELECT COUNT(*) FROM loaded_customers") == query(run, "SELECT COUNT(*) FROM customers")
 
 
+@pytest.mark.once
 def test_connection_to_warehouse_fails_if_a_table_has_not_as_many_rows_as_the_dataset(
     run_example, tmp_path
 ) -> None:
@@ -208,6 +210,7 @@ def test_predictions_to_warehouse_loads_what_was_built_from_the_uploaded_file(ru
     assert query(run, "SELECT COUNT(*) FROM likely_buyers") == [(delivered["count"],)]
 
 
+@pytest.mark.once
 def test_predictions_to_warehouse_does_not_upload_the_same_file_again(run_example) -> None:
     run = run_example("faraday_predictions_to_warehouse", runs=2)
 
