@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox.server import Sandbox
     from support.run_dag import DagRunResult
 
+    SharedDirectory = Callable[[str, Callable[[Path], object]], Path]
+
 # Airflow reads its settings on import, which happens when the first test module is collected, before any
 # fixture runs. The DAGs folder stays empty, since tests build the DAGs that run in this process.
 _HOME = Path(tempfile.mkdtemp(prefix="airflow-provider-faraday-tests-"))
@@ -46,20 +48,40 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the ``AIRFLOW_HOME`` of this process, with a migrated metadata database."""
-    shared = tmp_path_factory.getbasetemp()
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> SharedDirectory:
+    """Return a function that returns a directory, which the first process that needs it fills for all.
+
+    Filling takes seconds of CPU time, and pytest-xdist has a process for each part of the tests.
+    """
+    root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    migrated = shared / "migrated.db"
-    # The first process that needs the database migrates it for all. That takes six seconds of CPU time.
-    with (shared / "migrated.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not migrated.exists():
-            local_airflow.migrate(_ENVIRONMENT)
-            shutil.copy(_HOME / "airflow.db", migrated)
-    for name in ("airflow.db", "migrated.db"):
-        shutil.copy(migrated, _HOME / name)
+        root = root.parent
+
+    def shared(name: str, fill: Callable[[Path], object]) -> Path:
+        directory, filled = root / name, root / f"{name}.filled"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not filled.exists():
+                shutil.rmtree(directory, ignore_errors=True)
+                directory.mkdir()
+                fill(directory)
+                filled.touch()
+        return directory
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def airflow_home(shared_directory: SharedDirectory) -> Path:
+    """Return the ``AIRFLOW_HOME`` of this process, with a migrated metadata database."""
+
+    def migrate(directory: Path) -> None:
+        local_airflow.migrate(_ENVIRONMENT)
+        shutil.copy(_HOME / "airflow.db", directory)
+
+    migrated = shared_directory("migrated", migrate)
+    shutil.copy(migrated / "airflow.db", _HOME / "airflow.db")
+    shutil.copy(migrated / "airflow.db", _HOME / "migrated.db")
     return _HOME
 
 

@@ -17,6 +17,8 @@ from support.lineage import named, read_events
 from support.run_dag import AIRFLOW_3_0
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openlineage.client.event_v2 import RunEvent
 
 DATASET = f"faraday datasets/{WEB_ORDERS}"
@@ -78,29 +80,33 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    home = tmp_path_factory.mktemp("airflow")
-    shutil.copy(airflow_home / "migrated.db", home / "airflow.db")
-    files, dags, events = home / "files", home / "dags", home / "events.jsonl"
-    files.mkdir()
-    dags.mkdir()
-    (files / "web_orders.csv").write_text("order_id,email,total_cents,ordered_at\n1,,5,2026-11-01\n")
-    (dags / "lineage.py").write_text(DAGS)
-    with Sandbox(speed=20) as sandbox:
-        sandbox.advance(60)
-        sandbox.set_dataset(RETURNS, status="error", status_error="No such column")
-        connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
-        env = local_airflow.environment(home, dags, {"faraday_default": connection})
-        transport = {"type": "file", "log_file_path": str(events), "append": True}
-        env |= {"LINEAGE_FILES": str(files), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
-        with forking(LOAD_AIRFLOW, env) as run_program:
-            if AIRFLOW_3_0:
-                # `dags test` of Airflow 3.0 rejects outlets of a DAG that is not in the metadata database.
-                run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "reserialize")))
-            for dag_id in ("whole_way", "failing"):
-                run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "test", dag_id)))
-        assert sandbox.api_key not in events.read_text()
-        return Run(read_events(events), sandbox.resource("targets", TARGET), files)
+def run(airflow_home: Path, shared_directory: Callable[..., Path]) -> Run:
+    def run_dags(home: Path) -> None:
+        shutil.copy(airflow_home / "migrated.db", home / "airflow.db")
+        files, dags, events = home / "files", home / "dags", home / "events.jsonl"
+        files.mkdir()
+        dags.mkdir()
+        (files / "web_orders.csv").write_text("order_id,email,total_cents,ordered_at\n1,,5,2026-11-01\n")
+        (dags / "lineage.py").write_text(DAGS)
+        with Sandbox(speed=20) as sandbox:
+            sandbox.advance(60)
+            sandbox.set_dataset(RETURNS, status="error", status_error="No such column")
+            connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
+            env = local_airflow.environment(home, dags, {"faraday_default": connection})
+            transport = {"type": "file", "log_file_path": str(events), "append": True}
+            env |= {"LINEAGE_FILES": str(files), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
+            with forking(LOAD_AIRFLOW, env) as run_program:
+                if AIRFLOW_3_0:
+                    # Its `dags test` rejects outlets of a DAG that is not in the metadata database.
+                    run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "reserialize")))
+                for dag_id in ("whole_way", "failing"):
+                    run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "test", dag_id)))
+            assert sandbox.api_key not in events.read_text()
+            (home / "target.json").write_text(json.dumps(sandbox.resource("targets", TARGET)))
+
+    home = shared_directory("lineage", run_dags)
+    target = json.loads((home / "target.json").read_text())
+    return Run(read_events(home / "events.jsonl"), target, home / "files")
 
 
 def version(dataset: Any) -> str:

@@ -178,26 +178,29 @@ def test_the_description_is_the_readme(metadata: Message) -> None:
 
 
 @pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(wheel: Path, shared_directory: Callable[..., Path]) -> Path:
     """Return the Python of an environment with only the wheel, without extras, and its dependencies."""
-    venv = tmp_path_factory.mktemp("wheel-only") / "venv"
-    python = venv / "bin" / "python"
     uv = [sys.executable, "-m", "uv"]
-    check_run(*uv, "venv", "--python", sys.executable, venv)
-    install = ["pip", "install", "--constraint", CONSTRAINTS]
-    check_run(*uv, *install, "--python", python, wheel)
-    return python
+
+    def install(venv: Path) -> None:
+        check_run(*uv, "venv", "--clear", "--python", sys.executable, venv)
+        python = venv / "bin" / "python"
+        check_run(*uv, "pip", "install", "--constraint", CONSTRAINTS, "--python", python, wheel)
+
+    return shared_directory("wheel-only", install) / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
-def home(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(python: Path, shared_directory: Callable[..., Path]) -> Path:
     """Return an ``AIRFLOW_HOME`` for that environment, with a metadata database and a DAG."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "dags").mkdir()
-    (home / "dags" / "from_the_wheel.py").write_text(DAG_FILE)
-    env = local_airflow.environment(home, home / "dags")
-    check_run(python, "-m", "airflow", "db", "migrate", cwd=home, env=env)
-    return home
+
+    def create(home: Path) -> None:
+        (home / "dags").mkdir()
+        (home / "dags" / "from_the_wheel.py").write_text(DAG_FILE)
+        env = local_airflow.environment(home, home / "dags")
+        check_run(python, "-m", "airflow", "db", "migrate", cwd=home, env=env)
+
+    return shared_directory("wheel-only-home", create)
 
 
 @pytest.fixture
