@@ -34,7 +34,9 @@ EXAMPLES = {path.name for path in (ROOT / "example_dags").glob("*.py")}
 PACKAGE_FILE = re.compile(r"airflow_provider_faraday/([a-z_]+/)?[a-z_]+\.py")
 PACKAGE_DATA = {
     "airflow_provider_faraday/py.typed",
+    "airflow_provider_faraday/sandbox/about.txt",
     "airflow_provider_faraday/sandbox/account.json",
+    "airflow_provider_faraday/sandbox/kinds.json",
     "airflow_provider_faraday/sandbox/page.html",
 }
 DAG_FILE = """
