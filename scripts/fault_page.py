@@ -25,14 +25,16 @@ workers.
 - *All* requests: the request is retried, up to `max_attempts` (5) in total, with exponential backoff or after
   the response's `Retry-After`. If a retry succeeds, the task does not notice. If none does, the last error is
   raised.
-- A request times out if connecting takes longer than `timeout` (10) seconds, if no data arrives for `timeout`
-  (60) seconds, or if the whole response takes five times that. In a worker, the last of these is checked
-  whenever a part of the body arrives. Only `execution_timeout` limits headers that trickle in, and files.
+- A request times out if connecting takes longer than `timeout` (10) seconds, or if no data arrives for
+  `timeout` (60) seconds. In the triggerer, it also times out if the whole response takes longer than a poll
+  may. In a worker, only `execution_timeout` limits that.
 - A response may be up to 512 MiB after decompression, unless it is a file. A call makes at most 1,000
   requests for pages and redirects, or 10 for a file. The tests lower the limit of 1,000 to 20.
+- If a server closes a connection without a response, aiohttp sends a `GET` once more before it counts as
+  failed.
 - The last column is an excerpt of the error message. The full message says what happened, what to do
   about it, and which request failed.
-- No error, log line or `repr` contains the API key.
+- No error in this table, no log line about it and no `repr` contains the API key.
 - After its first successful poll, a sensor waits out the errors that are retried. See [errors](errors.md).
 """
 
