@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.states import last_change, live_states, states_of
-from airflow_provider_faraday.api.text import first_of
+from airflow_provider_faraday.api.text import LISTED, first_of
 from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.waiting import events, tasks
 from airflow_provider_faraday.waiting.source import Source
@@ -118,9 +118,11 @@ class Rebuild:
         reasons = first_of(
             list(rejected), lambda id_: f"{self._label(id_)}: {rejected[id_].args[0]}", separator="; "
         )
+        # A message names at most as many resources as one list of it may.
+        named = f" ({first_of(requested, self._label) or 'none'})" if len(self._ids) <= LISTED else ""
         error.args = (
-            f"Requested a rebuild of {len(requested)} of {len(self._ids)} {self._type.plural} "
-            f"({first_of(requested, self._label) or 'none'}). The others failed: {reasons}",
+            f"Requested a rebuild of {len(requested)} of {len(self._ids)} {self._type.plural}{named}. "
+            f"The others failed: {reasons}",
         )
         return error
 

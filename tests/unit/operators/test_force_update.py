@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -181,6 +182,32 @@ def test_a_rejected_request_does_not_keep_the_others_from_being_made(sandbox: Sa
     assert f"{UNKNOWN}: " in message
     assert "404 NOT_FOUND" in message
     assert caught.value.status_code == 404
+
+
+def test_at_most_ten_resources_are_named(faraday_default: Callable[..., None], task_log: list[str]) -> None:
+    ids = [f"d1000000-0000-4000-8000-{number:012}" for number in range(60)]
+    archived, rejected = ids[:20], ids[40:]
+    listed = [{"id": id_, "status": "running"} for id_ in ids]
+    for dataset in listed[:20]:
+        dataset["archived_at"] = "2026-01-01T00:00:00Z"
+
+    def respond(request: Any) -> Any:
+        if request.method == "GET":
+            return answer(body=listed)
+        is_rejected = request.target.split("/")[3] in rejected
+        return answer(status=404, body={"error": "NOT_FOUND"}) if is_rejected else answer(status=202)
+
+    with RawServer(respond) as server:
+        faraday_default(host=server.url)
+        with pytest.raises(FaradayApiError, match="20 of 40 datasets") as caught:
+            force_update(*ids).execute({})
+        force_update(*ids[20:40]).execute({})
+
+    lines = [str(caught.value), *task_log]
+    named = [len(set(re.findall("d1000000-[0-9-]+", line))) for line in lines]
+    assert max(named) == 10
+    assert [word for word in ("Left out", "Already building", "Requested") if word not in str(lines)] == []
+    assert archived[0] in str(task_log)
 
 
 def test_a_single_rejected_request_raises_faradays_error(sandbox: Sandbox) -> None:
