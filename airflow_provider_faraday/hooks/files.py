@@ -338,9 +338,10 @@ class _RenamedFile(_Destination):
         self._fs.mv(self._part, self._path)
 
     def discard(self) -> None:
-        super().discard()
-        with suppress(FileNotFoundError):
-            self._fs.rm_file(self._part)
+        if self._file is not None:
+            super().discard()
+            with suppress(FileNotFoundError):
+                self._fs.rm_file(self._part)
 
     def _open(self) -> Any:
         # SFTP servers refuse large blocks.

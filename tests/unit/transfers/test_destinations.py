@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_faraday.exceptions import FaradayInputError, FaradayResponseError, FaradayTransportError
+from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
 from raw_server import RawServer, Received, Step, answer, raw
 from support.ids import TARGET
@@ -94,7 +95,7 @@ def destination(tmp_path: Path) -> Path:
 PATHS = {
     "bucket": "bucket://store@exports/b.csv",
     "s3": "s3://store@exports/b.csv",
-    "sftp": "sftp://store@host/exports/b.csv",
+    "sftp": "sftp://store@/exports/b.csv",
 }
 
 
@@ -183,6 +184,19 @@ def test_a_commit_that_fails_leaves_nothing(
     assert isinstance(error, OSError)
     assert error.errno == errno.EDQUOT
     only(scheme, OLD)
+
+
+def test_what_cannot_be_removed_is_a_warning_beside_the_error(
+    download: Any, stores: dict[str, Any], monkeypatch: pytest.MonkeyPatch, task_log: list[str]
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(stores["sftp"], "rm_file", fail)
+    monkeypatch.setattr(stores["sftp"], "mv", fail)
+    error = download(faraday(cut(SMALL)), PATHS["sftp"], max_attempts=1)
+    assert isinstance(error, FaradayTransportError)
+    assert any("WARNING Could not remove" in line and "read-only" in line for line in task_log)
 
 
 # Local files
@@ -297,8 +311,7 @@ def test_a_worker_that_was_taken_for_lost_does_not_touch_what_its_successor_writ
     successor: list[Any] = []
 
     def begin_another() -> None:
-        operator = DownloadTargetOperator(task_id="t", target_id=TARGET, path=str(destination))
-        successor.append(operator.execute({}))
+        successor.append(FaradayHook().download_target(TARGET, str(destination)))
 
     script = faraday(Halfway(LARGE, begin_another), answer(body=SMALL))
     error = download(script, destination, max_attempts=1)
