@@ -37,7 +37,7 @@ MATRIX = [(python, NEWEST) for python in PYTHONS] + [(FOUND[0], airflow) for air
 # The newest Airflow with our own Python runs all tests. The others leave out what cannot end differently.
 TESTS = Path("tests")
 # These depend neither on Airflow nor on the version of Python.
-PURE = [TESTS / "unit" / name for name in ("api", "sandbox", "test_docs.py")]
+PURE = [TESTS / "unit" / name for name in ("api", "sandbox", "test_docs.py", "test_published_api.py")]
 # These depend on Python, but not on Airflow: the HTTP libraries have the same versions with every Airflow.
 CLIENTS = [TESTS / "unit" / "client" / name for name in ("test_aiohttp_client.py", "test_faults.py")]
 # With another Python, the examples stand for all tests that run Airflow.
