@@ -228,9 +228,9 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         source = Source.parse(task_label(self), self.resource_type, **self._source_arguments)
         hook = tasks.FaradayHook(self.faraday_conn_id)
         found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
-        requests = rebuild.Rebuild(source, found, self.log)
-        self._found = requests.resources
-        requested_at = requests.request(hook, str(self._listed_by), allow_empty=self.allow_empty)
+        rebuilds = rebuild.Rebuilds(source, found, self.log)
+        self._found = rebuilds.resources
+        requested_at = rebuilds.request(hook, str(self._listed_by), allow_empty=self.allow_empty)
         if not (self.wait_for_completion and requested_at):
             return self._returned(requested_at)
         self._wait = wait = rebuild.new_wait(self, requested_at)
@@ -274,7 +274,8 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
 
     def _complete(self, context: Context, wait: Wait) -> dict[str, Any]:
         attach_builds(context, self.outlets or (), wait.ready)
-        return self._returned(wait.criteria.times)
+        times = wait.criteria.times
+        return self._returned({id_: times[id_] for id_ in wait.source.ids or ()})
 
     def _returned(self, requested_at: dict[str, datetime]) -> dict[str, Any]:
         times = {id_: time.isoformat() for id_, time in requested_at.items()}

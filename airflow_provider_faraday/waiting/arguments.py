@@ -17,7 +17,7 @@ from airflow_provider_faraday.api.inputs import (
     upload_directory,
     upload_filename,
 )
-from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.resources import CONTAINERS, resource_type_named
 from airflow_provider_faraday.api.tables import table_names
 from airflow_provider_faraday.compat import to_utc
 
@@ -110,8 +110,7 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
 
 
 _CHECKS: dict[str, Callable[[Any, str], object]] = {
-    "connection_id": resource_id,
-    "scope_id": resource_id,
+    **dict.fromkeys(CONTAINERS, resource_id),
     "target_id": resource_id,
     "resource_ids": resource_ids,
     "datasets": resource_ids,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.waiting.wait import Wait
 
 
-class Rebuild:
+class Rebuilds:
     """Rebuilds of the resources of a source.
 
     :param found: the resources, as Faraday sent them.
