@@ -1,4 +1,4 @@
-"""The errors of this provider, and how each error of the API is made."""
+"""The errors of this provider, and functions that create those about requests."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ class FaradayTransportError(FaradayApiError):
 class FaradayResponseError(FaradayApiError):
     """Faraday's response does not match its reference.
 
-    :param broken: whether the body is not JSON at all, so that a retry may help. JSON in an unexpected format
-        does not get better.
+    :param broken: whether the body is not valid JSON, so that a retry may help. Retrying does not help if the
+        format is unexpected.
     """
 
     def __init__(self, message: str, *, broken: bool = False, **fields: Any) -> None:

@@ -26,6 +26,7 @@ from airflow_provider_faraday.api.errors import FaradayInputError, FaradayRespon
 from airflow_provider_faraday.api.inputs import excerpt
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.responses import decode_objects, decode_resource, is_json_document
+from airflow_provider_faraday.api.states import NO_REASON
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.exceptions import ResourcesFailedError
 
@@ -472,7 +473,7 @@ def _check_has_output(target: dict[str, Any]) -> None:
             f"{label} is archived, so Faraday does not update it.\nDownload another target, or restore it."
         )
     if target.get("status") == "error":
-        reason = one_line(str(target.get("status_error") or "Faraday gives no reason"))
+        reason = one_line(str(target.get("status_error") or NO_REASON))
         raise ResourcesFailedError(
             f"{label} failed: {reason}\nFix the cause in Faraday, then clear the task."
         )

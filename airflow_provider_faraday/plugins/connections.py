@@ -9,7 +9,7 @@ from dataclasses import replace
 from airflow.models.connection import Connection
 from starlette.concurrency import run_in_threadpool
 
-from airflow_provider_faraday.api.errors import FaradayError
+from airflow_provider_faraday.api.errors import FaradayError, lookup_error
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.config import ClientConfig, client_config
 from airflow_provider_faraday.plugins.throttled_log import ThrottledLog
@@ -58,9 +58,7 @@ class WebhookConnection:
         except FaradayError as error:
             problem = one_line(str(error))
         except Exception as error:  # whatever a secrets backend raises
-            problem = (
-                f"The Airflow connection '{self.conn_id}' could not be looked up: {type(error).__name__}"
-            )
+            problem = str(lookup_error(self.conn_id, error))
         else:
             if config.webhook_secret:
                 # Requests are not retried, because Faraday resends the message.
