@@ -486,6 +486,42 @@ def test_uses_a_replaced_key_after_a_401(connect: SetConnection) -> None:
         assert len(server.received) == 3
 
 
+def test_follows_an_airflow_connection_that_was_moved_after_a_401(connect: SetConnection) -> None:
+    with RawServer([answer(401)]) as old, RawServer([answer(body=DATASETS)]) as new:
+        hook = connect(old.url)
+        session = hook.get_conn()
+        connect(new.url)
+        assert hook.list_connection_datasets(ID) == DATASETS
+        assert len(old.received) == len(new.received) == 1
+        assert hook.get_conn() is not session
+
+
+def test_raises_the_401_if_the_airflow_connection_cannot_be_looked_up(
+    connect: SetConnection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(conn_id: str) -> Any:
+        raise RuntimeError("the token s3cret was rejected")
+
+    with RawServer([answer(401)]) as server:
+        hook = connect(server.url)
+        hook.get_conn()
+        monkeypatch.setattr(hook, "get_connection", unavailable)
+        with pytest.raises(FaradayAuthenticationError) as caught:
+            hook.list_connection_datasets(ID)
+        assert len(server.received) == 1
+    assert "'faraday_default' could not be looked up: RuntimeError" in caplog.text
+    assert "s3cret" not in caplog.text + "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "verify", ["-----BEGIN CERTIFICATE-----\nMIIs3cret" * 100, "/no/s3cret\0", "s3cret" * 100]
+)
+def test_verify_that_is_no_path_is_a_configuration_error(connect: SetConnection, verify: str) -> None:
+    with pytest.raises(FaradayConfigurationError, match="extra 'verify' is not valid") as caught:
+        connect("https://faraday.test", verify=verify).list_connection_datasets(ID)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_the_connection_test_accepts_a_valid_key(connect: SetConnection) -> None:
     with RawServer([answer(body={"id": ID, "name": "Acme", "api_key": "another-secret"})]) as server:
         ok, message = connect(server.url).test_connection()
