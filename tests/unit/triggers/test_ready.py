@@ -255,6 +255,19 @@ def test_an_airflow_connection_that_becomes_unusable_ends_the_wait(
         sensor.execute_complete({}, event_of(trigger))
 
 
+@pytest.mark.parametrize("verify", ["-----BEGIN CERTIFICATE-----\nMIIs3cret\n" * 100, "/no/s3cret\0"])
+def test_a_ca_bundle_that_cannot_be_read_ends_the_wait_without_quoting_it(
+    building: Sandbox, faraday_default: Callable[..., None], verify: str
+) -> None:
+    sensor = gate(scope_id=SCOPE)
+    trigger = deferred(sensor).trigger
+    faraday_default(extra={"verify": verify})
+    event = event_of(trigger)
+    with pytest.raises(FaradayConfigurationError, match="'verify' is not valid"):
+        sensor.execute_complete({}, event)
+    assert "s3cret" not in str(event)
+
+
 def test_a_verdict_that_has_not_changed_is_logged_once(building: Sandbox, task_log: list[str]) -> None:
     trigger = deferred(gate(scope_id=SCOPE, timeout=0.5)).trigger
     task_log.clear()
