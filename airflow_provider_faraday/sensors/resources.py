@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -125,7 +126,6 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         self.fail_on_error = fail_on_error
         self.allow_empty = allow_empty
         self.include_upstream = include_upstream
-        self.unchanged_after = unchanged_after
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
 
@@ -141,7 +141,9 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
                 "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
             )
         check_source(label, resource_type_named(resource_type), self._source_arguments)
-        self._check_upstream()
+        self.unchanged_after = check_upstream(
+            label, resource_type, include_upstream, unchanged_after, updated_after
+        )
         self._given = check_literals(self)
 
     def execute(self, context: Context) -> Any:
@@ -199,15 +201,6 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             "resource_ids": self.resource_ids,
         }
 
-    def _check_upstream(self) -> float | None:
-        return check_upstream(
-            task_label(self),
-            self.resource_type,
-            self.include_upstream,
-            self.unchanged_after,
-            self.updated_after,
-        )
-
     def _new_wait(self, context: Context) -> Wait:
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.waiting import tasks
@@ -220,12 +213,19 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             include_upstream=self.include_upstream,
             **self._source_arguments,
         )
-        return tasks.new_wait(
-            self,
-            source,
+        criteria = tasks.Criteria(
             updated_after=parse_updated_after(self.updated_after),
+            fail_on_error=self.fail_on_error,
             allow_empty=self.allow_empty,
-            unchanged_after=self._check_upstream(),
+            unchanged_after=self.unchanged_after,
+        )
+        return tasks.Wait(
+            faraday_conn_id=self.faraday_conn_id,
+            source=source,
+            criteria=criteria,
+            poke_interval=self.poke_interval,
+            deadline=time.time() + self.timeout,
+            log=self.log,
             has_polled=lambda: was_rescheduled(context),
         )
 

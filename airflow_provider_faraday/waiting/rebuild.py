@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError
+from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.states import last_change, live_states, states_of
 from airflow_provider_faraday.api.text import LISTED, first_of
 from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.waiting import events, tasks
 from airflow_provider_faraday.waiting.source import Source
+from airflow_provider_faraday.waiting.wait import Wait
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.hooks.faraday import FaradayHook
-    from airflow_provider_faraday.waiting.wait import Wait
 
 
 class Rebuilds:
@@ -29,7 +31,6 @@ class Rebuilds:
 
     def __init__(self, source: Source, found: list[dict[str, Any]], log: Any) -> None:
         self._source = source
-        self._type = source.type
         self._log = log
         states = states_of(source.type, found)
         self._states = live_states(states)
@@ -68,7 +69,7 @@ class Rebuilds:
         return requested_at
 
     def _request(self, hook: FaradayHook, id_: str) -> datetime:
-        accepted_at = hook.force_update(self._type.name, id_)
+        accepted_at = hook.force_update(self._source.type.name, id_)
         if accepted_at is None:
             self._log.warning(
                 "Faraday's response has no Date header, so requested_at uses the worker's clock. If it is "
@@ -94,7 +95,7 @@ class Rebuilds:
         left_out = self._left_out
         none = f"{argument} is empty" if self._source.ids == () else "none found"
         why = f"all are left out: {left_out}" if left_out else none
-        message = f"There are no {self._type.plural} to update ({why})."
+        message = f"There are no {self._source.type.plural} to update ({why})."
         if not allow_empty:
             raise NothingToWaitForError(
                 f"{message}\nCheck {argument}, or set allow_empty=True to continue anyway."
@@ -121,7 +122,7 @@ class Rebuilds:
         # A message names at most as many resources as one list of it may.
         named = f" ({first_of(requested, self._label) or 'none'})" if len(self._ids) <= LISTED else ""
         error.args = (
-            f"Requested a rebuild of {len(requested)} of {len(self._ids)} {self._type.plural}{named}. "
+            f"Requested a rebuild of {len(requested)} of {len(self._ids)} {self._source.type.plural}{named}. "
             f"The others failed: {reasons}",
         )
         return error
@@ -129,12 +130,18 @@ class Rebuilds:
 
 def new_wait(task: Any, requested_at: dict[str, datetime]) -> Wait:
     """Return the wait of a force update for the builds that it has requested."""
-    resource_type = resource_type_named(task.resource_type)
-    return tasks.new_wait(
-        task,
-        Source(resource_type, ids=tuple(requested_at), include_upstream=task.include_upstream),
-        updated_after=requested_at,
-        # Faraday has just responded: failures from now on are worth waiting out.
+    return Wait(
+        faraday_conn_id=task.faraday_conn_id,
+        source=Source(
+            resource_type_named(task.resource_type),
+            ids=tuple(requested_at),
+            include_upstream=task.include_upstream,
+        ),
+        criteria=Criteria(updated_after=requested_at, fail_on_error=task.fail_on_error),
+        poke_interval=task.poke_interval,
+        deadline=time.time() + task.timeout,
+        log=task.log,
+        # Faraday has just responded, so failures from now on are retried.
         has_polled=lambda: True,
     )
 

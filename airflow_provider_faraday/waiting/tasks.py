@@ -1,8 +1,7 @@
-"""List and wait for the resources of a task. Tasks import this when they run, since it loads msgspec."""
+"""Run-time dependencies of operators and sensors. They load too much for a DAG file that is parsed."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,9 @@ from airflow_provider_faraday.waiting import events
 from airflow_provider_faraday.waiting.wait import Wait
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow_provider_faraday.waiting.source import Source
 
-__all__ = ["FaradayHook", "list_resources", "new_wait", "resumed_wait"]
+__all__ = ["Criteria", "FaradayHook", "Wait", "list_resources", "resumed_wait"]
 
 
 def list_resources(
@@ -49,36 +46,6 @@ def list_resources(
             raise FaradayNotFoundError(message, remedy=remedy)
         hook.log.warning("%s", message)
     return found
-
-
-def new_wait(
-    task: Any,
-    source: Source,
-    *,
-    updated_after: datetime | dict[str, datetime] | None,
-    allow_empty: bool = False,
-    unchanged_after: float | None = None,
-    has_polled: Callable[[], bool],
-) -> Wait:
-    """Return the wait of a task that begins to wait now.
-
-    :param task: a task with the arguments ``faraday_conn_id``, ``fail_on_error``, ``poke_interval`` and
-        ``timeout``.
-    """
-    return Wait(
-        faraday_conn_id=task.faraday_conn_id,
-        source=source,
-        criteria=Criteria(
-            updated_after=updated_after,
-            fail_on_error=task.fail_on_error,
-            allow_empty=allow_empty,
-            unchanged_after=unchanged_after,
-        ),
-        poke_interval=task.poke_interval,
-        deadline=time.time() + task.timeout,
-        log=task.log,
-        has_polled=has_polled,
-    )
 
 
 def resumed_wait(
