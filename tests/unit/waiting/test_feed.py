@@ -136,7 +136,7 @@ def test_ids_are_requested_in_batches_of_a_hundred(connect: Connect) -> None:
         async def test() -> None:
             async with AsyncExitStack() as stack:
                 named = [f"d0000000-0000-4000-8000-{n:012x}" for n in range(250)]
-                subscribers = await join(stack, *(subscribe(id_, interval=0.5) for id_ in named))
+                subscribers = await join(stack, *(subscribe(id_, interval=3) for id_ in named))
                 await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
 
         run(test)
