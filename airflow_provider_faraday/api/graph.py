@@ -120,7 +120,7 @@ class Graph:
                     self._add(id_, dict(zip(_NAMES, map(_text, read(edge)), strict=True)))
 
     def __eq__(self, other: object) -> bool:
-        return (
+        return self is other or (
             isinstance(other, Graph)
             and self.nodes == other.nodes
             and self._inputs == other._inputs
@@ -154,6 +154,16 @@ class Graph:
         found = self._upstream.get(id_)
         if found is None:
             found = self._upstream[id_] = self._search(id_)
+        return found
+
+    def inputs_of(self, ids: Iterable[str]) -> set[str]:
+        """Return the ids of everything upstream of resources, also behind archived resources and previews."""
+        found: set[str] = set()
+        queue = deque(ids)
+        while queue:
+            new = set(self._inputs.get(queue.popleft(), ())) - found
+            found |= new
+            queue.extend(new)
         return found
 
     def edges_to(self, ids: Iterable[str]) -> Iterator[tuple[ResourceState, ResourceState]]:

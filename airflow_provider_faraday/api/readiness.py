@@ -382,7 +382,9 @@ class _UpstreamJudge(_Judge):
                 Finding(state, reasons, upstream=True, more=len(failed) - len(reasons))
             )
             return
+        # Ready only if both are: neither says for sure when it was taken.
         reason = self.why_waiting(newest, after, since) or state.why_not_ready
+        reason = reason or (node.why_not_ready if node else None)
         if blockers:
             self._wait_for(blockers, upstream, state, reason if newest.status != "ready" else None)
         elif isinstance(reason, TooOld) and not upstream.unsettled and key not in self.criteria.times:
@@ -471,10 +473,14 @@ class _UpstreamJudge(_Judge):
 
 
 def _newest(listed: ResourceState, node: ResourceState | None) -> ResourceState:
-    """Return what changed later: a resource in the list, or in the graph, which is requested after it."""
-    if node is None or (listed.changed_at and (not node.changed_at or listed.changed_at > node.changed_at)):
+    """Return the newer state of a resource: that of the list, or that of the graph, which is requested later.
+
+    If both have the same status, it is that of the list, which has more fields.
+    """
+    if node is None or node.status == listed.status:
         return listed
-    return node
+    listed_at, node_at = listed.changed_at, node.changed_at
+    return listed if listed_at and node_at and listed_at > node_at else node
 
 
 def _listed(findings: Sequence[Finding]) -> str:

@@ -81,8 +81,10 @@ class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @property
     def failed_at(self) -> datetime | None:
         """When a resource in ``error`` went into it, or changed last; None for other resources."""
-        text = self.status_changed_at or self.updated_at
-        return timestamp(text) if text and self.status == "error" else None
+        if self.status != "error":
+            return None
+        times = (timestamp(text) for text in (self.status_changed_at, self.updated_at) if text)
+        return next(filter(None, times), None)
 
     @property
     def changed_at(self) -> datetime | None:

@@ -108,14 +108,15 @@ class AirflowConnection(Protocol):
         """The extra, as JSON text."""
 
 
-def client_config(connection: AirflowConnection) -> ClientConfig:
+def client_config(connection: AirflowConnection, *, warn: bool = True) -> ClientConfig:
     """Check an Airflow connection, and return what a client needs.
 
+    :param warn: whether to log unknown extras.
     :raises FaradayConfigurationError: about the first field that is not valid.
     """
     conn_id = str(connection.conn_id)
     try:
-        extra = _extra(connection.extra, conn_id)
+        extra = _extra(connection.extra, conn_id, warn=warn)
         allow_http = extra.pop("allow_http", False)
         if timeout := extra.pop("timeout", None):
             extra |= {"connect_seconds": timeout, "read_seconds": timeout}
@@ -224,7 +225,7 @@ def _is_loopback(hostname: str) -> bool:
         return hostname == "localhost" or hostname.endswith(".localhost")
 
 
-def _extra(text: Any, conn_id: str) -> dict[str, Any]:
+def _extra(text: Any, conn_id: str, *, warn: bool) -> dict[str, Any]:
     try:
         extra = (json.loads(text) if isinstance(text, str) and text.strip() else text) or {}
     except (ValueError, RecursionError):
@@ -234,7 +235,7 @@ def _extra(text: Any, conn_id: str) -> dict[str, Any]:
             'its extra is not a JSON object.\nUse one such as {"timeout": 30}, or leave it empty.'
         )
     unknown = sorted(str(name) for name in extra if name not in _EXTRAS)
-    if unknown:
+    if unknown and warn:
         log.warning(
             "The Airflow connection '%s' has unknown extras, which are ignored: %s. Known extras: %s.",
             conn_id,

@@ -98,7 +98,8 @@ class Account:
         self.members = 0
         self.phase = random.random()
         self._config: ClientConfig | None = None
-        self._ahead: timedelta | None = None
+        self._sent_at: datetime | None = None
+        self._received_at = 0.0
         self._lookups = Shared(self._look_up)
         self._graphs = Shared(self._fetch_graph)
         self._decode_edges = Remembering(decode_edges)
@@ -133,21 +134,25 @@ class Account:
                 break
             self._previews |= graph.read_previews(endpoint, fetched.value)
         known = graph.with_previews(self._previews, unclear)
-        if known != self._known_graph:
-            self._known_graph = known
-            await _search(known, waited)
-        return self._known_graph, sent_at
+        if known == self._known_graph:
+            # It has been searched already.
+            known = self._known_graph
+        self._known_graph = known
+        await _search(known, waited)
+        return known, sent_at
 
     def longest_request(self, interval: float = 0.0) -> float:
         """Return how many seconds a request may take if polls are ``interval`` seconds apart."""
         return max(interval, REQUEST_SECONDS, self._config.read_seconds if self._config else 0.0)
 
     def now(self, sent_at: datetime | None) -> datetime:
-        """Return the time by Faraday's clock. It advances even if a response repeats an earlier ``Date``."""
-        local = datetime.now(UTC)
-        if sent_at:
-            self._ahead = max(self._ahead or sent_at - local, sent_at - local)
-        return local + (self._ahead or timedelta(0))
+        """Return the time by Faraday's clock. It advances even if responses repeat the same ``Date``."""
+        if sent_at is None:
+            return datetime.now(UTC)
+        clock = asyncio.get_running_loop().time()
+        if sent_at != self._sent_at:
+            self._sent_at, self._received_at = sent_at, clock
+        return sent_at + timedelta(seconds=clock - self._received_at)
 
     async def close(self) -> None:
         """Cancel what is running, and close the TCP connections."""
@@ -171,7 +176,7 @@ class Account:
 
     async def _look_up(self) -> None:
         try:
-            config = await _look_up(self.conn_id)
+            config = await _look_up(self.conn_id, is_first=self._config is None)
         except FaradayError as error:
             if self._config:
                 log.warning("The last configuration stays in use: %s", one_line(str(error)))
@@ -202,13 +207,15 @@ async def _search(graph: Graph, waited: Collection[str]) -> None:
         graph.upstream_of(id_)
 
 
-async def _look_up(conn_id: str) -> ClientConfig:
+async def _look_up(conn_id: str, *, is_first: bool) -> ClientConfig:
     try:
         async with asyncio.timeout(LOOKUP_SECONDS):
             connection = await get_async_connection(conn_id)
-    except Exception as error:  # whatever a secrets backend or Airflow's API raises
+        return client_config(connection, warn=is_first)
+    except FaradayError:
+        raise
+    except Exception as error:  # whatever a secrets backend, Airflow's API or a decryption raises
         raise lookup_error(conn_id, error) from None
-    return client_config(connection)
 
 
 def _retrieve(task: asyncio.Task[object]) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import count
+from typing import NamedTuple
 
+from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.endpoints import IDS_PER_REQUEST, Endpoint
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError, FaradayError
 from airflow_provider_faraday.api.graph import Graph
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
@@ -23,9 +27,6 @@ from airflow_provider_faraday.api.states import ResourceState
 from airflow_provider_faraday.waiting.account import Account, joined
 from airflow_provider_faraday.waiting.source import Source
 
-if TYPE_CHECKING:
-    from airflow_provider_faraday.api.endpoints import Endpoint
-
 SETTLE_SECONDS = 1.0
 """How long a subscriber gets no poll: Airflow 3.1 can fail a task whose trigger fires right after
 deferring."""
@@ -34,8 +35,11 @@ TICK_SECONDS = 0.1
 """Polls begin at multiples of this: those of several feeds cost less if they share the event loop's turns.
 It is also the shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
 
-NOTIFIED_AT_A_TIME = 5
-"""How many subscribers are notified before the event loop gets to do other work."""
+WORK_AT_A_TIME = 500
+"""How many subscribers get a poll before the event loop gets to do other work."""
+
+NOTIFICATION = 100
+"""How many of these a notified subscriber counts for, since it judges the poll."""
 
 VERDICTS = 8
 """How many verdicts of a poll are kept, for subscribers with equal criteria. Each may take kilobytes."""
@@ -49,7 +53,6 @@ class Poll:
     :param now: the time of the response, by Faraday's clock.
     :param states: what Faraday returned.
     :param error: why the poll failed; None if it did not.
-    :param errors: for a source by id, why the requests for some ids failed.
     :param graph: for a source that includes upstream resources.
     """
 
@@ -58,7 +61,6 @@ class Poll:
     now: datetime
     states: tuple[ResourceState, ...] = ()
     error: FaradayError | None = None
-    errors: Mapping[str, FaradayError] = field(default_factory=dict)
     graph: Graph | None = None
     _verdicts: list[tuple[Criteria, Collection[str] | None, Verdict]] = field(default_factory=list)
 
@@ -69,7 +71,7 @@ class Poll:
             began_at=self.began_at,
             now=self.now,
             states=tuple(state for id_ in ids for state in self._by_id.get(id_, ())),
-            error=self.error or next((self.errors[id_] for id_ in ids if id_ in self.errors), None),
+            error=self.error,
             graph=self.graph,
         )
 
@@ -108,10 +110,12 @@ class FeedKey(NamedTuple):
 
     :param source: without ids, since a feed requests the ids of all its subscribers together.
     :param interval: seconds between the end of a poll and the next one.
+    :param number: counts the feeds by id, each of which sends one request.
     """
 
     source: Source
     interval: float
+    number: int = 0
 
 
 class Subscriber:
@@ -163,16 +167,33 @@ class Feed:
     """Polls one source for its subscribers, for as long as it has any."""
 
     def __init__(self, account: Account, key: FeedKey, first_pause: float) -> None:
+        self.key = key
         self.subscribers: dict[Subscriber, None] = {}
         self._account = account
         self._source = key.source
         self._interval = key.interval
+        self._ids: Counter[str] = Counter()
         self._decoders: dict[Endpoint, Remembering[list[ResourceState]]] = {}
         # In a context of its own: what it logs belongs to no single task, but to the triggerer's log.
         self.task = asyncio.get_running_loop().create_task(
             self._run(SETTLE_SECONDS + first_pause), name=f"faraday feed {key}", context=Context()
         )
         self.task.add_done_callback(self._ended)
+
+    def has_room_for(self, ids: tuple[str, ...] | None) -> bool:
+        """Return whether ids fit into the feed's request, whose trouble is that of all its subscribers."""
+        new = len({*(ids or ())} - self._ids.keys())
+        return not new or len(self._ids) + new <= IDS_PER_REQUEST
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Add a subscriber."""
+        self.subscribers[subscriber] = None
+        self._ids.update(subscriber.ids or ())
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Remove a subscriber."""
+        del self.subscribers[subscriber]
+        self._ids -= Counter(subscriber.ids or ())
 
     async def _run(self, first_pause: float) -> None:
         await self._sleep(first_pause)
@@ -181,25 +202,22 @@ class Feed:
             await self._sleep(0.0 if self._source.include_upstream else self._interval)
 
     async def _poll_for(self, subscribers: list[Subscriber]) -> None:
-        """Poll for all subscribers together, and again for each one whose shared request is refused."""
-        shared = await self._poll({id_: None for each in subscribers for id_ in each.ids or ()})
-        refused = []
-        notified = 0
+        """Poll for all subscribers together, and again for each one if Faraday refuses their request."""
+        shared = await self._poll(list(self._ids))
+        if self._source.ids is not None and len(subscribers) > 1 and _is_refused(shared.error):
+            for subscriber in subscribers:
+                if subscriber in self.subscribers:
+                    subscriber.offer(await self._poll(subscriber.ids or ()))
+            return
+        work = 0
         for subscriber in subscribers:
-            poll = shared if subscriber.ids is None else shared.of(subscriber.ids)
-            is_refused = poll.error and not shared.error and not is_transient(poll.error)
-            if is_refused and subscriber.ids and len(subscribers) > 1:
-                refused.append((subscriber, subscriber.ids))
-            elif subscriber.offer(poll):
-                notified += 1
-                if notified % NOTIFIED_AT_A_TIME == 0:
-                    await asyncio.sleep(0)
-        for subscriber, ids in refused:
-            if subscriber in self.subscribers:
-                alone = await self._poll(ids)
-                subscriber.offer(alone.of(ids))
+            notified = subscriber.offer(shared if subscriber.ids is None else shared.of(subscriber.ids))
+            work += NOTIFICATION if notified else 1
+            if work >= WORK_AT_A_TIME:
+                work = 0
+                await asyncio.sleep(0)
 
-    async def _poll(self, ids: Iterable[str]) -> Poll:
+    async def _poll(self, ids: Collection[str]) -> Poll:
         """Poll once.
 
         :param ids: the resources to request, for a source by id.
@@ -208,37 +226,28 @@ class Feed:
         began_at = clock()
         decoders = {}
         states: list[ResourceState] = []
-        errors: dict[str, FaradayError] = {}
         error = graph = sent_at = None
-        for endpoint in self._source.endpoints(list(ids)):
-            decode = self._decoders.get(endpoint) or Remembering(decode_states(self._source.type))
-            decoders[endpoint] = decode
-            seconds = self._account.longest_request(self._interval)
-            try:
+        try:
+            for endpoint in self._source.endpoints(ids):
+                decode = self._decoders.get(endpoint) or Remembering(decode_states(self._source.type))
+                decoders[endpoint] = decode
+                seconds = self._account.longest_request(self._interval)
                 fetched = await self._account.client.fetch(endpoint, decode, seconds=seconds)
-            except FaradayError as failure:
-                if self._source.ids is None or not _is_about_request(failure):
-                    error = failure
-                    break
-                errors |= dict.fromkeys((id_ for _, id_ in endpoint.query), failure)
-            else:
                 states += fetched.value
                 sent_at = fetched.sent_at
-        self._decoders = decoders
-        if self._source.include_upstream and not error:
-            waited = dict.fromkeys(state.key for state in states if not state.why_skipped)
-            try:
+            if self._source.include_upstream:
+                waited = dict.fromkeys(state.key for state in states if not state.why_skipped)
                 # After the list: an earlier graph may not show the latest change upstream.
                 graph, sent_at = await self._account.graph(waited, after=clock())
-            except FaradayError as failure:
-                error = failure
+        except FaradayError as failure:
+            error = failure
+        self._decoders = decoders
         return Poll(
             resource_type=self._source.type,
             began_at=began_at,
             now=self._account.now(sent_at),
             states=tuple(states),
             error=error,
-            errors=errors,
             graph=graph,
         )
 
@@ -259,9 +268,26 @@ class Feed:
             subscriber.notify(bug or RuntimeError("The feed ended unexpectedly."))
 
 
-def _is_about_request(error: FaradayError) -> bool:
-    """Return whether other requests may succeed: an error is not about the Airflow connection."""
-    return isinstance(error, FaradayApiError) and not isinstance(error, FaradayAuthenticationError)
+def _is_refused(error: FaradayError | None) -> bool:
+    """Return whether Faraday refuses a request for good, maybe because of one of its ids."""
+    if not isinstance(error, FaradayApiError) or isinstance(error, FaradayAuthenticationError):
+        return False
+    return error.path != endpoints.graph().path and not is_transient(error)
+
+
+def _feed_for(account: Account, source: Source, interval: float, *, poll_now: bool) -> Feed:
+    """Return the first feed that has room for a source, or a new one."""
+    for number in count():
+        key = FeedKey(source.without_ids, interval, number)
+        feed: Feed | None = account.feeds.get(key)
+        if feed is None or feed.task.done():
+            # Triggers start together when a triggerer does. Feeds that polled together would do so forever.
+            spread = 0.0 if poll_now or source.include_upstream else random.uniform(0.0, interval)
+            feed = account.feeds[key] = Feed(account, key, spread)
+            return feed
+        if feed.has_room_for(source.ids):
+            return feed
+    raise AssertionError  # not reached
 
 
 @asynccontextmanager
@@ -274,21 +300,16 @@ async def subscribe(
     :param poll_now: whether a feed that starts with this subscriber polls as soon as it may, not at some time
         within an interval from then.
     """
-    key = FeedKey(source.without_ids, interval)
     async with joined(faraday_conn_id) as account:
-        feed = account.feeds.get(key)
-        if feed is None or feed.task.done():
-            # Triggers start together when a triggerer does. Feeds that polled together would do so forever.
-            spread = 0.0 if poll_now or source.include_upstream else random.uniform(0.0, interval)
-            feed = account.feeds[key] = Feed(account, key, spread)
+        feed = _feed_for(account, source, interval, poll_now=poll_now)
         subscriber = Subscriber(source.ids, asyncio.get_running_loop().time() + SETTLE_SECONDS)
-        feed.subscribers[subscriber] = None
+        feed.add(subscriber)
         try:
             yield subscriber
         finally:
-            del feed.subscribers[subscriber]
+            feed.remove(subscriber)
             if not feed.subscribers:
-                if account.feeds.get(key) is feed:
-                    del account.feeds[key]
+                if account.feeds.get(feed.key) is feed:
+                    del account.feeds[feed.key]
                 feed.task.cancel()
                 await asyncio.wait([feed.task])

@@ -158,10 +158,9 @@ class MarkStore:
         }
         done = True
         for asset, state in self._states.states.items():
-            unused: dict[str, Marks] = {
-                key: {} for of, key in self._stored if of == asset and key not in values
-            }
-            for key, value in {**values, **unused}.items():
+            unused = [key for of, key in self._stored if of == asset and key not in values]
+            # Backwards: a new id moves others to the next value, which must have them first.
+            for key, value in [*reversed(values.items()), *((key, {}) for key in unused)]:
                 if self._stored.get((asset, key), {}) == value:
                     continue
                 if not await self._states.attempt(asset, state.aset(key, value)):

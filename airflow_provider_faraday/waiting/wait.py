@@ -94,8 +94,7 @@ class Wait:
         ids = self.source.ids
         if ids is None or (self.source.include_upstream and self.graph is None):
             return self.criteria
-        graph = self.graph
-        upstream = [each for id_ in ids for each in graph.upstream_of(id_).next_ids] if graph else []
+        upstream = self.graph.inputs_of(ids) if self.graph else ()
         return self.criteria.only_for((*ids, *upstream))
 
     def poll(self) -> list[dict[str, Any]] | None:

@@ -338,9 +338,29 @@ class TestShapes:
         assert "cohort 'n2999' is running (1 step upstream), cohort 'n2998'" in pending
         assert pending.endswith("and 2990 more")
 
-    def test_the_graph_is_newer_than_the_list(self) -> None:
-        edges = pipeline(t=target(status="running"))
-        assert not verdict(graph_of(edges)).is_ready
+    @pytest.mark.parametrize("changed_at", [BUILT, None])
+    @pytest.mark.parametrize("status", ["running", "error", "brand new"])
+    def test_the_graph_is_newer_than_the_list(self, status: str, changed_at: str | None) -> None:
+        edges = pipeline(t=target(status=status, status_changed_at=changed_at))
+        result = verdict(graph_of(edges))
+        assert not result.is_ready
+        assert (result.problem is not None) == (status == "error")
+
+    def test_a_state_of_the_list_that_is_certainly_newer_counts(self) -> None:
+        failed = target(status="error", status_changed_at="2026-01-01T00:00:00Z", last_updated_output_at=None)
+        assert verdict(graph_of(pipeline(t=failed))).problem is None
+
+    def test_an_old_error_without_a_time_in_the_graph_is_waited_out(self) -> None:
+        """The graph has no ``updated_at``."""
+        failed = {"status": "error", "status_changed_at": None}
+        waited = target(updated_at="2026-01-02T00:00:00Z", **failed)
+        result = verdict(graph_of(pipeline(t=target(**failed))), waited, updated_after=AFTER)
+        assert result.problem is None
+        assert not result.is_ready
+
+    def test_inputs_behind_archived_resources_and_previews_are_inputs(self) -> None:
+        graph = graph_of(pipeline(o=outcome(archived_at=BUILT)))
+        assert graph.inputs_of(["t"]) == {"s", "o", "c", "d"}
 
 
 class TestTimesPerResource:

@@ -122,6 +122,13 @@ def test_an_error_from_before_updated_after_is_waited_out() -> None:
     assert verdict(failed, updated_after=datetime(2026, 1, 1, tzinfo=UTC)).problem is not None
 
 
+@pytest.mark.parametrize("changed_at", [None, "yesterday"])
+def test_without_the_time_of_an_error_the_time_of_the_last_change_counts(changed_at: str | None) -> None:
+    failed = state(status="error", status_changed_at=changed_at, updated_at=BUILT)
+    assert verdict(failed, updated_after=datetime(2026, 1, 3, tzinfo=UTC)).problem is None
+    assert verdict(failed, updated_after=datetime(2026, 1, 1, tzinfo=UTC)).problem is not None
+
+
 def test_an_error_is_waited_for_without_fail_on_error() -> None:
     result = verdict(state(status="error", status_error="no table"), fail_on_error=False)
     assert result.problem is None
