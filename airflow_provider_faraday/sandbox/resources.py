@@ -268,7 +268,11 @@ class Resource:
 
     def _with_status(self, fields: Document, now: datetime, cause: datetime | None) -> Resource:
         event = _status_event(fields["status"], now, self.settings, cause)
-        return self._without_upcoming(now).with_events(replace(event, fields={**event.fields, **fields}))
+        # A resource that is made ready has read all that was there.
+        read = {"last_read_input_at": rfc3339(now)} if fields["status"] == "ready" else {}
+        return self._without_upcoming(now).with_events(
+            replace(event, fields={**event.fields, **read, **fields})
+        )
 
     def _with_build(self, start: datetime, cause: datetime) -> Resource:
         events = []

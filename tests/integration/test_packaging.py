@@ -167,6 +167,7 @@ def test_the_metadata_lists_license_classifiers_and_dependencies(metadata: Messa
         "aiohttp",
         "apache-airflow",
         "apache-airflow-providers-common-compat",
+        "fsspec",
         "msgspec",
         "requests",
         "tenacity",

@@ -30,7 +30,7 @@ SCOPE_PATH = f"/v1/scopes/{SCOPE}/datasets"
 UPLOADS_PATH = f"/v1/connections/{UPLOADS}/datasets"
 SENSORS = 30
 INTERVAL = 1.0
-TIMEOUT_SECONDS = 80
+TIMEOUT_SECONDS = 120
 
 DAG_FILE = f"""
 from datetime import datetime, timezone

@@ -461,3 +461,11 @@ def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
 def test_rejects_invalid_options(options: dict[str, Any], error: str) -> None:
     with pytest.raises(SandboxError, match=error):
         Sandbox(**options)
+
+
+def test_a_dataset_that_is_made_ready_has_read_all_that_was_there(sandbox: Sandbox) -> None:
+    """Otherwise, a wait for a force update would take it for the build that was running before."""
+    sandbox.set_dataset(ORDERS, status="running")
+    sandbox.set_dataset(ORDERS, status="ready")
+    dataset = sandbox.dataset(ORDERS)
+    assert dataset["last_read_input_at"] == dataset["last_updated_output_at"]
