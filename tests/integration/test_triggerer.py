@@ -98,12 +98,12 @@ def test_thirty_sensors_share_one_poll_and_survive_a_kill_and_a_key_rotation(
     assert airflow.states() == ["deferred"] * SENSORS
     assert airflow.query("SELECT classpath, kwargs FROM trigger ORDER BY id") == waiting
 
-    # After a key rotation, one 401 makes them use the new key.
+    # After a key rotation, one 401 makes them use the new key, unless they have looked it up before that.
     airflow.store_connection(host=faraday.url, password=new_key)
     faraday.clear_requests()
     faraday.rotate_key(new_key)
     airflow.until(lambda: bool(_succeeded(faraday, SCOPE_PATH)), 30, "polls succeed with the new key")
-    assert len([r for r in faraday.requests(SCOPE_PATH) if r["status"] == 401]) == 1
+    assert len([r for r in faraday.requests(SCOPE_PATH) if r["status"] == 401]) <= 1
     assert airflow.states() == ["deferred"] * SENSORS
     airflow.assert_stored_nowhere(old_key, new_key)
 
