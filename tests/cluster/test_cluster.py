@@ -206,7 +206,8 @@ def test_every_run_succeeds_once_and_every_build_is_announced(
     returns.build("key rotation")
     airflow.until(lambda: polls(faraday) > 3, 60, "polls succeed with the new key")
     rejected = [request for request in faraday.requests(SENSORS_PATH) if request["status"] == 401]
-    assert len(rejected) == len(TRIGGERERS)
+    # A triggerer may have looked the key up before it was rejected.
+    assert len(rejected) <= len(TRIGGERERS)
     assert_one_poll_an_interval_and_triggerer(airflow, faraday)
     assert all_wait(airflow)
     say("the API key is rotated")
