@@ -563,7 +563,8 @@ def assert_polls(wait: Wait, run: SensorRun, mode: str) -> None:
     if wait.pauses:
         shortest, longest = wait.pauses
         pauses = run.pauses[: requests - 1]
-        assert min(pauses) >= shortest - 0.02
+        # On a busy machine, the server notices a request late, and then the next one seems to come early.
+        assert min(pauses) >= shortest - 0.1
         assert max(pauses) <= longest
 
 
