@@ -389,3 +389,14 @@ def test_the_latest_page_of_a_graph_tells_the_time(connect: Connect) -> None:
                 assert (await subscriber.next_poll()).verdict(SINCE, None).is_ready
 
         run(test)
+
+
+def test_a_wrong_date_of_one_response_does_not_move_the_clock_of_later_ones(connect: Connect) -> None:
+    connect("http://127.0.0.1:9")
+
+    async def test() -> None:
+        async with accounts.joined("faraday_default") as account:
+            assert account.now(NOW + timedelta(hours=2)) >= NOW + timedelta(hours=2)
+            assert NOW <= account.now(NOW) < NOW + timedelta(minutes=1)
+
+    run(test)
