@@ -838,3 +838,32 @@ def test_the_event_loop_has_other_turns_while_many_subscribers_are_woken(connect
                     listener.task.cancel()
 
         run(test)
+
+
+def test_the_event_loop_has_other_turns_while_an_unchanged_poll_is_delivered(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "WORK_AT_A_TIME", 10)
+    turns: list[float] = []
+    sleep = asyncio.sleep
+
+    async def counting(delay: float) -> None:
+        if delay == 0:
+            turns.append(delay)
+        await sleep(delay)
+
+    with RawServer([datasets(A)]) as server:
+        connect(server.url)
+
+        async def test() -> None:
+            async with AsyncExitStack() as stack:
+                subscribers = await join(stack, *(subscribe(interval=0.2) for _ in range(50)))
+                await asyncio.gather(*(subscriber.next_poll() for subscriber in subscribers))
+                monkeypatch.setattr(feed.asyncio, "sleep", counting)
+                received = len(server.received)
+                while len(server.received) < received + 2:
+                    await sleep(0.01)
+                monkeypatch.setattr(feed.asyncio, "sleep", sleep)
+                assert len(turns) >= 5
+
+        run(test)
