@@ -12,7 +12,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo playground sandbox test lint types docs pytest matrix cluster bench pictures faults coverage floors audit format build constraints setup clean
+.PHONY: help demo playground sandbox test lint types docs pytest matrix cluster bench pictures coverage floors audit format build constraints setup clean
 
 help: ## list all commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -56,9 +56,6 @@ cluster: setup ## run everything at once on Celery, PostgreSQL and Redis, under 
 bench: setup ## run the benchmarks against other providers (ARGS=--quick for a smoke test)
 	@sh benchmarks/setup-env.sh $(RUN)
 	@benchmarks/.venv/bin/python benchmarks/run.py $(ARGS)
-
-faults: setup ## regenerate docs/faults.md from tests/faults.py
-	$(RUN) scripts/fault_page.py
 
 coverage: setup ## measure the coverage of the tests that run in a single process
 	$(RUN) -m uv venv --quiet --clear --python $(RUN) build/coverage

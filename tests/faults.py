@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, and what a task sees of it: the data behind docs/faults.md."""
+"""What can go wrong on the wire, and what a task sees of it: the table of test_faults.py."""
 
 from __future__ import annotations
 

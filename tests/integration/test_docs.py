@@ -7,8 +7,6 @@ The info string of a block selects how it is tested. Any other info string fails
     every other DAG that they create, against a sandbox
 ``python airflow3``
     the same, but skip the block on Airflow 2
-``python http``
-    the same, but only where Airflow's HTTP provider is installed; elsewhere, compile the block
 ``python pytest``
     run pytest on the block, next to the files of the page
 ``python file dags/nightly.py``
@@ -41,7 +39,6 @@ import subprocess
 import sys
 import time
 from importlib.metadata import metadata
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +70,9 @@ if TYPE_CHECKING:
 TO_EXECUTE = {"python"}
 if not airflow_version.startswith("2."):
     TO_EXECUTE.add("python airflow3")
-if find_spec("airflow.providers.http"):
-    TO_EXECUTE.add("python http")
 
 # In its place, the blocks use a directory with the file web_orders.csv.
 BUCKET = "s3://aws_default@bucket"
-FARADAY = "https://api.faraday.ai/v1"
-PAUSE = "time.sleep(60)"
 
 
 @pytest.fixture
@@ -100,14 +93,9 @@ def warehouse_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def other_connections(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set a second account, and what migration.md replaces."""
+def second_account(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     second = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
-    extra = {"Authorization": f"Bearer {sandbox.api_key}"}
-    http = {"conn_type": "http", "host": sandbox.origin, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_FARADAY_EUROPE", json.dumps(second))
-    monkeypatch.setenv("AIRFLOW_CONN_FARADAY_HTTP", json.dumps(http))
-    monkeypatch.setenv("AIRFLOW_VAR_FARADAY_API_KEY", sandbox.api_key)
 
 
 def blocks(kind: str) -> pytest.MarkDecorator:
@@ -123,7 +111,7 @@ def blocks(kind: str) -> pytest.MarkDecorator:
 
 @blocks(".*")
 def test_info_strings_are_known(block: Block) -> None:
-    python = {"python", "python airflow3", "python http", "python pytest"}
+    python = {"python", "python airflow3", "python pytest"}
     others = {
         "shell",
         "http",
@@ -142,10 +130,9 @@ def test_info_strings_are_known(block: Block) -> None:
 @pytest.mark.parametrize(
     "name", [name for name, page in PAGES.items() if any(block.kind in TO_EXECUTE for block in page.blocks)]
 )
-@pytest.mark.usefixtures("faraday_default", "warehouse_default", "other_connections")
+@pytest.mark.usefixtures("faraday_default", "warehouse_default", "second_account")
 def test_python_blocks_run(name: str, run_dag: Callable[..., Any], sandbox: Sandbox, tmp_path: Path) -> None:
     path = ROOT / name
-    stand_ins = {BUCKET: f"file://{tmp_path}", FARADAY: sandbox.url, PAUSE: "time.sleep(0.2)"}
     (tmp_path / "web_orders.csv").write_text("order_id,email\nW-1,ada@example.com\n")
     namespace = vars(ModuleType("page"))
     with DAG(re.sub(r"\W", "_", name), schedule=None) as page_dag:
@@ -153,9 +140,7 @@ def test_python_blocks_run(name: str, run_dag: Callable[..., Any], sandbox: Sand
             if block.kind in TO_EXECUTE:
                 # Show the page's name and line numbers in tracebacks.
                 linecache.checkcache(str(path))
-                text = block.text
-                for written, used in stand_ins.items():
-                    text = text.replace(written, used)
+                text = block.text.replace(BUCKET, f"file://{tmp_path}")
                 code = compile("\n" * (block.line - 1) + text, str(path), "exec", dont_inherit=True)
                 exec(code, namespace)
     for task in page_dag.tasks:
@@ -167,11 +152,6 @@ def test_python_blocks_run(name: str, run_dag: Callable[..., Any], sandbox: Sand
         if dag.task_ids:
             result = run_dag(dag)
             assert {key: task for key, task in result.tasks.items() if task.state != "success"} == {}
-
-
-@blocks("python http")
-def test_http_blocks_compile(block: Block) -> None:
-    compile(block.text, str(block.line), "exec", dont_inherit=True)
 
 
 @blocks("python pytest")

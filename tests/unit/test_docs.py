@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 AIRFLOW_NAMES = {
     "AirflowTaskTimeout",
     "AssetWatcher",
-    "HttpOperator",
     "HttpSensor",
     "SQLExecuteQueryOperator",
     "expand",

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-import fault_page
 from airflow_provider_faraday.api import endpoints, responses, retries
 from airflow_provider_faraday.api.endpoints import Endpoint
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
@@ -209,7 +208,3 @@ def test_recovers_after_one_good_response(
         assert ask(fetch, fault, settings) == ([ID] if fault.gets_data else [])
         assert len(server.received) == 2
     assert waits == ([] if fault.resent_by_aiohttp else [fault.pause or 0.01])
-
-
-def test_the_page_matches_the_table() -> None:
-    assert fault_page.PAGE.read_text(encoding="utf-8") == fault_page.text(), "run: make faults"
