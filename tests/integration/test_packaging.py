@@ -33,6 +33,7 @@ EXAMPLES = {path.name for path in (ROOT / "example_dags").glob("*.py")}
 # Python modules match by pattern. All other files are listed by name.
 PACKAGE_FILE = re.compile(r"airflow_provider_faraday/([a-z_]+/)?[a-z_]+\.py")
 PACKAGE_DATA = {
+    "airflow_provider_faraday/provider_info.json",
     "airflow_provider_faraday/py.typed",
     "airflow_provider_faraday/sandbox/about.txt",
     "airflow_provider_faraday/sandbox/account.json",

@@ -128,7 +128,7 @@ def test_parsing_an_example_loads_no_http_library(path: Path, after_airflow: Run
 
 
 def test_provider_info_imports_nothing() -> None:
-    with forking("import __future__, typing") as run:
+    with forking("import __future__, json, pathlib, typing") as run:
         added = added_by(run, "airflow_provider_faraday.get_provider_info")
 
     assert added == ["airflow_provider_faraday", "airflow_provider_faraday.get_provider_info"]
