@@ -61,10 +61,16 @@ def paginated(
             return JSONResponse(items)
         page = min(limit or page_size, page_size)
         end = offset + page
-        headers = {"X-Total-Count": str(len(items))}
+        offsets = {"first": 0, "last": max(0, len(items) - 1) // page * page}
+        if offset > 0:
+            offsets["prev"] = max(0, offset - page)
         if end < len(items):
-            next_page = request.url.include_query_params(limit=page, offset=end)
-            headers["Link"] = f'<{next_page}>; rel="next"'
+            offsets["next"] = end
+        links = [
+            f'<{request.url.include_query_params(limit=page, offset=start)}>; rel="{rel}"'
+            for rel, start in offsets.items()
+        ]
+        headers = {"X-Total-Count": str(len(items)), "Link": ", ".join(links)}
         return JSONResponse(items[offset:end], headers=headers)
 
     return respond

@@ -208,6 +208,13 @@ def test_ingress_logs_are_paginated(client: Client, sandbox: Sandbox) -> None:
     (log,) = response.json()
     assert log["metrics"]["total_row_count"] == 5400 + 310
     assert response.headers["X-Total-Count"] == "3"
+    offsets = {rel: link["url"].rpartition("?")[2] for rel, link in response.links.items()}
+    assert offsets == {
+        "first": "limit=1&offset=0",
+        "prev": "limit=1&offset=0",
+        "next": "limit=1&offset=2",
+        "last": "limit=1&offset=2",
+    }
 
 
 def test_the_graph_leads_from_connections_to_targets(client: Client, sandbox: Sandbox) -> None:
