@@ -29,7 +29,7 @@ from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 log = logging.getLogger(__name__)
@@ -161,12 +161,21 @@ class RequestsClient:
 
         def call() -> Fetched[T]:
             exchange = Exchange(self.session.config.request(endpoint), decode)
-            self._complete(exchange, json, attempts)
+            self._complete(exchange, attempts, json=json)
             return exchange.fetched
 
         return self._with_current_key(call)
 
-    def request(self, method: str, path: str, params: Any = None, json: Any = None) -> requests.Response:
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Any = None,
+        json: Any = None,
+        data: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
         """Send any request and return the 2xx response, read completely.
 
         :param path: begins with ``/`` and is below the base URL.
@@ -175,15 +184,25 @@ class RequestsClient:
         """
 
         def call() -> requests.Response:
-            endpoint = Endpoint(method, path, content_type=MERGE_PATCH if method == "PATCH" else None)
-            request = self.session.config.request(endpoint)
-            try:
-                url = requests.Request(method, request.url, params=params, json=json).prepare().url
-            except (ValueError, TypeError, requests.exceptions.InvalidJSONError) as error:
-                raise FaradayInputError(f"The arguments of {method} {path} cannot be sent: {error}") from None
-            request = request._replace(url=str(url), path=path.partition("?")[0])
+            request = self._any_request(method, path, params=params, json=json, data=data, headers=headers)
             exchange = Exchange(request, responses.decode_nothing)
-            return self._complete(exchange, json)
+            return self._complete(exchange, json=json, data=data, headers=headers)
+
+        return self._with_current_key(call)
+
+    def request_list(self, path: str, params: Any = None) -> list[dict[str, Any]]:
+        """Get any list of objects, with redirects and all pages.
+
+        :param path: begins with ``/`` and is below the base URL.
+        :raises FaradayInputError: if the parameters cannot be encoded.
+        :raises FaradayApiError: see :meth:`fetch`.
+        """
+
+        def call() -> list[dict[str, Any]]:
+            request = self._any_request("GET", path, params=params)
+            exchange = Exchange(request, responses.decode_objects)
+            self._complete(exchange)
+            return exchange.fetched.value
 
         return self._with_current_key(call)
 
@@ -274,11 +293,24 @@ class RequestsClient:
         self._session = session
         return True
 
-    def _complete(self, exchange: Exchange[Any], json: Any, attempts: int | None = None) -> requests.Response:
+    def _any_request(self, method: str, path: str, **arguments: Any) -> Request:
+        """Return a request with the query in its URL. Check that all arguments can be encoded."""
+        endpoint = Endpoint(method, path, content_type=MERGE_PATCH if method == "PATCH" else None)
+        request = self.session.config.request(endpoint)
+        try:
+            url = requests.Request(method, request.url, **arguments).prepare().url
+        except (ValueError, TypeError, AttributeError, requests.exceptions.InvalidJSONError) as error:
+            reason = request.redact(str(error))
+            raise FaradayInputError(f"The arguments of {method} {path} cannot be sent: {reason}") from None
+        return request._replace(url=str(url), path=path.partition("?")[0])
+
+    def _complete(
+        self, exchange: Exchange[Any], attempts: int | None = None, **arguments: Any
+    ) -> requests.Response:
         """Send the requests of an exchange, and return the last response."""
 
         def attempt() -> requests.Response:
-            sent = self._send(request, json=json)
+            sent = self._send(request, **arguments)
             exchange.receive(_received(request, sent), datetime.now(UTC))
             return sent
 
@@ -300,8 +332,11 @@ class RequestsClient:
             # Without the frames of tenacity.
             raise error.with_traceback(None) from None
 
-    def _send(self, request: Request, **arguments: Any) -> requests.Response:
-        with self._begin(request, headers={"Content-Type": request.content_type}, **arguments) as response:
+    def _send(
+        self, request: Request, headers: Mapping[str, str] | None = None, **arguments: Any
+    ) -> requests.Response:
+        merged = {"Content-Type": request.content_type} | dict(headers or {})
+        with self._begin(request, headers=merged, **arguments) as response:
             body = self._read(request, response)
         # For `content` and `json()`: requests itself would read without a limit.
         response.raw = io.BytesIO(body)

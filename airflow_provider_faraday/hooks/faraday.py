@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -310,22 +312,49 @@ class FaradayHook(BaseHook):
         )
         return ensured
 
-    def request(self, method: str, path: str, *, params: Any = None, json: Any = None) -> requests.Response:
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Any = None,
+        json: Any = None,
+        data: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
         """Send a request to any endpoint of Faraday and return the response.
 
         Use it for endpoints without a method: ``hook.request("GET", "/scopes").json()``. Transient failures
         are retried: a ``GET`` always, other methods only if Faraday cannot have processed the request.
-        Pagination links are not followed.
+        To get all pages of a list, use :meth:`request_list`.
 
         :param method: HTTP method.
         :param path: path below the base URL, such as ``/scopes``. Absolute URLs are rejected, so
             that only Faraday receives the API key.
         :param params: query parameters, as in requests.
-        :param json: payload. With ``PATCH``, its content type is ``application/merge-patch+json``.
+        :param json: payload. Its content type is ``application/merge-patch+json`` with ``PATCH``, otherwise
+            ``application/json``.
+        :param data: payload that is not JSON, instead of ``json``.
+        :param headers: headers in addition to the hook's, or instead of them, such as ``Content-Type``.
+            ``Authorization`` and ``Host`` are rejected.
         :return: the response, read completely; its status is 2xx.
         """
         verb, path = _checked_request(method, path)
-        return self.client.request(verb, path, params=params, json=json)
+        if not isinstance(data, (str, bytes, NoneType)):
+            raise FaradayInputError(
+                f"data must be a string or bytes, but is {type(data).__name__} {excerpt(data)}.\n"
+                "To upload a file, use upload_file()."
+            )
+        _check_headers(headers or ())
+        return self.client.request(verb, path, params=params, json=json, data=data, headers=headers)
+
+    def request_list(self, path: str, *, params: Any = None) -> list[dict[str, Any]]:
+        """Send a ``GET`` request to any list endpoint of Faraday and return the items of all pages.
+
+        :param path: path below the base URL, such as ``/scopes``, as for :meth:`request`.
+        :param params: query parameters, as in requests. ``limit`` is the length of a page, not of the list.
+        """
+        return self.client.request_list(_checked_request("GET", path)[1], params)
 
     def _list_of(self, container: str, container_id: str, resource_type: str) -> list[dict[str, Any]]:
         listed = resource_type_named(resource_type)
@@ -363,6 +392,16 @@ def _checked_request(method: object, path: object) -> tuple[str, str]:
             "This hook sends the API key to Faraday only. Use another hook for other servers."
         )
     return method.upper(), path if path.startswith("/") else f"/{path}"
+
+
+def _check_headers(names: Iterable[object]) -> None:
+    for name in names:
+        if not isinstance(name, str) or name.strip().lower() in ("authorization", "host"):
+            raise FaradayInputError(
+                f"headers must not have {excerpt(name)}: the hook sends its Airflow connection's API key "
+                "to Faraday only.\n"
+                "For another key or host, use another Airflow connection."
+            )
 
 
 def _form() -> dict[str, Any]:

@@ -28,7 +28,7 @@ from airflow_provider_faraday.exceptions import (
 )
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from faults import DATASETS, ERROR_ID, ID, KEY, PATH, error_body
-from raw_server import RawServer, answer, raw, reset, stall
+from raw_server import RawServer, after_body, answer, raw, reset, stall
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
@@ -216,6 +216,64 @@ def test_request_sends_a_json_payload(connect: SetConnection, mocked: requests_m
     assert connect().request("PATCH", "/datasets/x", json={"name": "orders"}).status_code == 204
     assert mocked.last_request is not None
     assert mocked.last_request.json() == {"name": "orders"}
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "content_type", "body"),
+    [
+        ("POST", {"json": {}}, "application/json", b"{}"),
+        ("PATCH", {"json": {}}, "application/merge-patch+json", b"{}"),
+        ("PATCH", {"data": "ö"}, "application/merge-patch+json", "ö".encode()),
+        ("PATCH", {"json": {}, "headers": {"content-type": "a/b"}}, "a/b", b"{}"),
+        ("POST", {"data": b"x", "headers": {"Content-Type": "a/b"}}, "a/b", b"x"),
+    ],
+)
+def test_request_sends_a_payload_with_its_content_type(
+    connect: SetConnection, method: str, arguments: Any, content_type: str, body: bytes
+) -> None:
+    bodies: list[bytes] = []
+    steps = [after_body(answer(429), into=bodies), after_body(answer(body={}), into=bodies)]
+    with RawServer(steps) as server:
+        connect(server.url).request(method, "/datasets/x", **arguments)
+    assert bodies == [body, body]
+    assert [each.headers["content-type"] for each in server.received] == [content_type] * 2
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"headers": {"AUTHORIZATION ": "Bearer other"}},
+        {"headers": {"host": "evil.example"}},
+        {"headers": ["a"]},
+        {"headers": {b"Host": "evil.example"}},
+        {"headers": {"X": "a\nHost: evil.example"}},
+        {"headers": {"X": 5}},
+        {"data": {"a": "b"}},
+    ],
+)
+def test_request_rejects_headers_and_data(connect: SetConnection, arguments: Any) -> None:
+    with RawServer([answer(body=[])]) as server:
+        with pytest.raises(FaradayInputError, match=r"headers|data|cannot be sent"):
+            connect(server.url).request("POST", "/scopes", **arguments)
+        assert not server.received
+
+
+def test_request_list_follows_pages(connect: SetConnection) -> None:
+    link = {"Link": '</v1/logs?limit=1&offset=1>; rel="next", </v1/logs>; rel="first"'}
+    pages = [answer(body=[{"a": 1}], headers=link), answer(503), answer(body=[{"a": 2}])]
+    with RawServer(pages) as server:
+        assert connect(server.url).request_list("logs", params={"limit": 1}) == [{"a": 1}, {"a": 2}]
+        assert server.targets == ["/v1/logs?limit=1", *["/v1/logs?limit=1&offset=1"] * 2]
+
+
+def test_request_list_sends_the_key_to_faraday_only(connect: SetConnection) -> None:
+    link = {"Link": '<https://evil.example/logs>; rel="next"'}
+    with RawServer([answer(body=[], headers=link)]) as server:
+        with pytest.raises(FaradayResponseError, match=r"evil\.example"):
+            connect(server.url).request_list("/logs")
+        with pytest.raises(FaradayInputError, match="path"):
+            connect(server.url).request_list("https://evil.example/logs")
 
 
 def test_request_retries_a_get_and_follows_redirects(connect: SetConnection) -> None:
