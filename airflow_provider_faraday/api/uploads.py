@@ -11,8 +11,8 @@ from typing import Any
 
 from airflow_provider_faraday.api.times import timestamp
 
-MAX_UPLOAD_BYTES = 5 * 1024**3
-"""Faraday's limit is 5 GB per file."""
+DOCUMENTED_BYTES = 5 * 10**9
+"""The largest CSV file in Faraday's documentation, 5 GB. No limit is documented for uploads by the API."""
 
 OLDEST = datetime.min.replace(tzinfo=UTC)
 """The time of an upload whose time is not known, for sorting."""

@@ -227,10 +227,12 @@ class _Source:
         self.size: int = info["size"]
         self._version = _version(path)
         self.md5: str | None = None
-        if self.size > uploads.MAX_UPLOAD_BYTES:
-            raise FaradayInputError(
-                f"The file to upload has {self.size / 1e9:,.1f} GB, but Faraday accepts up to 5 GB per file: "
-                f"{path}\nSplit it into several files in the same directory, or compress it."
+        if self.size > uploads.DOCUMENTED_BYTES:
+            log.warning(
+                "The file to upload has %.1f GB; Faraday documents 5 GB as the limit of CSV files. If Faraday "
+                "rejects it, split it into several files in the same directory, or compress it: %s",
+                self.size / 1e9,
+                path,
             )
 
     @contextmanager

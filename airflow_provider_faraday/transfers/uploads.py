@@ -32,13 +32,13 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
     https://faraday.ai/docs/reference/createupload
 
     :param path: the file, such as ``s3://aws_default@bucket/orders.csv``, where ``aws_default`` is an Airflow
-        connection; text or an ``ObjectStoragePath``; at most 5 GB (templated).
+        connection; a string or an ``ObjectStoragePath``. Above 5 GB, a warning is logged (templated).
     :param directory: the upload directory: letters, digits, underscores and hyphens (templated).
     :param filename: the name in that directory, with one of the extensions csv, txt, gpg, pgp, gz and bz2; by
         default that of the file (templated).
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
-    :raises FaradayInputError: if an argument is not valid, the file does not exist or is too large, in which
-        case nothing is sent; also if the file changes while it is read, in which case Faraday keeps its copy.
+    :raises FaradayInputError: if an argument is not valid, the file does not exist, in which case
+        nothing is sent; also if the file changes while it is read, in which case Faraday keeps its copy.
     :raises FaradayResponseError: if Faraday's copy differs from the file.
     :raises FaradayApiError: if a request fails.
     """

@@ -345,14 +345,14 @@ def test_a_missing_file_a_directory_and_an_unknown_file_system_are_input_errors(
         assert server.received == []
 
 
-def test_more_than_five_gigabytes_are_not_sent(play: Any, tmp_path: Path) -> None:
-    path = tmp_path / "large.csv"
-    with path.open("wb") as file:
-        file.truncate(uploads.MAX_UPLOAD_BYTES + 1)
-    error, server = play(Uploads(), path)
-    assert isinstance(error, FaradayInputError)
-    assert "up to 5 GB per file" in str(error)
-    assert server.received == []
+def test_a_file_above_the_documented_size_is_sent_with_a_warning(
+    play: Any, source: Path, task_log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "DOCUMENTED_BYTES", len(CONTENT) - 1)
+    result, server = play(Uploads(), source)
+    assert result["bytes"] == len(CONTENT)
+    assert "POST" in methods(server)
+    assert [line for line in task_log if "documents 5 GB" in line and str(source) in line]
 
 
 # Failures
