@@ -229,8 +229,8 @@ class _Source:
         self.md5: str | None = None
         if self.size > uploads.DOCUMENTED_BYTES:
             log.warning(
-                "The file to upload has %.1f GB; Faraday documents 5 GB as the limit of CSV files. If Faraday "
-                "rejects it, split it into several files in the same directory, or compress it: %s",
+                "The file to upload has %.1f GB; Faraday documents 5 GB as the limit of CSV files. If it is "
+                "rejected, split it into several files in the same directory, or compress it: %s",
                 self.size / 1e9,
                 path,
             )
