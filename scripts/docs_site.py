@@ -7,15 +7,17 @@ the navigation.
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from posixpath import basename, dirname, join, normpath
 from typing import TYPE_CHECKING
 
-import yaml
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.utils import get_relative_url
+
+from airflow_provider_faraday.get_provider_info import get_provider_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +32,7 @@ EXAMPLES = "example_dags"
 # Material for MkDocs would load Mermaid from another server.
 MERMAID = "scripts/mermaid/mermaid.tiny.js"
 
-# Lists the operators, sensors and so on; a test checks that it is complete.
-REGISTRY = ".airflow-registry.yaml"
+PUBLIC_CLASSES = ("operators", "transfers", "hooks", "sensors", "triggers")
 MORE_REFERENCES = {
     "Assets": [
         "::: airflow_provider_faraday.assets.datasets.dataset_asset",
@@ -169,12 +170,23 @@ def examples_page() -> str:
 
 def references() -> dict[str, list[str]]:
     """Return the pages of the API reference: for each, what mkdocstrings documents there."""
-    registry = yaml.safe_load((ROOT / REGISTRY).read_text(encoding="utf-8"))
+    info = get_provider_info()
     return {
-        kind.capitalize(): [f"::: {entry['module']}" for entry in entries]
-        for kind, entries in registry.items()
-        if isinstance(entries, list)
+        kind.capitalize(): [
+            f"::: {module}.{name}"
+            for entry in info[kind]
+            for module in entry.get("python-modules", [entry.get("python-module")])
+            for name in public_classes(module)
+        ]
+        for kind in PUBLIC_CLASSES
     } | MORE_REFERENCES
+
+
+def public_classes(module: str) -> list[str]:
+    """Return the names of a module's public classes. Airflow, which it imports, is not installed."""
+    source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+    classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return [name for name in classes if not name.startswith("_")]
 
 
 def imports(parts: list[str]) -> str:
