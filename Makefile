@@ -28,10 +28,11 @@ sandbox: setup ## run a local Faraday API until Ctrl-C (PORT=9999 sets its port)
 
 test: lint types pytest ## run the linters, the type checker and all tests
 
-lint: setup ## check style, formatting and the import rules
+lint: setup ## check style, formatting, the import rules and the GitHub workflows
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports --no-cache --no-logo
+	$(VENV)/bin/zizmor --offline --quiet .github
 
 types: setup ## run mypy in strict mode
 	$(RUN) -m mypy

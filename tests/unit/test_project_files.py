@@ -1,12 +1,11 @@
-"""Consistency of the project files: minimum versions, version number, registry entry, workflows."""
+"""Consistency of the project files: minimum versions, version number, workflows, owners."""
 
 from __future__ import annotations
 
-import inspect
+import os
 import re
 import subprocess
 import tomllib
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import airflow_provider_faraday
-from airflow_provider_faraday.get_provider_info import get_provider_info
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-REGISTRY = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # Tags can move, so actions are pinned by commit hash. The comment has the version for readers.
 PINNED = re.compile(
@@ -75,25 +72,6 @@ def test_the_version_is_in_one_file_and_in_the_changelog() -> None:
     assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_registry_entry_lists_every_public_class() -> None:
-    info = get_provider_info()
-    sections = ["operators", "hooks", "sensors", "transfers", "triggers"]
-    public = {
-        section: [
-            f"{module}.{name}"
-            for entry in info[section]
-            for module in entry.get("python-modules", [entry.get("python-module")])
-            for name, found in inspect.getmembers(import_module(module), inspect.isclass)
-            if found.__module__ == module and not name.startswith("_")
-        ]
-        for section in sections
-    }
-
-    assert {section: sorted(entry["module"] for entry in REGISTRY[section]) for section in sections} == public
-    assert all(entry["description"] for section in sections for entry in REGISTRY[section])
-    assert (REGISTRY["package-name"], REGISTRY["display-name"]) == (info["package-name"], info["name"])
-
-
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_pin_their_actions_and_keep_no_credentials(workflow: Path) -> None:
     text = workflow.read_text()
@@ -141,3 +119,19 @@ def test_a_tag_that_does_not_match_the_version_stops_the_release(
 
     assert ran.returncode == status
     assert ("v9.9.9" in ran.stderr) == (tag == "wrong")
+
+
+def test_the_owners_are_named_once_the_project_is_on_github() -> None:
+    *_, owners = (ROOT / ".github" / "CODEOWNERS").read_text().splitlines()
+
+    assert re.fullmatch(r"\* @[\w-]+(/[\w-]+)?", owners)
+    if "GITHUB_ACTIONS" in os.environ:
+        assert "PLACEHOLDER" not in owners, "Name the maintainers in .github/CODEOWNERS."
+
+
+def test_dependabot_updates_the_actions_weekly_after_a_cooldown() -> None:
+    [updates] = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+
+    assert updates["package-ecosystem"] == "github-actions"
+    assert updates["schedule"]["interval"] == "weekly"
+    assert updates["cooldown"]["default-days"] >= 7
