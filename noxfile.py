@@ -10,13 +10,16 @@ from pathlib import Path
 import nox
 from nox.command import CommandFailed
 from nox.logger import logger
+from packaging.version import Version
 
 CONSTRAINTS = Path("constraints")
-NEWEST, *OLDER = sorted(
+AIRFLOWS = sorted(
     (path.stem.removeprefix("airflow-") for path in CONSTRAINTS.glob("airflow-*.in")),
-    key=lambda version: [int(part) for part in version.split(".")],
+    key=Version,
     reverse=True,
 )
+NEWEST, *OLDER = (version for version in AIRFLOWS if not Version(version).is_prerelease)
+PRERELEASES = [version for version in AIRFLOWS if Version(version).is_prerelease]
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 # The Python of .venv, which runs this file.
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -64,6 +67,13 @@ def tests(session: nox.Session, airflow: str) -> None:
         selected = ["-m", "not once", *(f"--ignore={path}" for path in left_out)]
     # Many tests wait for something, so four processes suit two cores.
     session.run("python", "-m", "pytest", "-n4", "--dist=worksteal", *selected, *session.posargs)
+
+
+@nox.session(venv_params=["--seed"])
+@nox.parametrize("python,airflow", [(FOUND[0], airflow) for airflow in PRERELEASES])
+def prereleases(session: nox.Session, airflow: str) -> None:
+    """Run the tests on an Airflow that is not final yet. Not part of the matrix: they may fail."""
+    tests(session, airflow)
 
 
 @nox.session(venv_params=["--seed"], python=CLUSTER or False)

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"[\w.-]+==[\w.!+-]+( ; .*)?")
@@ -17,8 +18,9 @@ pytestmark = pytest.mark.once
 def test_the_readme_lists_the_versions_of_the_matrix() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     pythons = re.findall(r"Python :: (3\.\d+)$", "\n".join(classifiers), re.M)
-    airflows = [path.stem.removeprefix("airflow-") for path in (ROOT / "constraints").glob("airflow-*.in")]
-    newest = max(airflows, key=lambda version: [int(part) for part in version.split(".")])
+    pinned = [path.stem.removeprefix("airflow-") for path in (ROOT / "constraints").glob("airflow-*.in")]
+    airflows = [version for version in pinned if not Version(version).is_prerelease]
+    newest = max(airflows, key=Version)
 
     rows = re.findall(r"^\| (\d+\.\d+\.\d+) \| ([\d., ]+) \|", (ROOT / "README.md").read_text(), re.M)
 
