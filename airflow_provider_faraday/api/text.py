@@ -29,3 +29,10 @@ def first_of(members: Sequence[T], text: Callable[[T], str] = str, separator: st
     """Return the first few members as text, and how many more there are."""
     more = f" and {len(members) - LISTED} more" if len(members) > LISTED else ""
     return separator.join(map(text, members[:LISTED])) + more
+
+
+def file_size(size: float) -> str:
+    """Return a number of bytes with a unit, such as ``1.2 MB``."""
+    if size < 1e3:
+        return f"{size:.0f} bytes"
+    return f"{size / 1e3:,.1f} KB" if size < 1e6 else f"{size / 1e6:,.1f} MB"

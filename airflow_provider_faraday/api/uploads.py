@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.times import timestamp
 
 DOCUMENTED_BYTES = 5 * 10**9
@@ -97,6 +99,19 @@ def end_of_second(time: datetime) -> datetime:
     seem to contain it. Builds take longer than a second, so this excludes no build that does contain it.
     """
     return time + timedelta(seconds=1)
+
+
+def readers(datasets: list[dict[str, Any]]) -> dict[str, list[ResourceState]]:
+    """Return the datasets that read uploads by upload directory, without archived ones and previews.
+
+    :raises FaradayResponseError: if a field does not have the type that Faraday's reference promises.
+    """
+    found: dict[str, list[ResourceState]] = {}
+    for state, dataset in zip(states_of(resource_type_named("datasets"), datasets), datasets, strict=True):
+        options = dataset.get("options")
+        if isinstance(options, dict) and options.get("type") == "hosted_csv" and not state.why_skipped:
+            found.setdefault(str(options.get("upload_directory")), []).append(state)
+    return found
 
 
 def _md5(value: object) -> str | None:

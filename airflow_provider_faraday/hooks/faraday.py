@@ -241,7 +241,13 @@ class FaradayHook(BaseHook):
         return self.client.fetch(endpoints.list_uploads(), decode_objects).value
 
     def upload_file(
-        self, path: str | ObjectStoragePath, directory: str, filename: str | None = None
+        self,
+        path: str | ObjectStoragePath,
+        directory: str,
+        filename: str | None = None,
+        *,
+        require_dataset: bool = False,
+        allow_empty: bool = False,
     ) -> dict[str, Any]:
         """Upload a file, unless it is already the newest one in its directory.
 
@@ -252,11 +258,22 @@ class FaradayHook(BaseHook):
         :param path: the file, in any object storage of Airflow.
         :param directory: the upload directory, which a dataset of type ``hosted_csv`` reads.
         :param filename: the name in that directory; by default that of the file.
-        :return: ``{"path": …, "bytes": …, "md5": …, "skipped": …, "uploaded_at": …}``.
+        :param require_dataset: raise an error if no dataset reads the directory, instead of logging a
+            warning.
+        :param allow_empty: upload a file of 0 bytes, instead of raising an error.
+        :return: ``{"path": …, "bytes": …, "md5": …, "skipped": …, "uploaded_at": …, "updated_after": …}``.
         """
         from airflow_provider_faraday.hooks.files import upload_file
 
-        return upload_file(self.client, self.log, path, directory, filename)
+        return upload_file(
+            self.client,
+            self.log,
+            path,
+            directory,
+            filename,
+            require_dataset=require_dataset,
+            allow_empty=allow_empty,
+        )
 
     def download_target(self, target_id: str, path: str | ObjectStoragePath) -> dict[str, Any]:
         """Download the output of a target.

@@ -22,12 +22,22 @@ from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from airflow_provider_faraday.api import endpoints, retries, uploads
-from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.errors import (
+    FaradayApiError,
+    FaradayInputError,
+    FaradayNotFoundError,
+    FaradayResponseError,
+)
 from airflow_provider_faraday.api.inputs import excerpt
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.api.responses import decode_objects, decode_resource, is_json_document
+from airflow_provider_faraday.api.responses import (
+    decode_objects,
+    decode_resource,
+    decode_resources,
+    is_json_document,
+)
 from airflow_provider_faraday.api.states import NO_REASON
-from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.api.text import file_size, first_of, one_line
 from airflow_provider_faraday.exceptions import ResourcesFailedError
 
 if TYPE_CHECKING:
@@ -54,14 +64,27 @@ _VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ET
 
 
 def upload_file(
-    client: RequestsClient, log: Any, path: object, directory: str, filename: str | None
+    client: RequestsClient,
+    log: Any,
+    path: object,
+    directory: str,
+    filename: str | None,
+    *,
+    require_dataset: bool,
+    allow_empty: bool,
 ) -> dict[str, Any]:
     """See :meth:`~airflow_provider_faraday.hooks.faraday.FaradayHook.upload_file`."""
     storage = _storage_path(path)
     endpoint = endpoints.upload(directory, storage.name if filename is None else filename)
     name = endpoint.path.removeprefix("/uploads/")
     source = _Source(storage, log)
+    if not (source.size or allow_empty):
+        raise FaradayInputError(
+            f"The file to upload is empty: {storage}\n"
+            "Check the task that writes it, or set allow_empty=True to upload it anyway."
+        )
     listed = uploads.uploads(client.fetch(endpoints.list_uploads(), decode_objects).value)
+    dataset_ids = _readers(client, log, directory, required=require_dataset)
     existing = uploads.newest(name, listed)
     skipped = (
         existing is not None
@@ -84,6 +107,7 @@ def upload_file(
         "md5": source.md5,
         "skipped": skipped,
         "uploaded_at": uploaded_at.isoformat(),
+        "updated_after": dict.fromkeys(dataset_ids, uploaded_at.isoformat()),
     }
 
 
@@ -154,7 +178,7 @@ class _Meter:
         self.first = b""
         self._log = log
         self._verb = verb
-        self._of = "" if total is None else f" of {total / 1e6:,.1f}"
+        self._of = "" if total is None else f" of {file_size(total)}"
         self._started = self._logged = time.monotonic()
         self._md5 = hashlib.md5(usedforsecurity=False)
         # Hashing takes longer than sending or writing, and releases the GIL.
@@ -195,20 +219,20 @@ class _Meter:
 
     def _log_progress(self) -> None:
         self._logged = time.monotonic()
-        megabytes = self.size / 1e6
-        speed = megabytes / max(self._logged - self._started, 1e-3)
-        self._log.info("%s %s%s MB (%.1f MB/s)", self._verb, f"{megabytes:,.1f}", self._of, speed)
+        speed = self.size / max(self._logged - self._started, 1e-3)
+        self._log.info("%s %s%s (%s/s)", self._verb, file_size(self.size), self._of, file_size(speed))
 
 
 class _Source:
     """A file to upload.
 
+    :ivar path: where it is.
     :ivar size: bytes when the task began.
     :ivar md5: of the last pass over the file, if it was complete.
     """
 
     def __init__(self, path: ObjectStoragePath, log: Any) -> None:
-        self._path = path
+        self.path = path
         self._log = log
         try:
             info = path.fs.info(path.path)
@@ -238,7 +262,7 @@ class _Source:
     @contextmanager
     def open(self, verb: str) -> Iterator[Iterator[bytes]]:
         """Open the file for one pass."""
-        with self._path.open("rb", block_size=_BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
+        with self.path.open("rb", block_size=_BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
             yield self._chunks(file, verb)
 
     def read_md5(self) -> str | None:
@@ -262,9 +286,9 @@ class _Source:
                 if last:
                     yield last
                 last = chunk
-            if meter.size != self.size or _version(self._path) != self._version:
+            if meter.size != self.size or _version(self.path) != self._version:
                 raise FaradayInputError(
-                    f"The file changed while it was read; it had {self.size:,} bytes before: {self._path}\n"
+                    f"The file changed while it was read; it had {self.size:,} bytes before: {self.path}\n"
                     "Upload it when the task that writes it has finished."
                 )
             self.md5 = meter.finish()
@@ -410,6 +434,31 @@ def _version(path: ObjectStoragePath) -> list[Any]:
     return [str(info.get(key)) for key in _VERSION_KEYS]
 
 
+def _readers(client: RequestsClient, log: Any, directory: str, *, required: bool) -> list[str]:
+    """Return the ids of the datasets that read an upload directory. Log a warning if there are none.
+
+    :raises FaradayNotFoundError: if there are none, but one is required.
+    """
+    endpoint = endpoints.list_resources(resource_type_named("datasets"))
+    try:
+        readers = uploads.readers(client.fetch(endpoint, decode_resources).value)
+    except FaradayApiError as error:
+        if required:
+            raise
+        log.warning("Could not check which datasets read the upload directory: %s", one_line(str(error)))
+        return []
+    found = readers.get(directory, [])
+    if found:
+        log.info("The upload directory %s is read by %s", directory, first_of(found, lambda each: each.label))
+        return [state.key for state in found]
+    message = f"No dataset reads the upload directory '{directory}'."
+    remedy = f"Directories that are read: {first_of(sorted(readers)) or 'none'}. Check directory."
+    if required:
+        raise FaradayNotFoundError(message, remedy=one_line(remedy))
+    log.warning("%s Faraday does not use this file. %s", message, one_line(remedy))
+    return []
+
+
 def _send(
     client: RequestsClient, log: Any, endpoint: Endpoint, source: _Source, existing: Upload | None
 ) -> datetime | None:
@@ -450,6 +499,8 @@ def _send(
         )
     if found.md5 is None:
         log.warning("Faraday's list of uploads has no valid MD5 of %s: it was not compared.", name)
+    verified = "size verified" if found.md5 is None else "MD5 verified"
+    log.info("Uploaded %s (%s) to %s, %s", source.path, file_size(source.size), name, verified)
     return uploads.end_of_upload(found, existing, responded_at or listed_at)
 
 

@@ -25,9 +25,9 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
     file is streamed. After the upload, its size and MD5 are compared with Faraday's copy.
 
     Returns ``{"path": "<directory>/<filename>", "bytes": int, "md5": str, "skipped": bool, "uploaded_at":
-    "<ISO 8601>"}``. Each entry is also a separate XCom: pass ``operator.output["uploaded_at"]`` to a sensor
-    as ``updated_after``. It comes from Faraday's clock, and is later than any build that finished before the
-    upload.
+    "<ISO 8601>", "updated_after": {"<dataset id>": "<ISO 8601>", …}}``. Each entry is also a separate XCom:
+    pass ``operator.output["updated_after"]`` to a sensor as ``updated_after``. It has the end of the upload
+    for each dataset that reads the directory, by Faraday's clock. Builds that finished before do not count.
 
     https://faraday.ai/docs/reference/createupload
 
@@ -36,9 +36,14 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
     :param directory: the upload directory: letters, digits, underscores and hyphens (templated).
     :param filename: the name in that directory, with one of the extensions csv, txt, gpg, pgp, gz and bz2; by
         default that of the file (templated).
+    :param require_dataset: fail before anything is sent if no dataset reads the directory, or if that cannot
+        be checked. By default, the log has a warning, and ``updated_after`` is empty.
+    :param allow_empty: upload a file of 0 bytes, instead of failing.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
-    :raises FaradayInputError: if an argument is not valid, the file does not exist, in which case
-        nothing is sent; also if the file changes while it is read, in which case Faraday keeps its copy.
+    :raises FaradayInputError: if an argument is not valid, or the file does not exist or is empty,
+        in which case nothing is sent; also if the file changes while it is read, in which case Faraday keeps
+        its copy.
+    :raises FaradayNotFoundError: with ``require_dataset``, if no dataset reads the directory.
     :raises FaradayResponseError: if Faraday's copy differs from the file.
     :raises FaradayApiError: if a request fails.
     """
@@ -55,15 +60,19 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
         path: str | ObjectStoragePath,
         directory: str,
         filename: str | None = None,
+        require_dataset: bool = False,
+        allow_empty: bool = False,
         faraday_conn_id: str = "faraday_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # So that .output["uploaded_at"] is what a sensor's updated_after takes.
+        # So that .output["updated_after"] is what a sensor's updated_after takes.
         self.multiple_outputs = True
         self.path = path
         self.directory = directory
         self.filename = filename
+        self.require_dataset = require_dataset
+        self.allow_empty = allow_empty
         self.faraday_conn_id = faraday_conn_id
         self._given = check_literals(self)
 
@@ -74,7 +83,11 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
 
         check_rendered(self, self._given)
         self._uploaded = FaradayHook(self.faraday_conn_id).upload_file(
-            self.path, self.directory, self.filename
+            self.path,
+            self.directory,
+            self.filename,
+            require_dataset=self.require_dataset,
+            allow_empty=self.allow_empty,
         )
         return self._uploaded
 

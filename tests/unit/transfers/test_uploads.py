@@ -39,6 +39,7 @@ pytestmark = pytest.mark.usefixtures("no_backoff")
 CONTENT = b"email,total\n" + b"a@example.com,12\n" * 200_000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 OK = answer(200)
+DATASETS = "/v1/datasets"
 
 
 class Uploads:
@@ -58,6 +59,8 @@ class Uploads:
         self._posts = list(posts)
 
     def __call__(self, request: Received) -> Step:
+        if request.target == DATASETS:
+            return answer(body=[])
         if request.method == "GET":
             return answer(body=self.list, headers=self._headers)
         return self._posts.pop(0) if self._posts else self.store()
@@ -87,7 +90,8 @@ def entry(path: str, body: bytes = CONTENT, created_at: str = "2026-11-24T03:00:
 
 
 def methods(server: RawServer) -> list[str]:
-    return [request.method for request in server.received]
+    """Return the methods of the requests about uploads."""
+    return [request.method for request in server.received if request.target != DATASETS]
 
 
 @pytest.fixture
@@ -130,10 +134,11 @@ def test_a_file_is_sent_with_its_length_and_compared_with_faradays_copy(play: An
         "md5": MD5,
         "skipped": False,
         "uploaded_at": "2026-11-25T03:00:00.500000+00:00",
+        "updated_after": {},
     }
     assert faraday.bodies == [CONTENT]
     assert methods(server) == ["GET", "POST", "GET"]
-    headers = server.received[1].headers
+    headers = server.received[2].headers
     assert headers["authorization"] == f"Bearer {KEY}"
     assert headers["content-length"] == str(len(CONTENT))
     assert headers["content-type"] == "application/octet-stream"
@@ -144,7 +149,7 @@ def test_a_file_is_sent_with_its_length_and_compared_with_faradays_copy(play: An
 def test_a_path_can_have_any_form(play: Any, source: Path, form: Any) -> None:
     result, server = play(Uploads(), form(source), filename="renamed.CSV")
     assert result["path"] == "web_orders/renamed.CSV"
-    assert server.targets[1] == "/v1/uploads/web_orders/renamed.CSV"
+    assert "/v1/uploads/web_orders/renamed.CSV" in server.targets
 
 
 def test_a_file_comes_from_an_object_store_through_an_airflow_connection(play: Any, bucket: Any) -> None:
@@ -155,11 +160,15 @@ def test_a_file_comes_from_an_object_store_through_an_airflow_connection(play: A
     assert faraday.bodies == [CONTENT]
 
 
-def test_an_empty_file_is_sent(play: Any, tmp_path: Path) -> None:
+def test_an_empty_file_is_sent_only_if_that_is_allowed(play: Any, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
-    result, server = play(Uploads(), tmp_path / "empty.csv")
+    error, server = play(Uploads(), tmp_path / "empty.csv")
+    assert isinstance(error, FaradayInputError)
+    assert server.received == []
+
+    result, server = play(Uploads(), tmp_path / "empty.csv", allow_empty=True)
     assert (result["bytes"], result["md5"]) == (0, hashlib.md5(b"").hexdigest())
-    assert server.received[1].headers["content-length"] == "0"
+    assert server.received[2].headers["content-length"] == "0"
 
 
 # uploaded_at
@@ -247,6 +256,7 @@ def test_the_newest_file_is_not_sent_again(play: Any, source: Path) -> None:
         "md5": MD5,
         "skipped": True,
         "uploaded_at": "2026-11-24T03:00:00+00:00",
+        "updated_after": {},
     }
 
 
@@ -502,7 +512,7 @@ def test_a_key_that_is_rotated_meanwhile_is_used_for_the_whole_file(
     with RawServer(faraday) as server:
         connect(server.url)
         assert upload(source)["md5"] == MD5
-        sent = [(r.method, r.headers["authorization"]) for r in server.received]
+        sent = [(r.method, r.headers["authorization"]) for r in server.received if r.target != DATASETS]
     assert sent == [
         ("GET", f"Bearer {KEY}"),
         ("POST", f"Bearer {KEY}"),
@@ -636,7 +646,7 @@ def test_a_list_that_is_behind_is_requested_again(play: Any, source: Path) -> No
     old = [answer(body=[entry("web_orders/web_orders.csv", b"old")])] * 3
 
     def script(request: Received) -> Step:
-        return old.pop() if request.method == "GET" and old else faraday(request)
+        return old.pop() if request.target == "/v1/uploads" and old else faraday(request)
 
     result, server = play(script, source)
     assert result["md5"] == MD5
@@ -718,7 +728,7 @@ def test_progress_is_logged(
     play(Uploads(), source)
     lines = [line for line in task_log if line.startswith("INFO Sent ")]
     assert len(lines) > 3
-    assert lines[-1].startswith("INFO Sent 3.4 of 3.4 MB (")
+    assert lines[-1].startswith("INFO Sent 3.4 MB of 3.4 MB (")
 
 
 def test_the_key_is_not_logged(play: Any, source: Path, caplog: pytest.LogCaptureFixture) -> None:
