@@ -69,40 +69,30 @@ class TooOld(NamedTuple):
         return f"ready, but its last build ({last}) is older than {self.after.isoformat()}"
 
 
-class ReadTooEarly(NamedTuple):
-    """The last build of a ready resource does not count yet, because of when it read its input."""
-
-    read_at: datetime
-    since: datetime
-
-    def __str__(self) -> str:
-        return (
-            f"ready, but its last build read its input at {self.read_at:%F %TZ}, before "
-            f"{self.since.isoformat()}"
-        )
-
-
-Reason = str | TooOld | ReadTooEarly
+Reason = str | TooOld
 """Why a resource is waited for. It becomes a sentence only if it is shown."""
 
 
 class Finding(NamedTuple):
-    """A resource, and why it is in its group of a verdict.
+    """A resource, and why it is in its group of a verdict."""
 
-    :param reasons: the first few reasons.
-    :param upstream: whether they are about upstream resources, which they name.
-    :param more: how many more reasons there are.
+    state: ResourceState
+    reason: Reason
+
+    def __str__(self) -> str:
+        return f"{self.state.label}: {self.reason}"
+
+
+class Blocker(NamedTuple):
+    """An upstream resource that keeps others from being ready.
+
+    :param failed: Faraday's reason, if it has failed.
+    :param text: what it is doing, in a sentence.
     """
 
     state: ResourceState
-    reasons: tuple[Reason, ...]
-    upstream: bool = False
-    more: int = 0
-
-    def __str__(self) -> str:
-        label = self.state.title if self.upstream else self.state.label
-        more = f" and {self.more} more" if self.more else ""
-        return f"{label}: {', '.join(map(str, self.reasons))}{more}"
+    failed: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +110,10 @@ class Problem:
 class Verdict:
     """The result of one poll: each resource in one group.
 
+    :ivar blocked: the resources that wait for others upstream.
+    :ivar blockers: these others by id, each with its distance. Nearest first.
+    :ivar unbuildable: the resources that wait for others that have failed.
+    :ivar failures: these others by id: why they have failed, and the path from them.
     :ivar skipped_upstream: the archived resources and previews upstream, each with the reason.
     :ivar notes: what else the log should say about ready resources.
     :ivar unchanged: the ids of resources that count as ready although they were not rebuilt.
@@ -130,7 +124,11 @@ class Verdict:
     allow_empty: bool
     ready: list[ResourceState] = field(default_factory=list)
     waiting: list[Finding] = field(default_factory=list)
+    blocked: list[ResourceState] = field(default_factory=list)
+    blockers: dict[str, tuple[Blocker, int]] = field(default_factory=dict)
     failed: list[Finding] = field(default_factory=list)
+    unbuildable: list[ResourceState] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
     skipped: list[Finding] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     skipped_upstream: dict[str, None] = field(default_factory=dict)
@@ -141,7 +139,7 @@ class Verdict:
     @property
     def is_ready(self) -> bool:
         """Whether the wait succeeds."""
-        return not (self.waiting or self.problem)
+        return not (self.waiting or self.blocked or self.problem)
 
     # Cached: hundreds of subscribers can share a verdict.
     @cached_property
@@ -149,11 +147,12 @@ class Verdict:
         """Why waiting longer cannot help; None if it can."""
         if self.missing:
             return Problem("missing", f"Faraday did not return {self._the(self.missing)}.")
-        if own := [finding for finding in self.failed if not finding.upstream]:
-            return Problem("failed", f"Faraday could not build {self._the(own)}.")
         if self.failed:
-            return Problem("failed", self._failed_upstream())
-        if not (self.ready or self.waiting or self.allow_empty):
+            return Problem("failed", f"Faraday could not build {self._the(self.failed)}.")
+        if self.unbuildable:
+            why = first_of(list(self.failures.values()), separator="; ")
+            return Problem("failed", f"{_and_more(self.unbuildable)} cannot be built: {why}.")
+        if not (self.ready or self.waiting or self.blocked or self.allow_empty):
             found = f"all are left out: {first_of(self.skipped)}" if self.skipped else "none found"
             return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
         return None
@@ -161,39 +160,38 @@ class Verdict:
     @cached_property
     def unknown_statuses(self) -> set[str]:
         """Statuses that the reference does not list; they count as not ready."""
-        statuses = {finding.state.status for finding in self.waiting if finding.state.status}
-        return {one_line(status) for status in statuses - KNOWN_STATUSES}
+        states = (*(finding.state for finding in self.waiting), *self.blocked)
+        return {one_line(s) for s in {state.status for state in states} - KNOWN_STATUSES if s}
 
     @cached_property
     def pending(self) -> str:
         """What is still waited for and why, such as ``'orders' (…): status running``."""
-        return _listed(self.waiting)
+        return ", ".join(filter(None, (first_of(self.waiting), self._upstream)))
 
     @cached_property
     def description(self) -> str:
         """The whole verdict in one line, for the log."""
-        count = len(self.ready) + len(self.waiting) + len(self.failed) + len(self.missing)
-        own = [finding for finding in self.waiting if not finding.upstream]
-        upstream = [finding for finding in self.waiting if finding.upstream]
         groups = {
-            "failed: ": _listed(self.failed),
+            "failed: ": first_of(self.failed),
+            "failed upstream: ": first_of(list(self.failures.values())),
             "missing: ": first_of(self.missing),
-            "waiting for: ": _listed(own) if upstream else self.pending,
+            "waiting for: ": first_of(self.waiting),
             "left out: ": first_of(self.skipped),
-            "waiting for ": _listed(upstream),
+            "waiting for ": self._upstream,
             "": first_of(self.notes, separator="; "),
             "left out upstream: ": first_of(list(self.skipped_upstream)),
         }
+        count = len(self.ready) + len(self.waiting) + len(self.blocked) + len(self.missing)
+        count += len(self.failed) + len(self.unbuildable)
         parts = [f"{len(self.ready)} of {count} {self.resource_type.plural} ready"]
         parts += [f"{group}{members}" for group, members in groups.items() if members]
         return one_line("; ".join(parts))
 
-    def _failed_upstream(self) -> str:
-        """Name what failed upstream, each once, and what cannot be built because of it."""
-        titles = [finding.state.title for finding in self.failed]
-        reasons = list(dict.fromkeys(str(reason) for finding in self.failed for reason in finding.reasons))
-        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
-        return f"{titles[0]}{more} cannot be built: {first_of(reasons, separator='; ')}."
+    @property
+    def _upstream(self) -> str:
+        """What is waited for upstream, each once, and for which resources."""
+        blockers = first_of(list(self.blockers.values()), _at_distance)
+        return f"{_and_more(self.blocked)}: {blockers}" if self.blocked else ""
 
     def _the(self, members: Sequence[object]) -> str:
         kind = self.resource_type
@@ -230,14 +228,14 @@ def assess(
                 continue
             found.add(key)
         if skipped := state.why_skipped:
-            verdict.skipped.append(Finding(state, (skipped,)))
+            verdict.skipped.append(Finding(state, skipped))
         else:
             judge.judge(state)
     verdict.missing = [id_ for id_ in ids or () if id_ not in found]
     if verdict.skipped:
         # If a list has a resource twice, one of them skipped, the other one counts.
-        judged = (*verdict.ready, *(finding.state for finding in (*verdict.waiting, *verdict.failed)))
-        live = {state.key for state in judged}
+        found_live = (finding.state for finding in (*verdict.waiting, *verdict.failed))
+        live = {s.key for s in (*verdict.ready, *found_live, *verdict.blocked, *verdict.unbuildable)}
         verdict.skipped = [finding for finding in verdict.skipped if finding.state.key not in live]
     return verdict
 
@@ -259,9 +257,9 @@ class _Judge:
         if reason is None:
             self.verdict.ready.append(state)
         elif self.is_failed(state, after):
-            self.verdict.failed.append(Finding(state, (state.error,)))
+            self.verdict.failed.append(Finding(state, state.error))
         else:
-            self.verdict.waiting.append(Finding(state, (reason,)))
+            self.verdict.waiting.append(Finding(state, reason))
 
     def time_of(self, state: ResourceState) -> datetime:
         """Return the time of a resource in ``updated_after``."""
@@ -295,10 +293,12 @@ class _Judge:
             return None
         return early
 
-    def read_too_early(self, state: ResourceState, since: datetime) -> ReadTooEarly | None:
-        """Return whether the last build read its input before a time, as far as Faraday says."""
+    def read_too_early(self, state: ResourceState, since: datetime) -> str | None:
+        """Return when the last build read its input, if that was before a time; None otherwise."""
         read_at = state.read_at
-        return ReadTooEarly(read_at, since) if read_at and read_at < since else None
+        if not read_at or read_at >= since:
+            return None
+        return f"ready, but its last build read its input at {read_at:%F %TZ}, before {since.isoformat()}"
 
     def is_trusted(self, state: ResourceState) -> bool:
         """Return whether the last build counts, although it seems to have read its input too early."""
@@ -321,18 +321,6 @@ class _Judge:
         )
 
 
-class _Blocker(NamedTuple):
-    """An upstream resource that keeps others from being ready.
-
-    :param failed: Faraday's reason, if it has failed.
-    :param text: what it is doing, in a sentence.
-    """
-
-    state: ResourceState
-    failed: str
-    text: str
-
-
 class _UpstreamJudge(_Judge):
     """Judges resources and everything that they are built from.
 
@@ -349,7 +337,7 @@ class _UpstreamJudge(_Judge):
         read = graph.latest_upstream({id_: built[id_] for id_ in (*times, *after) if id_ in built})
         self.after = after | times
         self.since = {id_: max(time, read.get(id_, time)) for id_, time in after.items()} | times
-        self.memo: dict[str, _Blocker | None] = {}
+        self.memo: dict[str, Blocker | None] = {}
         self.not_rebuilt = [id_ for id_ in self.after if id_ in graph.nodes and self._blocker(id_)]
 
     def judge(self, state: ResourceState) -> None:
@@ -370,27 +358,31 @@ class _UpstreamJudge(_Judge):
         newest = _newest(state, node)
         after, since = self._required(state)
         if self.is_failed(newest, after):
-            self.verdict.failed.append(Finding(state, (newest.error,)))
+            self.verdict.failed.append(Finding(state, newest.error))
             return
         self.verdict.skipped_upstream |= dict.fromkeys(
             f"{each.title} ({self.graph.why_skipped(each)})" for each in upstream.skipped[:LISTED]
         )
         blockers = self._blockers(upstream)
         if failed := [each for each in blockers if each.failed]:
-            reasons = tuple(self._failure(each, upstream, state) for each in failed[:LISTED])
-            self.verdict.failed.append(
-                Finding(state, reasons, upstream=True, more=len(failed) - len(reasons))
-            )
+            self.verdict.unbuildable.append(state)
+            for each in failed:
+                if each.state.key not in self.verdict.failures:
+                    self.verdict.failures[each.state.key] = _failure(each, upstream, state)
             return
         # Ready only if both are: neither says for sure when it was taken.
         reason = self.why_waiting(newest, after, since) or state.why_not_ready
         reason = reason or (node.why_not_ready if node else None)
         if blockers:
-            self._wait_for(blockers, upstream, state, reason if newest.status != "ready" else None)
+            self.verdict.blocked.append(state)
+            if newest.status != "ready":
+                self.verdict.blockers[key] = Blocker(state, "", f"{state.title} {_activity(newest)}"), 0
+            for each in blockers:
+                self.verdict.blockers.setdefault(each.state.key, (each, upstream.steps[each.state.key]))
         elif isinstance(reason, TooOld) and not upstream.unsettled and key not in self.criteria.times:
             self._wait_for_change(state, newest, upstream, reason)
         elif reason:
-            self.verdict.waiting.append(Finding(state, (reason,)))
+            self.verdict.waiting.append(Finding(state, reason))
         else:
             self.verdict.ready.append(state)
 
@@ -402,18 +394,18 @@ class _UpstreamJudge(_Judge):
             self._no_time(state, " or for a resource upstream of it")
         return self.after[state.key], self.since[state.key]
 
-    def _blockers(self, upstream: Upstream) -> list[_Blocker]:
+    def _blockers(self, upstream: Upstream) -> list[Blocker]:
         """Return what blocks upstream, nearest first."""
         ids = dict.fromkeys((*upstream.unsettled, *(id_ for id_ in self.not_rebuilt if id_ in upstream)))
         blockers = [blocker for id_ in ids if (blocker := self._blocker(id_))]
         return sorted(blockers, key=lambda each: upstream.steps[each.state.key])
 
-    def _blocker(self, id_: str) -> _Blocker | None:
+    def _blocker(self, id_: str) -> Blocker | None:
         if id_ not in self.memo:
             self.memo[id_] = self._assess_blocker(id_, self.graph.nodes[id_])
         return self.memo[id_]
 
-    def _assess_blocker(self, id_: str, state: ResourceState) -> _Blocker | None:
+    def _assess_blocker(self, id_: str, state: ResourceState) -> Blocker | None:
         after = self.criteria.updated_after
         if isinstance(after, dict):
             after = self.after.get(id_) or max(after.values())
@@ -422,32 +414,16 @@ class _UpstreamJudge(_Judge):
             # What was built since does not block, whatever it does next. A busy account would never settle.
             early = self.read_too_early(state, self.since[id_]) if id_ in self.since else None
             is_early = early and not self.is_trusted(state)
-            return _Blocker(state, "", f"{state.title} is {early}") if is_early else None
+            return Blocker(state, "", f"{state.title} is {early}") if is_early else None
         if self.is_failed(state, after):
-            return _Blocker(state, state.error, "")
+            return Blocker(state, state.error, "")
         if id_ in self.graph.unsettled:
-            return _Blocker(state, "", f"{state.title} {_activity(state)}")
+            return Blocker(state, "", f"{state.title} {_activity(state)}")
         if id_ in self.criteria.times:
             # An update was requested, but the status still is that of the previous build.
             since = self.criteria.times[id_].isoformat()
-            return _Blocker(state, "", f"{state.title} has not been rebuilt since {since}")
+            return Blocker(state, "", f"{state.title} has not been rebuilt since {since}")
         return None
-
-    def _failure(self, blocker: _Blocker, upstream: Upstream, waited: ResourceState) -> str:
-        path = upstream.path_from(blocker.state.key)
-        steps = [blocker.state.resource_type.label, *(step.title for step in path[1:])]
-        steps.append(waited.resource_type.label)
-        return f"{blocker.state.title} failed: {blocker.failed} ({' → '.join(steps)})"
-
-    def _wait_for(
-        self, blockers: list[_Blocker], upstream: Upstream, state: ResourceState, own: Reason | None
-    ) -> None:
-        reasons: list[Reason] = [own] if own else []
-        for blocker in blockers[:LISTED]:
-            distance = upstream.steps[blocker.state.key]
-            reasons.append(f"{blocker.text} ({distance} step{'s' if distance > 1 else ''} upstream)")
-        more = max(0, len(blockers) - LISTED)
-        self.verdict.waiting.append(Finding(state, tuple(reasons), upstream=True, more=more))
 
     def _wait_for_change(
         self, state: ResourceState, newest: ResourceState, upstream: Upstream, reason: TooOld
@@ -457,15 +433,12 @@ class _UpstreamJudge(_Judge):
         since = max(filter(None, times))
         settled = f"nothing upstream has changed since {since:%F %TZ}"
         patience = self.criteria.unchanged_after
-        if patience is None:
-            hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
-            text = f"{reason}, and {settled} ({hint})"
-            self.verdict.waiting.append(Finding(state, (text,), upstream=True))
-            return
-        seconds = patience - (self.now - since).total_seconds()
+        seconds = inf if patience is None else patience - (self.now - since).total_seconds()
         if seconds > 0:
+            hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
+            text = f"{reason}, and {settled}" + (f" ({hint})" if patience is None else "")
             self.verdict.changes_in = min(seconds, self.verdict.changes_in)
-            self.verdict.waiting.append(Finding(state, (f"{reason}, and {settled}",), upstream=True))
+            self.verdict.waiting.append(Finding(state, text))
             return
         self.verdict.unchanged.add(state.id)
         self.verdict.notes.append(f"{state.title} is unchanged: {settled}")
@@ -483,20 +456,22 @@ def _newest(listed: ResourceState, node: ResourceState | None) -> ResourceState:
     return listed if listed_at and node_at and listed_at > node_at else node
 
 
-def _listed(findings: Sequence[Finding]) -> str:
-    """Name the first few reasons of all findings, and say how many more resources there are."""
-    named: list[str] = []
-    left = LISTED
-    for finding in findings:
-        if left <= 0:
-            break
-        reasons = finding.reasons[:left]
-        left -= len(reasons)
-        named.append(
-            str(finding._replace(reasons=reasons, more=finding.more + len(finding.reasons) - len(reasons)))
-        )
-    more = f" and {len(findings) - len(named)} more" if len(findings) > len(named) else ""
-    return ", ".join(named) + more
+def _and_more(states: Sequence[ResourceState]) -> str:
+    """Name the first resource, and say how many more there are."""
+    return states[0].title + (f" and {len(states) - 1} more" if len(states) > 1 else "")
+
+
+def _at_distance(blocker: tuple[Blocker, int]) -> str:
+    distance = blocker[1]
+    where = f" ({distance} step{'s' if distance > 1 else ''} upstream)" if distance else ""
+    return f"{blocker[0].text}{where}"
+
+
+def _failure(blocker: Blocker, upstream: Upstream, waited: ResourceState) -> str:
+    path = upstream.path_from(blocker.state.key)
+    steps = [blocker.state.resource_type.label, *(step.title for step in path[1:])]
+    steps.append(waited.resource_type.label)
+    return f"{blocker.state.title} failed: {blocker.failed} ({' → '.join(steps)})"
 
 
 def _activity(state: ResourceState) -> str:

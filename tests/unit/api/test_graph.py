@@ -171,7 +171,7 @@ def test_what_always_has_upstream_resources_must_be_in_the_graph(type_name: str)
 def test_its_own_status_is_named_before_what_is_upstream() -> None:
     waited = target(status="running")
     result = verdict(graph_of(pipeline(c=cohort(status="running"), t=waited)), waited)
-    assert "target 'Buyers table': status running, cohort 'Customers' is running" in result.pending
+    assert "target 'Buyers table' is running, cohort 'Customers' is running" in result.pending
 
 
 class TestLeftOut:

@@ -284,7 +284,7 @@ def outcome(result: Verdict) -> tuple[Any, ...]:
     skippable = (result.waiting, result.failed, result.skipped)
     groups = (
         {state.id for state in result.ready},
-        *({(each.state.id, *each.reasons) for each in group} for group in skippable),
+        *({(each.state.id, each.reason) for each in group} for group in skippable),
         set(result.missing),
     )
     problem = result.problem
