@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from math import inf
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
@@ -308,16 +308,18 @@ class _Judge:
             self.verdict.changes_in = min(seconds, self.verdict.changes_in)
         return seconds <= 0
 
-    def _no_time(self, state: ResourceState, upstream: str = "") -> datetime:
+    def _no_time(self, state: ResourceState, upstream: str = "") -> NoReturn:
         if not self.criteria.times:
             raise FaradayInputError(
-                "updated_after is an empty dict: the task that it comes from has requested nothing.\n"
-                "Skip this task then, or pass a time."
+                "updated_after is an empty dict: the task that it comes from has forced no update, or has "
+                "found no dataset that reads its upload.\nSkip this task then, or pass a time."
             )
+        remedy = "Wait only for resources that updated_after lists, or pass a single time for all of them."
+        if not upstream:
+            remedy = f"Set include_upstream=True if these are upstream of it. If they are not: {remedy}"
         raise FaradayInputError(
             f"updated_after has times for {len(self.criteria.times)} ids, but not for "
-            f"{state.label}{upstream}.\n"
-            "Wait only for resources that updated_after lists, or pass a single time for all of them."
+            f"{state.label}{upstream}.\n{remedy}"
         )
 
 
