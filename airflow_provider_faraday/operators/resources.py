@@ -21,6 +21,7 @@ from airflow_provider_faraday.waiting.arguments import (
     check_literals,
     check_rendered,
     check_upstream,
+    naming,
     task_label,
 )
 from airflow_provider_faraday.waiting.source import Source, check_source
@@ -84,7 +85,8 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         self.resource_ids = resource_ids
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
-        kind = resource_type_named(resource_type)
+        with naming(self):
+            kind = resource_type_named(resource_type)
         check_source(task_label(self), kind, self._source_arguments, all_allowed=True)
         self._given = check_literals(self)
 
@@ -93,13 +95,14 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.waiting import tasks
 
-        check_rendered(self, self._given)
-        field_names(self.fields)
-        source = Source.parse(
-            task_label(self), self.resource_type, all_allowed=True, **self._source_arguments
-        )
         hook = tasks.FaradayHook(self.faraday_conn_id)
-        self._found = resources = tasks.list_resources(hook, source, self.tables)
+        with naming(self):
+            check_rendered(self, self._given)
+            field_names(self.fields)
+            source = Source.parse(
+                task_label(self), self.resource_type, all_allowed=True, **self._source_arguments
+            )
+            self._found = resources = tasks.list_resources(hook, source, self.tables)
         self.log.info("Faraday returned %s", count_by_status(source.type, resources))
         attach_resources(context, self.outlets, source.type, resources)
         return select_fields(source.type, resources, self.fields, self.log)
@@ -201,14 +204,16 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.include_upstream = include_upstream
         self.fail_on_error = fail_on_error
-        self.poke_interval = seconds(poke_interval, "poke_interval")
+        label = task_label(self)
+        self.poke_interval = seconds(poke_interval, f"{label}: poke_interval")
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
-        self.timeout = seconds(timeout, "timeout")
+        self.timeout = seconds(timeout, f"{label}: timeout")
         self.faraday_conn_id = faraday_conn_id
         self.deferrable = deferrable
-        label = task_label(self)
-        self._listed_by = check_source(label, resource_type_named(resource_type), self._source_arguments)
+        with naming(self):
+            kind = resource_type_named(resource_type)
+        self._listed_by = check_source(label, kind, self._source_arguments)
         self._given = check_literals(self)
         check_upstream(label, resource_type, include_upstream)
         if include_upstream and not wait_for_completion:
@@ -224,10 +229,11 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.waiting import rebuild, tasks
 
-        check_rendered(self, self._given)
-        source = Source.parse(task_label(self), self.resource_type, **self._source_arguments)
         hook = tasks.FaradayHook(self.faraday_conn_id)
-        found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
+        with naming(self):
+            check_rendered(self, self._given)
+            source = Source.parse(task_label(self), self.resource_type, **self._source_arguments)
+            found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
         rebuilds = rebuild.Rebuilds(source, found, self.log)
         self._found = rebuilds.resources
         requested_at = rebuilds.request(hook, str(self._listed_by), allow_empty=self.allow_empty)

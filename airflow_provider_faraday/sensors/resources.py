@@ -26,6 +26,7 @@ from airflow_provider_faraday.waiting.arguments import (
     check_literals,
     check_rendered,
     check_upstream,
+    naming,
     parse_updated_after,
     task_label,
 )
@@ -134,13 +135,15 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         if deferrable is None:
             deferrable = not pokes_only and conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
+        with naming(self):
+            kind = resource_type_named(resource_type)
         check_updated_after(label, resource_type, updated_after)
         if deferrable and pokes_only:
             raise FaradayInputError(
                 f"{label} with deferrable=True shares its polls with other tasks. It does not support "
                 "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
             )
-        check_source(label, resource_type_named(resource_type), self._source_arguments)
+        check_source(label, kind, self._source_arguments)
         self.unchanged_after = check_upstream(
             label, resource_type, include_upstream, unchanged_after, updated_after
         )
@@ -254,7 +257,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     def _skips(self) -> Iterator[None]:
         """Skip the task if ``soft_fail`` or ``never_fail`` say so, alike in all modes."""
         try:
-            yield
+            with naming(self):
+                yield
         except AirflowSkipException:
             raise
         except Exception as error:

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.assets.outlets import attach_resources
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered
+from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered, naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,9 +70,10 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.hooks import faraday, files
 
-        check_rendered(self, self._given)
         hook = faraday.FaradayHook(self.faraday_conn_id)
-        self._downloaded = files.download_target(hook.client, hook.log, self.target_id, self.path)
+        with naming(self):
+            check_rendered(self, self._given)
+            self._downloaded = files.download_target(hook.client, hook.log, self.target_id, self.path)
         result, target = self._downloaded
         attach_resources(context, self.outlets, resource_type_named("targets"), [target])
         return result

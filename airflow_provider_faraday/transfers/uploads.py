@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_faraday.openlineage import ReportsLineage
-from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered
+from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered, naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,14 +81,15 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
-        check_rendered(self, self._given)
-        self._uploaded = FaradayHook(self.faraday_conn_id).upload_file(
-            self.path,
-            self.directory,
-            self.filename,
-            require_dataset=self.require_dataset,
-            allow_empty=self.allow_empty,
-        )
+        with naming(self):
+            check_rendered(self, self._given)
+            self._uploaded = FaradayHook(self.faraday_conn_id).upload_file(
+                self.path,
+                self.directory,
+                self.filename,
+                require_dataset=self.require_dataset,
+                allow_empty=self.allow_empty,
+            )
         return self._uploaded
 
     def _lineage(self) -> Lineage:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -48,12 +49,24 @@ def check_upstream(
             f"{owner} can use unchanged_after only with include_upstream=True and updated_after: otherwise, "
             "a resource that was not rebuilt is ready anyway.\nAdd them, or remove unchanged_after."
         )
-    return seconds(unchanged_after, "unchanged_after")
+    return seconds(unchanged_after, f"{owner}: unchanged_after")
 
 
 def task_label(task: BaseOperator) -> str:
     """Return the class and id of a task, for errors."""
     return f"{type(task).__name__} '{task.task_id}'"
+
+
+@contextmanager
+def naming(task: BaseOperator) -> Iterator[None]:
+    """Name the task in errors about its arguments."""
+    try:
+        yield
+    except FaradayInputError as error:
+        label = task_label(task)
+        if label not in str(error):
+            error.args = (f"{label}: {error}",)
+        raise
 
 
 def check_literals(task: BaseOperator) -> frozenset[str]:
@@ -63,9 +76,10 @@ def check_literals(task: BaseOperator) -> frozenset[str]:
     :raises FaradayInputError: if one is not valid.
     """
     given = {name: value for name in _CHECKS if (value := getattr(task, name, None)) is not None}
-    for name, value in given.items():
-        if _is_literal(value):
-            _CHECKS[name](value, name)
+    with naming(task):
+        for name, value in given.items():
+            if _is_literal(value):
+                _CHECKS[name](value, name)
     return frozenset(given)
 
 
@@ -87,7 +101,7 @@ def check_rendered(task: BaseOperator, given: Iterable[str]) -> None:
 def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
     """Return the time, or the time by resource id, of an ``updated_after`` argument.
 
-    :param value: a datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; a mapping
+    :param value: a datetime or ISO 8601 string, in Airflow's default time zone if it has no offset; a mapping
         of ids to such times, such as ``requested_at`` of a force update; or a list of mappings, as a mapped
         force update returns them. Of a list of times, the latest counts.
     :raises FaradayInputError: if it is anything else.
@@ -97,6 +111,12 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         mappings: list[Any] = [value] if isinstance(value, Mapping) else list(value)
         if mappings and all(isinstance(mapping, Mapping) for mapping in mappings):
+            whole = next((key for key in _KEYS for mapping in mappings if key in mapping), None)
+            if whole:
+                raise FaradayInputError(
+                    "updated_after must be a time or a dict of resource ids and times, but is everything "
+                    f'that a task returned.\nPass .output["{whole}"] instead of .output.'
+                )
             times: dict[str, datetime] = {}
             for key, given in chain.from_iterable(mapping.items() for mapping in mappings):
                 id_, time = resource_id(key, "updated_after"), _time(given)
@@ -125,13 +145,23 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
 """Templated arguments, each with its check: a function of the value and of the argument's name."""
 
 
+_KEYS = ("requested_at", "updated_after")
+"""What force updates and uploads return for ``updated_after``, by key."""
+
+
 def _time(value: object) -> datetime:
     try:
         return to_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
     except (ValueError, TypeError, AttributeError, OverflowError):
+        remedy = "If it comes from a template or an XCom, check the rendered value."
+        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+            remedy = (
+                'Pass .output["requested_at"] of a force update or .output["updated_after"] of an upload. '
+                "A Jinja template renders to a dict only in a DAG with render_template_as_native_obj=True."
+            )
         raise FaradayInputError(
-            "updated_after must be a datetime, ISO 8601 text such as 2026-01-31T06:00:00+00:00, or a dict of "
-            f"resource ids and such times, but is {type(value).__name__} {excerpt(value)}."
+            "updated_after must be a datetime, an ISO 8601 string such as 2026-01-31T06:00:00+00:00, or a "
+            f"dict of resource ids and such times, but is {type(value).__name__} {excerpt(value)}.\n{remedy}"
         ) from None
 
 

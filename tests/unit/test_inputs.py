@@ -18,7 +18,10 @@ from airflow_provider_faraday.operators.datasets import (
     ListConnectionDatasetsOperator,
     ListScopeDatasetsOperator,
 )
+from airflow_provider_faraday.operators.resources import ListResourcesOperator
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
+from airflow_provider_faraday.transfers.uploads import UploadFileOperator
 from support.ids import CUSTOMERS, ORDERS, SCOPE, WAREHOUSE
 from support.run_dag import AIRFLOW_3
 
@@ -217,6 +220,12 @@ def test_an_invalid_value_is_an_error_in_a_sentence_and_nothing_is_sent(
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("use", [use for use in USES if not use.startswith("hook")])
+def test_an_invalid_value_is_an_error_that_names_the_task(use: str) -> None:
+    with pytest.raises(FaradayInputError, match=r"^\w+ 't'"):
+        USES[use](b"")
+
+
 def test_the_table_covers_every_argument() -> None:
     assert {use for use, _, _ in TABLE} == USES.keys()
 
@@ -288,11 +297,32 @@ if AIRFLOW_3:
         (ForceUpdateDatasetsOperator, {"datasets": ["customers"]}),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "poke_interval": "60"}),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "timeout": -1}),
+        (ListResourcesOperator, {"resource_type": "dataset"}),
+        (ResourcesReadySensor, {"resource_type": "dataset", "resource_ids": [ORDERS]}),
+        (UploadFileOperator, {"path": "x.csv", "directory": "../x"}),
+        (
+            DatasetsReadySensor,
+            {"scope_id": SCOPE, "include_upstream": True, "updated_after": "{{ ts }}", "unchanged_after": -1},
+        ),
     ],
 )
 def test_an_invalid_literal_fails_when_the_dag_file_is_parsed(task: Any, arguments: dict[str, Any]) -> None:
-    with pytest.raises(FaradayInputError):
-        task(task_id="t", **arguments)
+    with pytest.raises(FaradayInputError, match=f"^{task.__name__} 'one_of_many'"):
+        task(task_id="one_of_many", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"datasets": [ORDERS], "requested_at": {ORDERS: "2026-01-31"}}, r'\.output\["requested_at"\]'),
+        ([{"path": "a/b.csv", "updated_after": {ORDERS: "2026-01-31"}}], r'\.output\["updated_after"\]'),
+        (f"{{'{ORDERS}': '2026-01-31'}}", "render_template_as_native_obj"),
+    ],
+)
+def test_updated_after_of_a_whole_output_says_what_to_pass(value: Any, says: str) -> None:
+    with pytest.raises(FaradayInputError, match=says) as caught:
+        USES["sensor's updated_after"](value)
+    assert str(caught.value).startswith("DatasetsReadySensor 't'")
 
 
 @pytest.mark.parametrize(
