@@ -64,11 +64,14 @@ coverage: setup ## measure the coverage of the tests that run in a single proces
 	    pytest-cov==7.0.0 --constraint constraints/airflow-3.3.2.txt
 	build/coverage/bin/python -m pytest -n4 --dist=worksteal --cov=airflow_provider_faraday $(or $(ARGS),tests/unit tests/integration/test_composition.py)
 
-floors: setup ## run the unit tests and the examples with the minimum version of each dependency (needs Python 3.11)
-	$(RUN) -m uv venv --quiet --clear --python 3.11 build/floors
-	$(RUN) -m uv pip install --quiet --compile-bytecode --python build/floors/bin/python --editable '.[test]' \
-	    --constraint constraints/floors.txt --build-constraint constraints/floors.txt
-	build/floors/bin/python -m pytest $(or $(ARGS),tests/unit tests/integration/test_example_dags.py)
+floors: build/floors build/floors-newest ## run the unit tests and the examples with minimum versions (needs Python 3.11)
+
+# All minimum versions, and the newest Airflow with the minimum version of common-compat.
+build/floors build/floors-newest: setup
+	$(RUN) -m uv venv --quiet --clear --python 3.11 $@
+	$(RUN) -m uv pip install --quiet --compile-bytecode --python $@/bin/python --editable '.[test]' \
+	    --constraint constraints/$(@F).txt --build-constraint constraints/$(@F).txt
+	$@/bin/python -m pytest $(or $(ARGS),tests/unit tests/integration/test_example_dags.py)
 
 audit: setup ## check the pinned versions for known vulnerabilities (needs the network)
 	@$(RUN) -m uv tool run --quiet pip-audit@2.10.1 --requirement constraints/airflow-3.3.2.txt --no-deps --disable-pip \
@@ -100,6 +103,10 @@ constraints: setup ## update all pinned versions in constraints/
 	    grep -oE '"[a-z0-9-]+>=[0-9.]+"' pyproject.toml | sed 's/"//g; s/>=/==/') | \
 	    $(RUN) -m uv pip compile pyproject.toml - --extra test --python-version 3.11 --upgrade --no-header \
 	    --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file constraints/floors.txt
+	(echo apache-airflow==3.3.2; grep -oE '"apache-airflow-providers-common-compat>=[0-9.]+"' pyproject.toml | \
+	    sed 's/"//g; s/>=/==/') | \
+	    $(RUN) -m uv pip compile pyproject.toml - --extra test --python-version 3.11 --upgrade --no-header \
+	    --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file constraints/floors-newest.txt
 
 setup:
 	@sh scripts/setup-env.sh

@@ -18,14 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+
+def event_trigger_class() -> type[BaseTrigger]:
+    """Return the base class of triggers that watch assets. Airflow 2 has none.
+
+    ``common.compat`` has this since 1.21, which is newer than what many constraints files pin. Imported here
+    because it takes too long for a DAG file that is parsed.
+    """
+    from airflow.triggers import base
+
+    return getattr(base, "BaseEventTrigger", base.BaseTrigger)
 
 
 def has_asset_watchers() -> bool:
-    """Return whether assets can be watched: Airflow 3.0 and later. Airflow 2 has no event triggers."""
-    from airflow.providers.common.compat.triggers import BaseEventTrigger
-    from airflow.triggers.base import BaseTrigger
+    """Return whether assets can be watched: Airflow 3.0 and later."""
+    return event_trigger_class().__name__ == "BaseEventTrigger"
 
-    return BaseEventTrigger is not BaseTrigger
+
+def has_watcher_queues() -> bool:
+    """Return whether a watcher can be assigned to a queue of triggerers: Airflow 3.4 and later."""
+    return hasattr(event_trigger_class(), "queue")
 
 
 def to_utc(moment: Any) -> datetime:

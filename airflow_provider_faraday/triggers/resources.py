@@ -12,18 +12,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
-from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.resources import check_builds
-from airflow_provider_faraday.compat import asset_states, has_asset_watchers
+from airflow_provider_faraday.compat import (
+    asset_states,
+    event_trigger_class,
+    has_asset_watchers,
+    has_watcher_queues,
+)
 from airflow_provider_faraday.waiting.source import Source
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
+    from airflow.triggers.base import BaseEventTrigger
 
     from airflow_provider_faraday.waiting.wait import Wait
+else:
+    BaseEventTrigger = event_trigger_class()
 
 BACKSTOP_SECONDS = 600
 """Seconds past a wait's deadline and one ``poke_interval`` until Airflow ends an unresponsive deferral."""
@@ -123,8 +130,11 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
     :param emit_initial: also send an event for the initial state of each resource.
     :param poke_interval: seconds between polls.
     :param faraday_conn_id: the Airflow connection of type ``faraday``.
+    :param queue: run in triggerers that serve this queue (Airflow 3.4 and later). It is not part of the
+        watcher's identity: Airflow reads it when it first stores the watcher.
     :raises FaradayInputError: if an argument is not valid.
-    :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers.
+    :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers, and with
+        ``queue`` before Airflow 3.4.
     """
 
     _ids_argument = "resource_ids"
@@ -140,6 +150,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
         emit_initial: bool = False,
         poke_interval: float = 60.0,
         faraday_conn_id: str = "faraday_default",
+        queue: str | None = None,
     ) -> None:
         name = type(self).__name__
         if not has_asset_watchers():
@@ -148,6 +159,13 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
                 "On Airflow 2, run the DAG on a schedule, with a sensor as its first task."
             )
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        if queue is not None:
+            if not has_watcher_queues():
+                raise AirflowOptionalProviderFeatureException(
+                    f"The argument queue of {name} requires Airflow 3.4 or later.\n"
+                    "Remove it: before, every triggerer runs all watchers."
+                )
+            self.queue = queue
         check_builds(f"{name} cannot watch", resource_type)
         seconds: object = poke_interval
         if not isinstance(seconds, (int, float)) or not seconds > 0:

@@ -56,6 +56,18 @@ def test_the_floors_pin_every_lower_bound() -> None:
     }
 
 
+def test_the_minimum_of_common_compat_is_pinned_with_the_newest_airflow_too() -> None:
+    compat = "apache-airflow-providers-common-compat"
+    pins = {
+        name: (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
+        for name in ("floors", "floors-newest", "airflow-3.3.2")
+    }
+
+    [minimum] = [pin for pin in pins["floors"] if pin.startswith(compat)]
+    assert minimum in pins["floors-newest"]
+    assert {"apache-airflow==3.3.2"} <= {*pins["floors-newest"]} & {*pins["airflow-3.3.2"]}
+
+
 def test_the_version_is_in_one_file_and_in_the_changelog() -> None:
     version = airflow_provider_faraday.__version__
     package = ROOT / "airflow_provider_faraday"
