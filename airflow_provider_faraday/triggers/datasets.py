@@ -22,8 +22,11 @@ class DatasetUpdatedTrigger(ResourceUpdatedTrigger):
     :param emit_initial: also send an event for the initial state of each dataset.
     :param poke_interval: seconds between polls.
     :param faraday_conn_id: the Airflow connection of type ``faraday``.
+    :param queue: run in triggerers that serve this queue (Airflow 3.4 and later). It is not part of the
+        watcher's identity: Airflow reads it when it first stores the watcher.
     :raises FaradayInputError: if an argument is not valid.
-    :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers.
+    :raises AirflowOptionalProviderFeatureException: on Airflow 2, which has no asset watchers, and with
+        ``queue`` before Airflow 3.4.
     """
 
     _ids_argument = "datasets"
@@ -38,6 +41,7 @@ class DatasetUpdatedTrigger(ResourceUpdatedTrigger):
         emit_initial: bool = False,
         poke_interval: float = 60.0,
         faraday_conn_id: str = "faraday_default",
+        queue: str | None = None,
     ) -> None:
         super().__init__(
             resource_type="datasets",
@@ -48,4 +52,5 @@ class DatasetUpdatedTrigger(ResourceUpdatedTrigger):
             emit_initial=emit_initial,
             poke_interval=poke_interval,
             faraday_conn_id=faraday_conn_id,
+            queue=queue,
         )

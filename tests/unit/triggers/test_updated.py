@@ -14,6 +14,7 @@ import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
+from airflow_provider_faraday.compat import has_watcher_queues
 from airflow_provider_faraday.exceptions import FaradayInputError
 from airflow_provider_faraday.triggers.datasets import DatasetUpdatedTrigger
 from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger, ResourceUpdatedTrigger
@@ -751,6 +752,22 @@ def test_watchers_of_the_same_datasets_are_equal_regardless_of_class() -> None:
     options: dict[str, Any] = {"poke_interval": 30, "on_error": True}
     generic = ResourceUpdatedTrigger(resource_type="datasets", resource_ids=[CUSTOMERS], **options)
     assert DatasetUpdatedTrigger(datasets=[CUSTOMERS], **options).serialize() == generic.serialize()
+
+
+@since_airflow_3
+@pytest.mark.skipif(not has_watcher_queues(), reason="Airflow before 3.4 has no queues of triggerers")
+def test_a_queue_does_not_identify_a_watcher() -> None:
+    plain = DatasetUpdatedTrigger(datasets=[CUSTOMERS])
+    queued = DatasetUpdatedTrigger(datasets=[CUSTOMERS], queue="faraday")
+    assert (plain.queue, queued.queue) == (None, "faraday")
+    assert queued.serialize() == plain.serialize()
+
+
+@since_airflow_3
+@pytest.mark.skipif(has_watcher_queues(), reason="Airflow 3.4 has queues of triggerers")
+def test_a_queue_is_refused_before_airflow_3_4() -> None:
+    with pytest.raises(AirflowOptionalProviderFeatureException, match=r"queue .* requires Airflow 3\.4"):
+        DatasetUpdatedTrigger(datasets=[CUSTOMERS], queue="faraday")
 
 
 @pytest.mark.skipif(not AIRFLOW_2, reason="about Airflow 2")
