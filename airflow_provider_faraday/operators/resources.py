@@ -132,8 +132,8 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     separate XCom: pass ``operator.output["requested_at"]`` to a sensor as ``updated_after``. The times come
     from Faraday's clock and are later than the previous build, so a previous ``ready`` or ``error`` does not
     end the wait. They have whole seconds: a build that ends within that second, after the resource was
-    listed, counts. A build that is already running cannot be distinguished from the requested one; the log
-    names such resources.
+    listed, counts. A build that is already running does not count if it has read its input before the
+    request, as far as Faraday's ``last_read_input_at`` says so; the log names such resources.
 
     If Airflow retries the task, it requests the rebuilds again. Faraday cannot cancel a rebuild: clearing or
     failing the task does not stop it.
@@ -206,6 +206,10 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         self.fail_on_error = fail_on_error
         label = task_label(self)
         self.poke_interval = seconds(poke_interval, f"{label}: poke_interval")
+        # The default of deferrable may be Airflow's setting.
+        default = conf.getboolean("operators", "default_deferrable", fallback=False)
+        waits = {"timeout": timeout is not None, "deferrable": deferrable and not default}
+        self._ignored = [name for name, given in waits.items() if given and not wait_for_completion]
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
         self.timeout = seconds(timeout, f"{label}: timeout")
@@ -236,6 +240,8 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
             found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
         rebuilds = rebuild.Rebuilds(source, found, self.log)
         self._found = rebuilds.resources
+        if self._ignored:
+            self.log.warning("Ignored without wait_for_completion=True: %s", ", ".join(self._ignored))
         requested_at = rebuilds.request(hook, str(self._listed_by), allow_empty=self.allow_empty)
         if not (self.wait_for_completion and requested_at):
             return self._returned(requested_at)

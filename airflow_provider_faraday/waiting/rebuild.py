@@ -84,11 +84,17 @@ class Rebuilds:
         if left_out := self._left_out:
             self._log.info("Left out: %s", left_out)
         running = [id_ for id_, state in self._states.items() if state.status in ("starting", "running")]
-        if running:
+        if known := [id_ for id_ in running if self._states[id_].read_at]:
+            self._log.info(
+                "Already building: %s. Builds that read their input before this request do not count as the "
+                "requested ones.",
+                first_of(known, self._label),
+            )
+        if unknown := [id_ for id_ in running if not self._states[id_].read_at]:
             self._log.warning(
-                "Already building: %s. These builds may have read their input before this request, and "
-                "cannot be distinguished from the requested ones.",
-                first_of(running, self._label),
+                "Already building: %s. Faraday does not say when these builds read their input, so they may "
+                "count as the requested ones.",
+                first_of(unknown, self._label),
             )
 
     def _check_empty(self, argument: str, allow_empty: bool) -> None:

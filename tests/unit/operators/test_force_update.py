@@ -323,10 +323,25 @@ def test_the_datasets_to_update_are_checked_when_the_dag_file_is_parsed(
         force_update(**arguments)
 
 
-def test_a_running_build_is_logged(sandbox: Sandbox, task_log: list[str]) -> None:
-    sandbox.set_dataset(CUSTOMERS, status="running")
+@pytest.mark.parametrize(("read_at", "level"), [("2026-01-01T00:00:00Z", "INFO"), (None, "WARNING")])
+def test_a_running_build_is_logged_and_a_warning_only_if_it_may_count(
+    sandbox: Sandbox, task_log: list[str], read_at: str | None, level: str
+) -> None:
+    sandbox.set_dataset(CUSTOMERS, status="running", last_read_input_at=read_at)
     force_update(CUSTOMERS).execute({})
-    assert any(line.startswith("WARNING Already building: 'customers'") for line in task_log)
+    assert any(line.startswith(f"{level} Already building: 'customers'") for line in task_log)
+
+
+@pytest.mark.parametrize("arguments", [{"deferrable": True}, {"timeout": 60}])
+def test_arguments_of_a_wait_warn_without_one(arguments: dict[str, Any], task_log: list[str]) -> None:
+    ForceUpdateDatasetsOperator(task_id="force_update", datasets=[CUSTOMERS], **arguments).execute({})
+    assert any(line.startswith("WARNING Ignored") and line.endswith(*arguments) for line in task_log)
+
+
+def test_defaults_are_no_warning(task_log: list[str]) -> None:
+    ForceUpdateDatasetsOperator(task_id="force_update", datasets=[CUSTOMERS]).execute({})
+    force_update(CUSTOMERS, wait_for_completion=True).execute({})
+    assert [line for line in task_log if "Ignored" in line] == []
 
 
 def test_without_a_date_header_the_workers_clock_is_used_and_logged(
