@@ -232,11 +232,6 @@ def assess(
         else:
             judge.judge(state)
     verdict.missing = [id_ for id_ in ids or () if id_ not in found]
-    if verdict.skipped:
-        # If a list has a resource twice, one of them skipped, the other one counts.
-        found_live = (finding.state for finding in (*verdict.waiting, *verdict.failed))
-        live = {s.key for s in (*verdict.ready, *found_live, *verdict.blocked, *verdict.unbuildable)}
-        verdict.skipped = [finding for finding in verdict.skipped if finding.state.key not in live]
     return verdict
 
 
