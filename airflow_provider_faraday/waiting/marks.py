@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,9 +25,6 @@ CONFIRM_SECONDS = 5.0
 
 Airflow's triggerer sends events to be stored about once a second, and drops the rest when it stops.
 """
-
-MARKS_PER_KEY = 500
-"""How many marks are stored in one value: Airflow warns about values above 64 KB."""
 
 RETRY_SECONDS = 10.0
 """How long to leave the state store alone after a failure: Airflow's own retries block its whole
@@ -67,6 +64,60 @@ class AssetStates:
             self.log.warning("The state of asset '%s' cannot be read or written. Retrying. %s", asset, text)
 
 
+class Record:
+    """A value in the state of each asset of a watcher: the latest one that was set.
+
+    It is written in the background, because Airflow's API may be slow, and polls go on.
+
+    :param states: the state stores.
+    :param name: ends the key.
+    :param may_write: waits until a value may be written; returns whether to write it, or to try again later.
+    :ivar written: the value in the state of each asset, as far as it is known.
+    """
+
+    def __init__(
+        self, states: AssetStates, name: str, may_write: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        self.key = f"{states.key}.{name}"
+        self.written: dict[str, Any] = {}
+        self._states = states
+        self._may_write = may_write
+        self._value: Any = None
+        self._writing: asyncio.Task[None] | None = None
+
+    def set(self, value: Any) -> None:
+        """Write a value, unless a later one replaces it before; None removes the key."""
+        self._value = value
+        is_writing = self._writing and not self._writing.done()
+        if self._outdated and not is_writing:
+            self._writing = asyncio.create_task(self._write())
+
+    def close(self) -> None:
+        """Drop what has not been written yet."""
+        if self._writing:
+            self._writing.cancel()
+
+    @property
+    def _outdated(self) -> list[str]:
+        """The assets whose state does not have the value."""
+        known = self.written
+        return [asset for asset in self._states.states if asset not in known or known[asset] != self._value]
+
+    async def _write(self) -> None:
+        while assets := self._outdated:
+            value = self._value
+            done = self._may_write is None or await self._may_write()
+            for asset in assets if done else ():
+                state = self._states.states[asset]
+                exchange = state.adelete(self.key) if value is None else state.aset(self.key, value)
+                if await self._states.attempt(asset, exchange):
+                    self.written[asset] = value
+                else:
+                    done = False  # the other assets are written all the same
+            if not done:
+                await asyncio.sleep(RETRY_SECONDS)
+
+
 class MarkStore:
     """The marks of one watcher: in memory, and in the state of each asset that it watches for.
 
@@ -79,23 +130,18 @@ class MarkStore:
         self._states = states
         self._ids = ids
         self._latest: Marks = {}
-        self._stored: dict[tuple[str, str], Marks] = {}
         self._yielded = self._confirmed = 0
-        self._recorded: Marks = {}
-        self._recording: asyncio.Task[None] | None = None
+        self._record = Record(states, "0", self._events_are_stored)
 
     async def load(self) -> None:
         """Read the builds that an earlier process announced. Retry until it works, or builds are missed."""
         for asset in self._states.states:
-            number, found = 0, True
-            while found:
-                key = f"{self._states.key}.{number}"
-                stored = self._stored[asset, key] = await self._read(asset, key)
-                self.marks = merge_marks(self.marks, stored)
-                number, found = number + 1, bool(stored)
-        self._latest = self._recorded = dict(self.marks)
+            stored = self._record.written[asset] = await self._read(asset)
+            self.marks = merge_marks(self.marks, stored)
+        self._latest = dict(self.marks)
 
-    async def _read(self, asset: str, key: str) -> dict[str, Mark]:
+    async def _read(self, asset: str) -> dict[str, Mark]:
+        key = self._record.key
         while True:
             try:
                 return msgspec.convert(await self._states.states[asset].aget(key) or {}, dict[str, Mark])
@@ -129,45 +175,11 @@ class MarkStore:
         self._yielded += bool(updates.events)
         # A resource that is gone keeps its mark in this process, in case it comes back.
         self.marks.update(updates.marks)
-        is_recording = self._recording and not self._recording.done()
-        if self._states.states and self._latest != self._recorded and not is_recording:
-            # In the background: Airflow's API may be slow, and polls go on.
-            self._recording = asyncio.create_task(self._record())
+        self._record.set(self._latest)
 
     def close(self) -> None:
         """Drop the marks that have not been recorded yet: these builds will be announced again."""
-        if self._recording:
-            self._recording.cancel()
-
-    async def _record(self) -> None:
-        while self._latest != self._recorded:
-            latest, yielded = self._latest, self._yielded
-            if yielded > self._confirmed and await self._events_are_stored():
-                self._confirmed = yielded
-            if yielded == self._confirmed and await self._write(latest):
-                self._recorded = latest
-            else:
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _write(self, marks: Marks) -> bool:
-        """Write the values that have changed. Return whether all of them were written."""
-        ids = sorted(marks)
-        values: dict[str, Marks] = {
-            f"{self._states.key}.{number}": {id_: marks[id_] for id_ in ids[start : start + MARKS_PER_KEY]}
-            for number, start in enumerate(range(0, len(ids), MARKS_PER_KEY))
-        }
-        done = True
-        for asset, state in self._states.states.items():
-            unused = [key for of, key in self._stored if of == asset and key not in values]
-            # Backwards: a new id moves others to the next value, which must have them first.
-            for key, value in [*reversed(values.items()), *((key, {}) for key in unused)]:
-                if self._stored.get((asset, key), {}) == value:
-                    continue
-                if not await self._states.attempt(asset, state.aset(key, value)):
-                    done = False
-                    break  # the other assets are written all the same
-                self._stored[asset, key] = value
-        return done
+        self._record.close()
 
     async def _events_are_stored(self) -> bool:
         """Wait until Airflow has stored the events that were yielded before.
@@ -176,9 +188,14 @@ class MarkStore:
         events were yielded, the second that it has processed what was sent in between, including the events.
         While it is stuck or shutting down, it does not respond.
         """
+        yielded = self._yielded
+        if yielded == self._confirmed:
+            return True
         asset, state = next(iter(self._states.states.items()))
-        key = f"{self._states.key}.0"
-        if not await self._states.attempt(asset, state.aget(key)):
+        if not await self._states.attempt(asset, state.aget(self._record.key)):
             return False
         await asyncio.sleep(CONFIRM_SECONDS)
-        return await self._states.attempt(asset, state.aget(key))
+        if not await self._states.attempt(asset, state.aget(self._record.key)):
+            return False
+        self._confirmed = yielded
+        return True

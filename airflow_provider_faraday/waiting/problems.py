@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.text import first_of, one_line
-from airflow_provider_faraday.waiting.marks import RETRY_SECONDS, AssetStates
+from airflow_provider_faraday.waiting.marks import AssetStates, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,10 +31,8 @@ class Problems:
         self._states = states
         self._source = source
         self._warned: set[str] = set()
-        self._problem: str | None = None
         self._failing_since: datetime | None = None
-        self._shown: str | None = ""  # unknown: an earlier process may have shown a problem
-        self._reporting: asyncio.Task[None] | None = None
+        self._shown = Record(states, "problem")
 
     def poll_failed(self, error: FaradayError, failures: int, seconds: float) -> None:
         """Log the error of a poll, and report it if somebody should look at it.
@@ -63,8 +60,7 @@ class Problems:
 
     def close(self) -> None:
         """Stop reporting."""
-        if self._reporting:
-            self._reporting.cancel()
+        self._shown.close()
 
     def _warn(self, problem: str, resources: list[str]) -> None:
         new = [resource for resource in resources if resource not in self._warned]
@@ -75,22 +71,5 @@ class Problems:
         self._warned.update(new)
 
     def _report(self, problem: str | None) -> None:
-        self._problem = problem
         self._failing_since = (self._failing_since or datetime.now(UTC)) if problem else None
-        is_reporting = self._reporting and not self._reporting.done()
-        if problem != self._shown and not is_reporting:
-            # In the background: Airflow's API may be slow, and polls go on.
-            self._reporting = asyncio.create_task(self._show())
-
-    async def _show(self) -> None:
-        key = f"{self._states.key}.problem"
-        while (problem := self._problem) != self._shown:
-            value = f"Failing since {self._failing_since:%F %TZ}: {problem}" if self._failing_since else ""
-            done = [
-                await self._states.attempt(asset, state.aset(key, value) if problem else state.adelete(key))
-                for asset, state in self._states.states.items()
-            ]
-            if all(done):
-                self._shown = problem
-            else:
-                await asyncio.sleep(RETRY_SECONDS)
+        self._shown.set(f"Failing since {self._failing_since:%F %TZ}: {problem}" if problem else None)

@@ -420,25 +420,21 @@ def test_an_inactive_asset_does_not_keep_the_others_from_their_events(
 
 
 @since_airflow_3
-def test_marks_of_resources_that_are_gone_are_dropped_and_large_ones_are_split(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(marks, "MARKS_PER_KEY", 2)
-
+def test_marks_of_resources_that_are_gone_are_dropped(sandbox: Sandbox) -> None:
     def stored(states: States) -> list[int]:
-        return sorted(len(value) for value in states.values["a"].values())
+        return [len(value) for value in states.values["a"].values()]
 
     async def test() -> None:
         states = States("a")
         watcher = Watcher(states, scope_id=None, connection_id=WAREHOUSE)
         await polls(sandbox)
-        await until(lambda: stored(states) == [1, 2, 2])
+        await until(lambda: stored(states) == [5])
         await watcher.stop()
         restarted = Watcher(states, scope_id=None, connection_id=WAREHOUSE)
         await polls(sandbox)
         sandbox.remove_dataset(ORDERS)
         await polls(sandbox)
-        await until(lambda: stored(states) == [0, 2, 2])
+        await until(lambda: stored(states) == [4])
         rebuild(sandbox, CUSTOMERS, 2)
         await until(lambda: "customers 2026-01-02" in restarted.builds)
         await restarted.stop()

@@ -6,10 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-import pytest
-
 from airflow_provider_faraday.api.updates import Mark, Updates
-from airflow_provider_faraday.waiting import marks
 from airflow_provider_faraday.waiting.marks import AssetStates, MarkStore
 
 DATASET = "d0000000-0000-4000-8000-000000000001"
@@ -56,26 +53,3 @@ def test_what_is_announced_while_a_record_ends_is_recorded_too() -> None:
         assert stored[DATASET]["built"] == "2026-01-02T00:00:00Z"
 
     asyncio.run(test())
-
-
-def test_marks_that_move_to_the_next_value_are_written_there_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process can end between two writes. Then no mark may be in neither value."""
-    monkeypatch.setattr(marks, "MARKS_PER_KEY", 2)
-    written: list[str] = []
-
-    class State:
-        async def aget(self, key: str) -> Any:
-            return None
-
-        async def aset(self, key: str, value: Any) -> None:
-            written.append(key)
-
-    async def test() -> None:
-        store = MarkStore(AssetStates({"asset": State()}, {}, logging.getLogger(__name__)), ("a", "b", "c"))
-        await store.load()
-        store.announce(Updates([], {id_: Mark(built=None, failed=None) for id_ in "abc"}, []))
-        while len(written) < 2:  # noqa: ASYNC110 (it happens in another task)
-            await asyncio.sleep(0)
-
-    asyncio.run(asyncio.wait_for(test(), 5))
-    assert [key.rpartition(".")[2] for key in written] == ["1", "0"]
