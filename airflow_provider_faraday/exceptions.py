@@ -1,8 +1,8 @@
 """Public exceptions. Their base decides what Airflow does: retry, skip under ``soft_fail``, or fail.
 
-API, authentication, configuration and input errors are plain exceptions: the task fails, is retried, and is
-never skipped. Failures of a wait derive from ``AirflowFailException``: the task is not retried, and skipped
-under ``soft_fail``. A wait that times out raises Airflow's ``AirflowSensorTimeout``.
+API, authentication, configuration, input and look-up errors are plain exceptions: the task fails, is
+retried, and is never skipped. Failures of a wait derive from ``AirflowFailException``: the task is not
+retried, and skipped under ``soft_fail``. A wait that times out raises Airflow's ``AirflowSensorTimeout``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from airflow_provider_faraday.api.errors import (
     FaradayConfigurationError,
     FaradayError,
     FaradayInputError,
+    FaradayLookupError,
     FaradayNotFoundError,
     FaradayResponseError,
     FaradayTransportError,
@@ -66,6 +67,7 @@ __all__ = [
     "FaradayConfigurationError",
     "FaradayError",
     "FaradayInputError",
+    "FaradayLookupError",
     "FaradayNotFoundError",
     "FaradayResponseError",
     "FaradayTransportError",

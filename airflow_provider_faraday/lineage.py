@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.text import one_line
 
@@ -110,7 +111,8 @@ def wait_lineage(wait: Wait) -> Lineage:
     resource_type = wait.source.type.name
     resources = wait.polled
     if resources is None:
-        resources = [{"id": id_} for id_ in wait.source.ids or ()]
+        # Names that could not be looked up are left out.
+        resources = [{"id": id_} for id_ in wait.source.ids or () if is_resource_id(id_)]
     lineage = built_lineage(resource_type, resources, is_built=bool(wait.ready))
     if wait.graph is None:
         return lineage

@@ -43,6 +43,10 @@ class FaradayInputError(FaradayError, ValueError):
     """
 
 
+class FaradayLookupError(FaradayError):
+    """A name does not identify one resource: no resource that is not archived has it, or several have."""
+
+
 class FaradayApiError(FaradayError):
     """A request to Faraday failed.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import chain
 from math import inf
@@ -16,6 +16,7 @@ _DIRECTORY = r"[A-Za-z0-9_][-A-Za-z0-9_]*"
 _EXTENSIONS = ("csv", "txt", "gpg", "pgp", "gz", "bz2")
 _FILENAME = rf"[A-Za-z0-9_][-A-Za-z0-9_.]*\.(?i:{'|'.join(_EXTENSIONS)})"
 _UUID = r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_BROKEN_UUID = r"(?i)\s*[0-9a-f-]{30,38}\s*"
 
 
 def resource_id(value: object, argument: str) -> str:
@@ -29,9 +30,31 @@ def resource_id(value: object, argument: str) -> str:
         raise FaradayInputError(
             f"{argument} must be the UUID of a Faraday resource, such as "
             f"5e0dfa56-2d52-4c06-a870-bc79c71e86a3, but is {excerpt(value)}.\n"
-            "Copy the id from Faraday's app or API. If it comes from a template, check the rendered value."
+            "Copy the UUID from Faraday's app or API: names are not looked up here."
         )
     return text.lower()
+
+
+def resource_id_or_name(value: object, argument: str) -> str:
+    """Return a resource id in lower case, or the name of a resource.
+
+    :param argument: name of the argument, for the error.
+    :raises FaradayInputError: if it is neither, or a name that is more likely a broken UUID or template.
+    """
+    text = str(value)
+    if is_resource_id(text):
+        return text.lower()
+    if not isinstance(value, str) or _is_misrendered(value) or re.fullmatch(_BROKEN_UUID, value):
+        raise FaradayInputError(
+            f"{argument} must be the UUID or the exact name of a Faraday resource, but is {excerpt(value)}.\n"
+            "If it comes from a template, check the rendered value."
+        )
+    return value
+
+
+def _is_misrendered(text: str) -> bool:
+    """Return whether a string is what a template renders to by mistake, rather than a name."""
+    return text.strip() in ("", "None") or text.lstrip().startswith(("[", "{"))
 
 
 def is_resource_id(value: str) -> bool:
@@ -47,7 +70,20 @@ def resource_ids(values: object, argument: str) -> list[str]:
     :param argument: name of the argument, for the error.
     :raises FaradayInputError: if it is anything else.
     """
-    if (isinstance(values, dict) and "id" in values) or (isinstance(values, str) and is_resource_id(values)):
+    if isinstance(values, str) and is_resource_id(values):
+        values = [values]
+    return _each_resource(values, argument, resource_id)
+
+
+def resource_ids_or_names(values: object, argument: str) -> list[str]:
+    """Return the ids or names of resources; otherwise the same as :func:`resource_ids`."""
+    if isinstance(values, str) and not _is_misrendered(values):
+        values = [values]
+    return _each_resource(values, argument, resource_id_or_name)
+
+
+def _each_resource(values: object, argument: str, one: Callable[[object, str], str]) -> list[str]:
+    if isinstance(values, dict) and "id" in values:
         values = [values]
     if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
         raise FaradayInputError(
@@ -58,7 +94,7 @@ def resource_ids(values: object, argument: str) -> list[str]:
         )
     items = chain.from_iterable(item if isinstance(item, (list, tuple)) else [item] for item in values)
     ids = (item.get("id") if isinstance(item, dict) else item for item in items)
-    return list(dict.fromkeys(resource_id(value, f"{argument}[{n}]") for n, value in enumerate(ids)))
+    return list(dict.fromkeys(one(value, f"{argument}[{n}]") for n, value in enumerate(ids)))
 
 
 def field_names(fields: object) -> list[str] | None:

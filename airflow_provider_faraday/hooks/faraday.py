@@ -9,8 +9,14 @@ from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_faraday.api import endpoints, webhooks
-from airflow_provider_faraday.api.inputs import excerpt, webhook_url
+from airflow_provider_faraday.api import endpoints, names, webhooks
+from airflow_provider_faraday.api.inputs import (
+    excerpt,
+    is_resource_id,
+    resource_id_or_name,
+    resource_ids_or_names,
+    webhook_url,
+)
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.exceptions import FaradayError, FaradayInputError
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_faraday.api.endpoints import Endpoint
+    from airflow_provider_faraday.api.resources import ResourceType
     from airflow_provider_faraday.client.config import ClientConfig
     from airflow_provider_faraday.client.requests_client import RequestsClient
 
@@ -38,6 +45,10 @@ class FaradayHook(BaseHook):
     connection is not valid, :class:`~airflow_provider_faraday.exceptions.FaradayInputError` if an argument is
     not (before anything is sent), and :class:`~airflow_provider_faraday.exceptions.FaradayApiError` or a
     subclass if a request fails. Transient failures are retried first.
+
+    Wherever a method takes the UUID of a resource, its exact name works as well, and takes one more request.
+    Archived resources are not found by name. If no resource has the name, or several have, the method raises
+    :class:`~airflow_provider_faraday.exceptions.FaradayLookupError`.
 
     :param faraday_conn_id: the Airflow connection. The password is the API key; the host is the base URL, by
         default https://api.faraday.ai/v1; the extras are ``timeout`` (seconds), ``max_attempts``, ``proxy``,
@@ -110,7 +121,7 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getconnectiondatasets
 
-        :param connection_id: UUID of the Faraday connection.
+        :param connection_id: UUID or name of the Faraday connection.
         """
         return self.list_connection_resources("datasets", connection_id)
 
@@ -119,7 +130,7 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getscopedatasets
 
-        :param scope_id: UUID of the scope.
+        :param scope_id: UUID or name of the scope.
         """
         return self.list_scope_resources("datasets", scope_id)
 
@@ -128,7 +139,7 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getconnectiontargets
 
-        :param connection_id: UUID of the Faraday connection.
+        :param connection_id: UUID or name of the Faraday connection.
         """
         return self.list_connection_resources("targets", connection_id)
 
@@ -137,7 +148,7 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getscopetargets
 
-        :param scope_id: UUID of the scope.
+        :param scope_id: UUID or name of the scope.
         """
         return self.list_scope_resources("targets", scope_id)
 
@@ -158,7 +169,7 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getdatasets
 
-        :param ids: UUIDs of the datasets to return, if they exist; None for all.
+        :param ids: UUIDs of the datasets to return, if they exist, or names; None for all.
         """
         return self.list_resources("datasets", ids)
 
@@ -167,7 +178,7 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getdataset
 
-        :param dataset_id: UUID of the dataset.
+        :param dataset_id: UUID or name of the dataset.
         """
         return self.get_resource("datasets", dataset_id)
 
@@ -176,7 +187,7 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/forceupdatedataset
 
-        :param dataset_id: UUID of the dataset.
+        :param dataset_id: UUID or name of the dataset.
         :return: see :meth:`force_update`.
         """
         return self.force_update("datasets", dataset_id)
@@ -185,17 +196,37 @@ class FaradayHook(BaseHook):
         """Return the resources of a type in the account, with all fields that Faraday sent.
 
         :param resource_type: such as ``datasets``.
-        :param ids: UUIDs of the resources to return, if they exist, requested 100 at a time; None for all.
+        :param ids: UUIDs of the resources to return, if they exist, or names; requested 100 at a time; None
+            for all.
         """
         kind = resource_type_named(resource_type)
-        batches = [endpoints.list_resources(kind)] if ids is None else endpoints.resources_by_id(kind, ids)
+        if ids is None:
+            return self._list(endpoints.list_resources(kind))
+        batches = endpoints.resources_by_id(kind, self._ids(kind, resource_ids_or_names(ids, "ids")))
         return [resource for batch in batches for resource in self._list(batch)]
+
+    def find_id(self, resource_type: str, resource: str) -> str:
+        """Return the UUID of a resource.
+
+        :param resource_type: such as ``datasets``.
+        :param resource: its UUID, which is returned without a request, or its name.
+        """
+        kind = resource_type_named(resource_type)
+        return self._ids(kind, [resource_id_or_name(resource, kind.id_argument)])[0]
+
+    def find_ids(self, resource_type: str, resources: Iterable[str]) -> list[str]:
+        """Return the UUIDs of resources, without duplicates, with at most one request.
+
+        :param resource_type: such as ``datasets``.
+        :param resources: UUIDs and names.
+        """
+        return self._ids(resource_type_named(resource_type), resource_ids_or_names(resources, "resources"))
 
     def list_connection_resources(self, resource_type: str, connection_id: str) -> list[dict[str, Any]]:
         """Return the resources of a type that belong to a Faraday connection.
 
         :param resource_type: such as ``datasets``.
-        :param connection_id: UUID of the Faraday connection.
+        :param connection_id: UUID or name of the Faraday connection.
         """
         return self._list_of("connections", connection_id, resource_type)
 
@@ -203,7 +234,7 @@ class FaradayHook(BaseHook):
         """Return the resources of a type that belong to a scope.
 
         :param resource_type: such as ``datasets``.
-        :param scope_id: UUID of the scope.
+        :param scope_id: UUID or name of the scope.
         """
         return self._list_of("scopes", scope_id, resource_type)
 
@@ -211,24 +242,26 @@ class FaradayHook(BaseHook):
         """Return a resource, with all fields that Faraday sent.
 
         :param resource_type: such as ``datasets``.
-        :param resource_id: UUID of the resource.
+        :param resource_id: UUID or name of the resource.
         """
         from airflow_provider_faraday.api.responses import decode_resource
 
-        endpoint = endpoints.get_resource(resource_type_named(resource_type), resource_id)
+        id_ = self.find_id(resource_type, resource_id)
+        endpoint = endpoints.get_resource(resource_type_named(resource_type), id_)
         return self.client.fetch(endpoint, decode_resource).value
 
     def force_update(self, resource_type: str, resource_id: str) -> datetime | None:
         """Request a rebuild of a resource. Its status may remain ``ready`` until the rebuild starts.
 
         :param resource_type: such as ``datasets``.
-        :param resource_id: UUID of the resource.
+        :param resource_id: UUID or name of the resource.
         :return: when Faraday accepted the request, by its own clock, in UTC and whole seconds; None if its
             response has no ``Date``.
         """
         from airflow_provider_faraday.api.responses import decode_nothing
 
-        endpoint = endpoints.force_update(resource_type_named(resource_type), resource_id)
+        id_ = self.find_id(resource_type, resource_id)
+        endpoint = endpoints.force_update(resource_type_named(resource_type), id_)
         return self.client.fetch(endpoint, decode_nothing).sent_at
 
     def list_uploads(self) -> list[dict[str, Any]]:
@@ -282,13 +315,13 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/downloadtarget
 
-        :param target_id: UUID of the target.
+        :param target_id: UUID or name of the target.
         :param path: the file to write, in any object storage of Airflow. An existing one is replaced.
         :return: ``{"path": …, "bytes": …, "md5": …, "count": …, "last_updated_output_at": …}``.
         """
         from airflow_provider_faraday.hooks.files import download_target
 
-        return download_target(self.client, self.log, target_id, path)[0]
+        return download_target(self.client, self.log, self.find_id("targets", target_id), path)[0]
 
     def ensure_webhook(self, url: str) -> dict[str, Any]:
         """Make sure that Faraday sends its webhooks to a URL: register it, or enable it.
@@ -374,8 +407,18 @@ class FaradayHook(BaseHook):
         return self.client.request_list(_checked_request("GET", path)[1], params)
 
     def _list_of(self, container: str, container_id: str, resource_type: str) -> list[dict[str, Any]]:
-        listed = resource_type_named(resource_type)
-        return self._list(endpoints.resources_of(resource_type_named(container), container_id, listed))
+        kind, listed = resource_type_named(container), resource_type_named(resource_type)
+        return self._list(endpoints.resources_of(kind, self.find_id(container, container_id), listed))
+
+    def _ids(self, kind: ResourceType, given: list[str]) -> list[str]:
+        if all(map(is_resource_id, given)):
+            return given
+        listed = self._list(endpoints.list_resources(kind))
+        ids = (
+            each if is_resource_id(each) else names.id_of(kind, each, listed, self.faraday_conn_id)
+            for each in given
+        )
+        return list(dict.fromkeys(ids))
 
     def _list(self, endpoint: Endpoint) -> list[dict[str, Any]]:
         from airflow_provider_faraday.api.responses import decode_resources

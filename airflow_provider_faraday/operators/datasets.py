@@ -19,13 +19,14 @@ class ListConnectionDatasetsOperator(ListResourcesOperator):
 
     https://faraday.ai/docs/reference/getconnectiondatasets
 
-    :param connection_id: UUID of the Faraday connection (templated).
+    :param connection_id: UUID or name of the Faraday connection (templated).
     :param tables: list only the datasets that read these tables: a list of names, or a single one, each with
         or without its schema. Case is ignored. A table that no dataset reads is an error (templated).
     :param fields: the dataset fields to return (templated); None for all but ``sample``, which holds rows of
         customers' data.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayNotFoundError: if no dataset reads one of ``tables``.
     :raises FaradayApiError: if the request fails.
     """
@@ -56,13 +57,14 @@ class ListScopeDatasetsOperator(ListResourcesOperator):
 
     https://faraday.ai/docs/reference/getscopedatasets
 
-    :param scope_id: UUID of the scope (templated).
+    :param scope_id: UUID or name of the scope (templated).
     :param tables: list only the datasets that read these tables: a list of names, or a single one, each with
         or without its schema. Case is ignored. A table that no dataset reads is an error (templated).
     :param fields: the dataset fields to return (templated); None for all but ``sample``, which holds rows of
         customers' data.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayNotFoundError: if no dataset reads one of ``tables``.
     :raises FaradayApiError: if the request fails.
     """
@@ -98,10 +100,10 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
 
     https://faraday.ai/docs/reference/forceupdatedataset
 
-    :param connection_id: UUID of a Faraday connection: update all its datasets (templated).
-    :param scope_id: UUID of a scope: update the datasets behind it (templated).
-    :param datasets: update these: ids, or dicts as a list operator returns them; a list, or a single one
-        (templated). Pass exactly one of these three.
+    :param connection_id: UUID or name of a Faraday connection: update all its datasets (templated).
+    :param scope_id: UUID or name of a scope: update the datasets behind it (templated).
+    :param datasets: update these: UUIDs, names, or dicts as a list operator returns them; a list, or a single
+        one (templated). Pass exactly one of these three.
     :param tables: with ``connection_id`` or ``scope_id``, update only the datasets that read these tables: a
         list of names, or a single one, each with or without its schema. Case is ignored (templated).
     :param allow_empty: succeed if there is nothing to update, and ignore tables that no dataset reads.
@@ -119,6 +121,7 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
     :raises DatasetsFailedError: if a build that is waited for fails.
     :raises AirflowSensorTimeout: if waiting times out.
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayApiError: if a request fails.
     """
 

@@ -42,13 +42,15 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
     https://faraday.ai/docs/reference
 
     :param resource_type: the type, such as ``datasets``.
-    :param connection_id: UUID of a Faraday connection: list its resources of the type (templated).
-    :param scope_id: UUID of a scope: list its resources of the type (templated).
-    :param resource_ids: list only the resources with these ids that exist (templated). Pass at most one of
-        ``connection_id``, ``scope_id`` and ``resource_ids``; none of them lists all of the account.
+    :param connection_id: UUID or name of a Faraday connection: list its resources of the type (templated).
+    :param scope_id: UUID or name of a scope: list its resources of the type (templated).
+    :param resource_ids: list only these: UUIDs, of which unknown ones are left out, or names (templated).
+        Pass at most one of ``connection_id``, ``scope_id`` and ``resource_ids``; none of them lists all of
+        the account.
     :param fields: the fields to return (templated); None for all but ``ResourceType.excluded_fields``.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayApiError: if the request fails.
     """
 
@@ -102,6 +104,7 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
             source = Source.parse(
                 task_label(self), self.resource_type, all_allowed=True, **self._source_arguments
             )
+            source = tasks.look_up(hook, source)
             self._found = resources = tasks.list_resources(hook, source, self.tables)
         self.log.info("Faraday returned %s", count_by_status(source.type, resources))
         attach_resources(context, self.outlets, source.type, resources)
@@ -141,10 +144,12 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     https://faraday.ai/docs/reference
 
     :param resource_type: the type, such as ``datasets``.
-    :param connection_id: UUID of a Faraday connection: update all its resources of the type (templated).
-    :param scope_id: UUID of a scope: update all its resources of the type (templated).
-    :param resource_ids: update these: ids, or dicts with an ``id`` as a list operator returns them; a list or
-        a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and ``resource_ids``.
+    :param connection_id: UUID or name of a Faraday connection: update all its resources of the type
+        (templated).
+    :param scope_id: UUID or name of a scope: update all its resources of the type (templated).
+    :param resource_ids: update these: UUIDs, names, or dicts with an ``id`` as a list operator returns them;
+        a list or a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and
+        ``resource_ids``.
     :param allow_empty: succeed if there is nothing to update, instead of failing.
     :param wait_for_completion: wait until the builds finish.
     :param include_upstream: while waiting, also wait until everything that the resources are built from is
@@ -159,6 +164,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     :raises ResourcesFailedError: if a build that is waited for fails.
     :raises AirflowSensorTimeout: if waiting times out.
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayApiError: if a request fails.
     """
 
@@ -237,6 +243,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         with naming(self):
             check_rendered(self, self._given)
             source = Source.parse(task_label(self), self.resource_type, **self._source_arguments)
+            source = tasks.look_up(hook, source)
             found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
         rebuilds = rebuild.Rebuilds(source, found, self.log)
         self._found = rebuilds.resources

@@ -15,10 +15,11 @@ class ListConnectionTargetsOperator(ListResourcesOperator):
 
     https://faraday.ai/docs/reference/getconnectiontargets
 
-    :param connection_id: UUID of the Faraday connection (templated).
+    :param connection_id: UUID or name of the Faraday connection (templated).
     :param fields: the target fields to return (templated); None for all.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayApiError: if the request fails.
     """
 
@@ -46,10 +47,11 @@ class ListScopeTargetsOperator(ListResourcesOperator):
 
     https://faraday.ai/docs/reference/getscopetargets
 
-    :param scope_id: UUID of the scope (templated).
+    :param scope_id: UUID or name of the scope (templated).
     :param fields: the target fields to return (templated); None for all.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayApiError: if the request fails.
     """
 

@@ -60,10 +60,12 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     https://faraday.ai/docs/reference
 
     :param resource_type: the type, such as ``datasets``.
-    :param connection_id: UUID of a Faraday connection: wait for all its resources of the type (templated).
-    :param scope_id: UUID of a scope: wait for all its resources of the type (templated).
-    :param resource_ids: wait for these: ids, or dicts with an ``id`` as a list operator returns them; a list
-        or a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and ``resource_ids``.
+    :param connection_id: UUID or name of a Faraday connection: wait for all its resources of the type
+        (templated).
+    :param scope_id: UUID or name of a scope: wait for all its resources of the type (templated).
+    :param resource_ids: wait for these: UUIDs, names, or dicts with an ``id`` as a list operator returns
+        them; a list or a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and
+        ``resource_ids``.
     :param updated_after: count only builds at or after this time, and wait out errors from before it. A
         datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; or a dict of ids and
         times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return
@@ -86,6 +88,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     :raises AirflowSensorTimeout: after ``timeout`` seconds (skipped with ``soft_fail=True``).
     :raises FaradayNotFoundError: if Faraday does not return one of ``resource_ids``.
     :raises FaradayInputError: if an argument is not valid.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises FaradayApiError: if a request fails, as described above.
     """
 

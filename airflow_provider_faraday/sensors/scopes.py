@@ -21,8 +21,8 @@ class ScopesReadySensor(ResourcesReadySensor):
 
     https://faraday.ai/docs/reference/getscopes
 
-    :param scopes: the scopes to wait for: ids, or dicts as a list operator returns them; a list, or a single
-        one, so that a mapped sensor can wait for each (templated).
+    :param scopes: the scopes to wait for: UUIDs, names, or dicts as a list operator returns them; a list, or
+        a single one, so that a mapped sensor can wait for each (templated).
     :param updated_after: count only builds at or after this time, and wait out errors from before it. A
         datetime or ISO 8601 string, in Airflow's default time zone if it has no offset; or a dict of ids and
         times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return

@@ -21,10 +21,11 @@ class TargetsReadySensor(ResourcesReadySensor):
 
     https://faraday.ai/docs/reference/getscopetargets
 
-    :param connection_id: UUID of a Faraday connection: wait for all targets that deliver to it (templated).
-    :param scope_id: UUID of a scope: wait for all targets that deliver its predictions (templated).
-    :param targets: wait for these: ids, or dicts as a list operator returns them; a list, or a single one, so
-        that a mapped sensor can wait for each (templated). Pass exactly one of these three.
+    :param connection_id: UUID or name of a Faraday connection: wait for all targets that deliver to it
+        (templated).
+    :param scope_id: UUID or name of a scope: wait for all targets that deliver its predictions (templated).
+    :param targets: wait for these: UUIDs, names, or dicts as a list operator returns them; a list, or a
+        single one, so that a mapped sensor can wait for each (templated). Pass exactly one of these three.
     :param updated_after: count only builds at or after this time, and wait out errors from before it. A
         datetime or ISO 8601 string, in Airflow's default time zone if it has no offset; or a dict of ids and
         times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return

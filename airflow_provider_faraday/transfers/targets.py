@@ -33,11 +33,12 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
 
     https://faraday.ai/docs/reference/downloadtarget
 
-    :param target_id: UUID of the target (templated).
+    :param target_id: UUID or name of the target (templated).
     :param path: the file to write, such as ``s3://aws_default@bucket/predictions.csv``, where ``aws_default``
         is an Airflow connection; text or an ``ObjectStoragePath`` (templated).
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid, or if the target is archived or was never built.
+    :raises FaradayLookupError: if a name does not identify one resource.
     :raises ResourcesFailedError: if the target has the status ``error``.
     :raises FaradayResponseError: if the response is not the file: a web page, a JSON document, or empty
         although the target has rows.
@@ -48,7 +49,7 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
     ui_color = "#d9f0e3"
 
     _downloaded: tuple[dict[str, Any], dict[str, Any]] | None = None
-    """What the task returns, and the target."""
+    """What the task returns, and the target; nothing but its id until it is downloaded."""
 
     def __init__(
         self,
@@ -73,7 +74,9 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
         hook = faraday.FaradayHook(self.faraday_conn_id)
         with naming(self):
             check_rendered(self, self._given)
-            self._downloaded = files.download_target(hook.client, hook.log, self.target_id, self.path)
+            target_id = hook.find_id("targets", self.target_id)
+            self._downloaded = {}, {"id": target_id}
+            self._downloaded = files.download_target(hook.client, hook.log, target_id, self.path)
         result, target = self._downloaded
         attach_resources(context, self.outlets, resource_type_named("targets"), [target])
         return result
@@ -81,6 +84,8 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
     def _lineage(self) -> Lineage:
         from airflow_provider_faraday.lineage import Lineage, file_node, resource_node
 
-        result, target = self._downloaded or ({}, {"id": self.target_id})
+        if not self._downloaded:
+            return Lineage()
+        result, target = self._downloaded
         node = resource_node("targets", target)
         return Lineage([node], [file_node(self.path, rows=node.rows, size=result.get("bytes"))])

@@ -176,6 +176,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
         source = Source.parse(
             name,
             resource_type,
+            names_allowed=False,
             connection_id=connection_id,
             scope_id=scope_id,
             **ids,

@@ -13,7 +13,8 @@ from airflow_provider_faraday.api.inputs import (
     excerpt,
     field_names,
     resource_id,
-    resource_ids,
+    resource_id_or_name,
+    resource_ids_or_names,
     seconds,
     upload_directory,
     upload_filename,
@@ -130,12 +131,12 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
 
 
 _CHECKS: dict[str, Callable[[Any, str], object]] = {
-    **dict.fromkeys(CONTAINERS, resource_id),
-    "target_id": resource_id,
-    "resource_ids": resource_ids,
-    "datasets": resource_ids,
-    "targets": resource_ids,
-    "scopes": resource_ids,
+    **dict.fromkeys(CONTAINERS, resource_id_or_name),
+    "target_id": resource_id_or_name,
+    "resource_ids": resource_ids_or_names,
+    "datasets": resource_ids_or_names,
+    "targets": resource_ids_or_names,
+    "scopes": resource_ids_or_names,
     "updated_after": lambda value, _: parse_updated_after(value),
     "fields": lambda value, _: field_names(value),
     "tables": lambda value, _: table_names(value),

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.inputs import resource_id, resource_ids
+from airflow_provider_faraday.api.inputs import (
+    resource_id,
+    resource_id_or_name,
+    resource_ids,
+    resource_ids_or_names,
+)
 from airflow_provider_faraday.api.resources import CONTAINERS, ResourceType, resource_type_named
 
 if TYPE_CHECKING:
@@ -26,7 +31,8 @@ class Container(NamedTuple):
 class Source(NamedTuple):
     """Resources of one type: those of a container, those listed by id, or all of the account.
 
-    :meth:`parse` makes one from arguments and refuses what is not valid. Nothing checks it again.
+    :meth:`parse` makes one from arguments and refuses what is not valid. Nothing checks it again. It may have
+    names in place of ids until :func:`~airflow_provider_faraday.waiting.tasks.look_up` replaces them.
 
     :param container: None for a source by id, or of the account.
     :param ids: in lower case; None for all.
@@ -46,12 +52,14 @@ class Source(NamedTuple):
         *,
         include_upstream: bool = False,
         all_allowed: bool = False,
+        names_allowed: bool = True,
         **given: object,
     ) -> Source:
         """Return the source that arguments describe.
 
         :param owner: who has these arguments, for the error.
         :param all_allowed: whether no argument at all describes all resources of the account.
+        :param names_allowed: whether names may stand in place of ids.
         :param given: ids of containers, such as ``scope_id``, and the resources; all but one None.
         :raises FaradayInputError: if they do not describe exactly one source.
         """
@@ -60,9 +68,11 @@ class Source(NamedTuple):
         if argument is None:
             return cls(kind, include_upstream=include_upstream)
         if argument in CONTAINERS:
-            container = Container(argument, resource_id(given[argument], argument))
+            parse_one = resource_id_or_name if names_allowed else resource_id
+            container = Container(argument, parse_one(given[argument], argument))
             return cls(kind, container, include_upstream=include_upstream)
-        ids = tuple(resource_ids(given[argument], argument))
+        parse_all = resource_ids_or_names if names_allowed else resource_ids
+        ids = tuple(parse_all(given[argument], argument))
         return cls(kind, ids=ids, include_upstream=include_upstream)
 
     @classmethod
@@ -96,11 +106,7 @@ class Source(NamedTuple):
         """The source, for messages."""
         if self.container:
             return f"{self.type.plural} of {CONTAINERS[self.container.argument].label} {self.container.id}"
-        return (
-            f"{self.type.plural} of the account"
-            if self.ids is None
-            else f"{self.type.plural} that were requested by id"
-        )
+        return f"{self.type.plural} of the account" if self.ids is None else f"requested {self.type.plural}"
 
     @property
     def without_ids(self) -> Source:

@@ -12,12 +12,13 @@ from airflow_provider_faraday.api.text import first_of, one_line
 from airflow_provider_faraday.exceptions import FaradayNotFoundError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
+from airflow_provider_faraday.waiting.names import look_up
 from airflow_provider_faraday.waiting.wait import Wait
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.waiting.source import Source
 
-__all__ = ["Criteria", "FaradayHook", "Wait", "list_resources", "resumed_wait"]
+__all__ = ["Criteria", "FaradayHook", "Wait", "list_resources", "look_up", "resumed_wait"]
 
 
 def list_resources(

@@ -22,6 +22,7 @@ from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.exceptions import EVENT_ERRORS, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
+from airflow_provider_faraday.waiting.names import look_up
 from airflow_provider_faraday.waiting.progress import Progress, describe_problem
 from airflow_provider_faraday.waiting.source import Source
 
@@ -129,6 +130,7 @@ class Wait:
         return list(by_id.values())
 
     def _poll(self) -> tuple[list[dict[str, Any]], list[ResourceState], Verdict]:
+        self.source = look_up(self._hook, self.source)
         found: list[dict[str, Any]] = []
         sent_at = None
         for endpoint in self.source.endpoints():

@@ -140,6 +140,13 @@ WAITS = [
         polls=4,
     ),
     succeeds(
+        "a scope is given by name in a template",
+        sensor={"scope_id": "{{ 'Likely' }} buyers"},
+        start=READY,
+        polls=1,
+        extra_requests=1,
+    ),
+    succeeds(
         "more datasets than fit into one request become ready",
         sensor={"datasets": ADDED, "fields": ["id"]},
         start=both(*(add(n, status="ready") for n in range(149)), add(149, status="running")),

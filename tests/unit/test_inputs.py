@@ -112,13 +112,14 @@ NOT_TEXT: dict[str, Any] = {
 }
 NOT_AN_ID: dict[str, Any] = NOT_TEXT | {
     "empty text": "",
-    "text": "orders",
+    "a space": " ",
     "the text None": "None",
     "a template that was not rendered": "{{ params.id }}",
-    "a path": "../accounts/current",
+    "a dict as text": f"{{'id': '{WAREHOUSE}'}}",
+    "a list as text": f"['{WAREHOUSE}']",
     "an id with a space": f"{WAREHOUSE} ",
-    "a lone surrogate": "\ud800",
-    "long text": "x" * 10_000,
+    "an id without its last digit": WAREHOUSE[:-1],
+    "an id without hyphens": WAREHOUSE.replace("-", ""),
 }
 NOT_A_LIST: dict[str, Any] = {
     "empty text": "",
@@ -135,7 +136,7 @@ NOT_DATASETS: dict[str, Any] = NOT_A_LIST | {
     "a list of lists of lists": [[[ORDERS]]],
     "a list of dicts without id": [{"name": "orders"}],
     "a list of dicts whose id is None": [{"id": None}],
-    "a list with one wrong id": [ORDERS, "orders"],
+    "a list with one wrong id": [CUSTOMERS, ORDERS[:-1]],
     "a single one without an id": {"id": None, "name": "orders"},
 }
 NOT_FIELDS: dict[str, Any] = NOT_A_LIST | {
@@ -161,7 +162,7 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
         (
             use,
             NOT_AN_ID | ({"None": None} if use.startswith("hook") else {}),
-            r"_id must be the UUID of a Faraday resource, .*, but is ",
+            r"_id must be the UUID or the exact name of a Faraday resource, but is ",
         )
         for use in USES
         if use.endswith(("connection_id", "scope_id", "dataset_id", "force")) and "sensor" not in use
@@ -169,9 +170,13 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     (
         "sensor's connection_id",
         NOT_AN_ID,
-        "connection_id must be the UUID of a Faraday resource, .*, but is ",
+        "connection_id must be the UUID or the exact name of a Faraday resource, but is ",
     ),
-    ("sensor's scope_id", NOT_AN_ID, "scope_id must be the UUID of a Faraday resource, .*, but is "),
+    (
+        "sensor's scope_id",
+        NOT_AN_ID,
+        "scope_id must be the UUID or the exact name of a Faraday resource, but is ",
+    ),
     *(
         (use, {"None": None}, "was given .*, but the rendered value is None")
         for use in (
@@ -284,17 +289,18 @@ if AIRFLOW_3:
 @pytest.mark.parametrize(
     ("task", "arguments"),
     [
-        (DatasetsReadySensor, {"scope_id": "customers"}),
+        (DatasetsReadySensor, {"scope_id": SCOPE[:-1]}),
         (DatasetsReadySensor, {"connection_id": 5}),
-        (DatasetsReadySensor, {"datasets": ["customers"]}),
+        (DatasetsReadySensor, {"datasets": [ORDERS[:-1]]}),
+        (DatasetsReadySensor, {"datasets": "[orders]"}),
         (DatasetsReadySensor, {"datasets": [{"name": "orders"}]}),
         (DatasetsReadySensor, {"scope_id": SCOPE, "fields": "id"}),
         (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": "yesterday"}),
         (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": {ORDERS: "yesterday"}}),
         (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": {"orders": "2026-01-01"}}),
-        (ListConnectionDatasetsOperator, {"connection_id": "warehouse"}),
+        (ListConnectionDatasetsOperator, {"connection_id": f"{WAREHOUSE}0"}),
         (ListScopeDatasetsOperator, {"scope_id": SCOPE, "fields": []}),
-        (ForceUpdateDatasetsOperator, {"datasets": ["customers"]}),
+        (ForceUpdateDatasetsOperator, {"datasets": [None]}),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "poke_interval": "60"}),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "timeout": -1}),
         (ListResourcesOperator, {"resource_type": "dataset"}),

@@ -336,7 +336,7 @@ def test_messages_say_faraday_connection(account: Account, task_log: list[str]) 
     assert "INFO Faraday returned 2 Faraday connections: 2 ready" in task_log
     sensor = ResourcesReadySensor(task_id="t", resource_type="connections", resource_ids=[UNKNOWN])
     with pytest.raises(
-        FaradayNotFoundError, match=r"did not return Faraday connection d0.*the Faraday connect"
+        FaradayNotFoundError, match=r"did not return Faraday connection d0.*the requested Faraday connect"
     ):
         sensor.execute({})
 
@@ -362,7 +362,7 @@ def test_the_arguments_of_lists_of_targets_are_templated_and_checked(operator: A
     container = operator.template_fields[0]
     assert set(operator.template_fields) == {container, "faraday_conn_id", "fields"}
     with pytest.raises(FaradayInputError, match=f"{container} must be the UUID"):
-        operator(task_id="t", **{container: "buyers"})
+        operator(task_id="t", **{container: ID[:-1]})
 
 
 @pytest.mark.parametrize(
@@ -399,9 +399,9 @@ def test_a_single_target_or_scope_is_accepted_as_a_mapped_task_gets_it(
     [
         (TargetsReadySensor, {}, "takes exactly one of connection_id, scope_id and targets"),
         (TargetsReadySensor, {"scope_id": SCOPE, "targets": [ID]}, "but got scope_id and targets"),
-        (TargetsReadySensor, {"targets": ["buyers"]}, r"targets\[0\] must be the UUID"),
+        (TargetsReadySensor, {"targets": [ID[:-1]]}, r"targets\[0\] must be the UUID"),
         (ScopesReadySensor, {"scopes": None}, "takes scopes, but got none of them"),
-        (ScopesReadySensor, {"scopes": ["buyers"]}, r"scopes\[0\] must be the UUID"),
+        (ScopesReadySensor, {"scopes": [ID[:-1]]}, r"scopes\[0\] must be the UUID"),
     ],
 )
 def test_the_arguments_of_their_sensors_are_checked(sensor: Any, arguments: Any, says: str) -> None:

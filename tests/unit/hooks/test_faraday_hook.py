@@ -139,7 +139,7 @@ def test_rejects_an_invalid_id_before_sending_anything(
     connect: SetConnection, mocked: requests_mock.Mocker
 ) -> None:
     with pytest.raises(FaradayInputError, match="connection_id must be the UUID"):
-        connect().list_connection_datasets("../accounts/current")
+        connect().list_connection_datasets(ID[:-1])
     assert mocked.call_count == 0
 
 

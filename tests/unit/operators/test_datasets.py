@@ -55,7 +55,7 @@ def test_the_log_counts_the_datasets_by_status(sandbox: Sandbox, task_log: list[
 
 def test_an_invalid_argument_sends_nothing(sandbox: Sandbox) -> None:
     with pytest.raises(FaradayInputError, match="connection_id must be the UUID"):
-        list_connection(connection_id="../accounts/current")
+        list_connection(connection_id=WAREHOUSE[:-1])
     with pytest.raises(FaradayInputError, match="fields must be a list"):
         list_connection(fields="id")
     assert sandbox.requests() == []

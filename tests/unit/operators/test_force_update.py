@@ -313,7 +313,7 @@ def test_allow_empty_ignores_a_table_that_no_dataset_reads(sandbox: Sandbox, tas
         ({"datasets": [ORDERS], "scope_id": SCOPE}, "but got scope_id and datasets"),
         ({"datasets": [ORDERS], "tables": ["orders"]}, "tables with connection_id or scope_id"),
         ({"datasets": None, "scope_id": SCOPE, "tables": ["a..b"]}, "tables must be a list of names"),
-        ({"datasets": None, "scope_id": "buyers"}, "scope_id must be the UUID"),
+        ({"datasets": None, "scope_id": SCOPE[:-1]}, "scope_id must be the UUID"),
     ],
 )
 def test_the_datasets_to_update_are_checked_when_the_dag_file_is_parsed(

@@ -544,9 +544,9 @@ def test_a_path_that_is_not_that_of_a_file_is_an_input_error(
 
 def test_a_target_id_is_checked_when_the_dag_is_parsed_and_when_it_runs(destination: Path) -> None:
     with pytest.raises(FaradayInputError, match="target_id must be the UUID"):
-        DownloadTargetOperator(task_id="download", target_id="../x", path="x.csv")
+        DownloadTargetOperator(task_id="download", target_id="[]", path="x.csv")
     operator = DownloadTargetOperator(task_id="download", target_id="{{ x }}", path=str(destination))
-    operator.target_id = "../x"
+    operator.target_id = "[]"
     with pytest.raises(FaradayInputError, match="target_id must be the UUID"):
         operator.execute({})
 
