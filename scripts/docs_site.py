@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
-from mkdocs.utils import get_relative_url
 
 from airflow_provider_faraday.get_provider_info import get_provider_info
 
@@ -29,8 +28,6 @@ ROOT = Path(__file__).parents[1]
 HOME = "README.md"
 CONTENTS = "docs/README.md"
 EXAMPLES = "example_dags"
-# Material for MkDocs would load Mermaid from another server.
-MERMAID = "scripts/mermaid/mermaid.tiny.js"
 
 PUBLIC_CLASSES = ("operators", "transfers", "hooks", "sensors", "triggers")
 MORE_REFERENCES = {
@@ -78,7 +75,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     in_nav = {HOME, EXAMPLES, *examples, *listed, *pages}
 
     selected = Files([file for file in files if file.src_dir != config.docs_dir])
-    for path in sorted(with_linked_files(in_nav) | {MERMAID}):
+    for path in sorted(with_linked_files(in_nav)):
         file = project_file(path, config)
         if path not in in_nav:
             file.inclusion = InclusionLevel.NOT_IN_NAV
@@ -103,9 +100,10 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Show source files as code, and adapt what GitHub and Python-Markdown read differently."""
     path = page.file.src_uri
     if isinstance(page.file, Source):
-        return markdown if path == EXAMPLES else f"# {basename(path)}\n\n```python\n{markdown}\n```\n"
-    if "```mermaid" in markdown:
-        markdown += f'\n\n<script src="{get_relative_url(MERMAID, page.url)}"></script>\n'
+        if path == EXAMPLES:
+            return markdown
+        page.meta["search"] = {"exclude": True}
+        return f"# {basename(path)}\n\n```python\n{markdown}\n```\n"
     return INFO_STRING.sub(r"\1", markdown)
 
 

@@ -24,8 +24,8 @@ The info string of a block selects how it is tested. Any other info string fails
     compare with the error after an API key expired; ``…`` matches any text
 ``text demo``
     lines that ``make demo`` prints; ``test_demo.py`` checks them
-``mermaid``, ``nginx``
-    a diagram, or a configuration of nginx, which is not checked
+``nginx``
+    a configuration of nginx, which is not checked
 """
 
 from __future__ import annotations
@@ -117,7 +117,6 @@ def test_info_strings_are_known(block: Block) -> None:
         "http",
         "text error",
         "text demo",
-        "mermaid",
         "nginx",
         "dockerfile",
         "yaml compose",
