@@ -10,7 +10,7 @@ from airflow_provider_faraday.api.errors import FaradayError
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.waiting.events import Errored, Event, Failed, Ready, TimedOut, to_payload
-from airflow_provider_faraday.waiting.feed import subscribe
+from airflow_provider_faraday.waiting.feed import Poll, subscribe
 from airflow_provider_faraday.waiting.progress import Progress, describe_problem
 from airflow_provider_faraday.waiting.source import Source
 
@@ -51,21 +51,34 @@ async def _wait(
             while True:
                 # From the deadline on, the next poll decides, also if it brings nothing new.
                 poll = await subscriber.next_poll(deliver_after=min(ends_at, progress.changes_at))
-                try:
-                    verdict = poll.verdict(criteria, source.ids)
-                except FaradayError as error:
-                    if not is_transient(error):
-                        return Errored.from_error(error)
-                    progress.poll_failed(error)
-                else:
-                    if verdict.is_ready:
-                        # Not logged here: the resumed task does that, and a triggerer's log is slow.
-                        return Ready(criteria, deadline)
-                    progress.polled(verdict, poll.began_at)
-                    if verdict.problem:
-                        return Failed(verdict.problem.kind, describe_problem(verdict.problem, source))
+                if event := _judged(poll, source, criteria, deadline, progress):
+                    return event
                 if clock() > ends_at:
                     break
     except TimeoutError:
         pass  # not even a poll came to its end
     return TimedOut(progress.pending or source.label)
+
+
+def _judged(
+    poll: Poll, source: Source, criteria: Criteria, deadline: float, progress: Progress
+) -> Event | None:
+    """Return the event with which a poll ends the wait; None if the wait goes on.
+
+    The verdict must not outlive this: thousands of waits with a hundred findings each would keep Python's
+    garbage collector, and so the event loop, busy.
+    """
+    try:
+        verdict = poll.verdict(criteria, source.ids)
+    except FaradayError as error:
+        if not is_transient(error):
+            return Errored.from_error(error)
+        progress.poll_failed(error)
+        return None
+    if verdict.is_ready:
+        # Not logged here: the resumed task does that, and a triggerer's log is slow.
+        return Ready(criteria, deadline)
+    progress.polled(verdict, poll.began_at)
+    if verdict.problem:
+        return Failed(verdict.problem.kind, describe_problem(verdict.problem, source))
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_faraday.api.readiness import Verdict
 from airflow_provider_faraday.exceptions import (
     FaradayApiError,
     FaradayInputError,
@@ -21,10 +23,12 @@ from airflow_provider_faraday.exceptions import (
 from airflow_provider_faraday.operators.datasets import ForceUpdateDatasetsOperator
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.sensors.targets import TargetsReadySensor
+from airflow_provider_faraday.waiting import feed
 from raw_server import answer
 from support.accounts import Account, id_of
 from support.graphs import node
 from support.modes import MODES, deferral_of, event_of, outcome
+from support.triggers import run, triggerer, until, waiting_for
 
 Serve = Callable[[Account], Account]
 
@@ -224,3 +228,20 @@ def test_a_wait_with_upstream_also_stores_the_times_upstream(serve: Serve) -> No
     text, times = stored(sensor)
     assert times == {id_of(13, n): REQUESTED + timedelta(seconds=n) for n in range(3)}
     assert len(text) < 3_000
+
+
+def test_waits_with_unlike_criteria_keep_no_verdicts_between_polls(serve: Serve) -> None:
+    """Thousands of verdicts would keep Python's garbage collector, and so the event loop, busy."""
+    account = serve(Account(*datasets(20, status="running"), waited="datasets"))
+
+    async def test() -> None:
+        async with triggerer() as waiting:
+            for number in range(50):
+                after = (REQUESTED + timedelta(seconds=number)).isoformat()
+                criteria, of = {"updated_after": after}, {"resource_type": "datasets", "scope_id": SCOPE}
+                waiting.start(waiting_for(criteria=criteria, **of))
+            await until(lambda: account.polls >= 3)
+            gc.collect()
+            assert sum(isinstance(thing, Verdict) for thing in gc.get_objects()) <= feed.VERDICTS
+
+    run(test)
