@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox.server import Sandbox
@@ -73,8 +73,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _greeting(sandbox: Sandbox) -> str:
     resources = [
-        f"  {resource_type.removesuffix('s'):<10} {resource['id']}  {resource['name']}"
-        for resource_type in ("connections", "scopes", "targets")
+        f"  {resource_type.removesuffix('s'):<10} {resource['id']}  {resource['name']}{_directory(resource)}"
+        for resource_type in ("connections", "datasets", "scopes", "targets")
         for resource in sandbox.resources(resource_type)
     ]
     return "\n".join(
@@ -84,7 +84,7 @@ def _greeting(sandbox: Sandbox) -> str:
             "",
             f"export AIRFLOW_CONN_FARADAY_DEFAULT={shlex.quote(json.dumps(sandbox.airflow_connection))}",
             "",
-            "Faraday connections, scopes and targets:",
+            "Faraday connections, datasets, scopes and targets:",
             *resources,
             "",
             f"To watch and change it in a browser: {sandbox.origin}/",
@@ -95,6 +95,11 @@ def _greeting(sandbox: Sandbox) -> str:
             ),
         ]
     )
+
+
+def _directory(resource: dict[str, Any]) -> str:
+    directory = (resource.get("options") or {}).get("upload_directory")
+    return f", reads the upload directory {directory}" if directory else ""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
@@ -27,6 +28,8 @@ from airflow_provider_faraday.sandbox.webhooks import Webhooks
 
 # Bounds the memory of a sandbox that is left running.
 MAX_LOGGED_REQUESTS = 100_000
+# Faraday's reference lists all but "pending", which is in its example.
+STATUSES = ("new", "starting", "running", "ready", "error", "pending")
 # What the edges of the graph and the summaries have of each resource.
 STATE_FIELDS = (
     "id",
@@ -271,8 +274,10 @@ class Control:
         """Change a resource and return it.
 
         :param resource_type: any type, such as ``targets``
-        :param changes: any Faraday field, or what :class:`Change` names
+        :param changes: any Faraday field, or what :class:`Change` names. An unknown status and what looks
+            like a typo are a 400
         """
+        _check_changes(changes)
         change = Change.model_validate(changes)
         with self._settled(changing=True) as now:
             self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
@@ -433,6 +438,19 @@ def is_loopback(host: str) -> bool:
 def is_sendable_key(key: str) -> bool:
     """Return whether the text can be sent as an API key in a header."""
     return key.isascii() and key.isprintable() and key != "" and " " not in key
+
+
+def _check_changes(changes: Document) -> None:
+    status = changes.get("status")
+    if status is not None and status not in STATUSES:
+        note = f"The status must be one of {', '.join(STATUSES)}, not {status!r}."
+        raise FaradayError(400, note, code="VALIDATION_FAILED")
+    counts = [kind.count_field for kind in KINDS.values() if kind.count_field]
+    known = {*STATE_FIELDS, *Change.model_fields, *counts}
+    for name in changes.keys() - known:
+        if similar := get_close_matches(name, known, n=1, cutoff=0.8):
+            note = f"There is no field {name!r}. Did you mean {similar[0]!r}?"
+            raise FaradayError(400, note, code="VALIDATION_FAILED")
 
 
 def _status_change(event: Event) -> Document:

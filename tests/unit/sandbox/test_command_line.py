@@ -66,6 +66,7 @@ def test_prints_an_airflow_connection_that_works_and_stops_on_a_signal(
     response = requests.get(f"{connection['host']}/scopes", headers=headers, timeout=10)
     assert response.json()[0]["id"] in printed
     assert "c0000000-0000-4000-8000-000000000001  Warehouse" in printed
+    assert "-000000000007  web_orders, reads the upload directory web_orders" in printed
 
     process.send_signal(number)
     rest, errors = process.communicate(timeout=10)

@@ -11,7 +11,9 @@ import pytest
 import requests
 
 from airflow_provider_faraday.sandbox import Sandbox, SandboxError
+from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES
 from airflow_provider_faraday.sandbox.errors import FaradayError
+from support.published import schema_of
 
 if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Client
@@ -30,6 +32,34 @@ def test_sets_any_status_and_any_field(client: Client, status: str | None) -> No
     dataset = client.get(f"/datasets/{ORDERS}").json()
     assert (dataset["status"], dataset["future_field"]) == (status, 1)
     assert dataset == changed.json()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"statis": "error"}, "'status'"),
+        ({"row_cuont": 5}, "'row_count'"),
+        ({"achived": True}, "'archived'"),
+        ({"status": "failed"}, "new, starting, running, ready, error"),
+        ({"status": 5}, "not 5"),
+    ],
+)
+def test_refuses_typos(client: Client, sandbox: Sandbox, changes: dict[str, Any], says: str) -> None:
+    before = sandbox.dataset(ORDERS)
+
+    with pytest.raises(FaradayError, match=says):
+        sandbox.set_dataset(ORDERS, **changes)
+    response = client.control("PATCH", f"/datasets/{ORDERS}", changes)
+
+    assert (response.status_code, response.json()["error"]) == (400, "VALIDATION_FAILED")
+    assert sandbox.dataset(ORDERS)["status_changed_at"] == before["status_changed_at"]
+
+
+@pytest.mark.parametrize("resource_type", RESOURCE_TYPES)
+def test_sets_every_published_field(sandbox: Sandbox, resource_type: str) -> None:
+    for name in schema_of(resource_type).keys() - {"id", "resource_type"}:
+        added = sandbox.add_resource(resource_type, name="any")
+        sandbox.set_resource(resource_type, added["id"], **{name: None})
 
 
 def test_sets_a_status_error(client: Client, sandbox: Sandbox) -> None:
