@@ -277,7 +277,7 @@ class Control:
         :param changes: any Faraday field, or what :class:`Change` names. An unknown status and what looks
             like a typo are a 400
         """
-        _check_changes(changes)
+        _check_changes(resource_type, changes)
         change = Change.model_validate(changes)
         with self._settled(changing=True) as now:
             self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
@@ -440,12 +440,12 @@ def is_sendable_key(key: str) -> bool:
     return key.isascii() and key.isprintable() and key != "" and " " not in key
 
 
-def _check_changes(changes: Document) -> None:
+def _check_changes(resource_type: str, changes: Document) -> None:
     status = changes.get("status")
     if status is not None and status not in STATUSES:
         note = f"The status must be one of {', '.join(STATUSES)}, not {status!r}."
         raise FaradayError(400, note, code="VALIDATION_FAILED")
-    counts = [kind.count_field for kind in KINDS.values() if kind.count_field]
+    counts = [kind.count_field for name, kind in KINDS.items() if name == resource_type and kind.count_field]
     known = {*STATE_FIELDS, *Change.model_fields, *counts}
     for name in changes.keys() - known:
         if similar := get_close_matches(name, known, n=1, cutoff=0.8):
