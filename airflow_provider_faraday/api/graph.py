@@ -18,6 +18,7 @@ from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayError, FaradayTransportError
 from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
+from airflow_provider_faraday.api.responses import Response, json_body
 from airflow_provider_faraday.api.states import ResourceState, state_type
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ Edge: Any = msgspec.defstruct(
     kw_only=True,
 )
 """An edge of the graph as Faraday sends it: ``downstream`` depends on ``upstream``."""
+
+_EDGES: msgspec.json.Decoder[list[Edge]] = msgspec.json.Decoder(list[Edge])
+
+
+def decode_edges(response: Response) -> list[Edge]:
+    """Decode a page of the dependency graph."""
+    return _EDGES.decode(json_body(response))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from http.client import responses as phrases
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
@@ -24,14 +23,8 @@ from airflow_provider_faraday.api.errors import (
     Request,
     api_error,
 )
-from airflow_provider_faraday.api.graph import Edge
-from airflow_provider_faraday.api.states import state_type
 from airflow_provider_faraday.api.text import one_line, shortened
 from airflow_provider_faraday.api.times import http_date
-
-if TYPE_CHECKING:
-    from airflow_provider_faraday.api.resources import ResourceType
-    from airflow_provider_faraday.api.states import ResourceState
 
 T = TypeVar("T")
 
@@ -231,34 +224,22 @@ def redirects_error(request: Request) -> FaradayResponseError:
 
 def decode_resources(response: Response) -> list[dict[str, Any]]:
     """Decode a list of resources, with all fields that Faraday sent."""
-    items = _DICTS.decode(_json(response))
+    items = _DICTS.decode(json_body(response))
     for number, item in enumerate(items):
         _check_id(item, f"$[{number}]")
     return items
 
 
-@cache
-def decode_states(resource_type: ResourceType) -> Decode[list[ResourceState]]:
-    """Return a function that decodes a list of resources into the fields that readiness depends on."""
-    decoder = msgspec.json.Decoder(list[state_type(resource_type)])  # type: ignore[misc]
-    return lambda response: decoder.decode(_json(response))
-
-
-def decode_edges(response: Response) -> list[Edge]:
-    """Decode a page of the dependency graph."""
-    return _EDGES.decode(_json(response))
-
-
 def decode_resource(response: Response) -> dict[str, Any]:
     """Decode a resource, with all fields that Faraday sent."""
-    item = _DICT.decode(_json(response))
+    item = _DICT.decode(json_body(response))
     _check_id(item, "$")
     return item
 
 
 def decode_objects(response: Response) -> list[dict[str, Any]]:
     """Decode a list of objects that are not resources, such as uploads, with all fields that Faraday sent."""
-    return _DICTS.decode(_json(response))
+    return _DICTS.decode(json_body(response))
 
 
 def decode_account(response: Response) -> None:
@@ -271,11 +252,11 @@ def decode_nothing(response: Response) -> None:
 
 
 _DICTS: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(list[dict[str, Any]])
-_EDGES: msgspec.json.Decoder[list[Edge]] = msgspec.json.Decoder(list[Edge])
 _DICT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-def _json(response: Response) -> bytes:
+def json_body(response: Response) -> bytes:
+    """Return the body without a byte order mark, which decoders of JSON reject."""
     return response.body.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -354,7 +335,7 @@ def _phrase(status: int) -> str:
 def _error_body(request: Request, response: Response) -> dict[str, Any]:
     try:
         # Encoded again, since the body may hold a secret in any form that JSON has.
-        text = msgspec.json.encode(msgspec.json.decode(_json(response))).decode()
+        text = msgspec.json.encode(msgspec.json.decode(json_body(response))).decode()
         body = msgspec.json.decode(request.redact(text))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return {}
@@ -365,7 +346,7 @@ def _format_error(request: Request, response: Response, error: Exception) -> Far
     # A type that does not match is reported before the syntax of what follows.
     broken = True
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-        msgspec.json.decode(_json(response))
+        msgspec.json.decode(json_body(response))
         broken = False
     what = "is not valid JSON" if broken else "has an unexpected format"
     message = (

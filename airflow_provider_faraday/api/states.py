@@ -10,6 +10,7 @@ import msgspec
 
 from airflow_provider_faraday.api.errors import FaradayResponseError
 from airflow_provider_faraday.api.resources import ResourceType
+from airflow_provider_faraday.api.responses import Decode, json_body
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.api.times import timestamp
 
@@ -138,6 +139,13 @@ def state_type(resource_type: ResourceType) -> type[ResourceState]:
     )
     built: type[ResourceState] = struct
     return built
+
+
+@cache
+def decode_states(resource_type: ResourceType) -> Decode[list[ResourceState]]:
+    """Return a function that decodes a list of resources into states."""
+    decoder = msgspec.json.Decoder(list[state_type(resource_type)])  # type: ignore[misc]
+    return lambda response: decoder.decode(json_body(response))
 
 
 def states_of(resource_type: ResourceType, resources: list[dict[str, Any]]) -> list[ResourceState]:

@@ -18,6 +18,13 @@ from airflow_provider_faraday.api.inputs import (
     webhook_url,
 )
 from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.responses import (
+    decode_account,
+    decode_nothing,
+    decode_objects,
+    decode_resource,
+    decode_resources,
+)
 from airflow_provider_faraday.client.config import client_config
 from airflow_provider_faraday.exceptions import FaradayError, FaradayInputError
 from airflow_provider_faraday.get_provider_info import get_provider_info
@@ -108,8 +115,6 @@ class FaradayHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the API key. Return whether Faraday accepts it, and a message."""
-        from airflow_provider_faraday.api.responses import decode_account
-
         try:
             self.client.fetch(endpoints.current_account(), decode_account)
         except (FaradayError, AirflowNotFoundException) as error:
@@ -160,8 +165,6 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getgraph
         """
-        from airflow_provider_faraday.api.responses import decode_objects
-
         return self.client.fetch(endpoints.graph(), decode_objects).value
 
     def list_datasets(self, ids: Iterable[str] | None = None) -> list[dict[str, Any]]:
@@ -244,8 +247,6 @@ class FaradayHook(BaseHook):
         :param resource_type: such as ``datasets``.
         :param resource_id: UUID or name of the resource.
         """
-        from airflow_provider_faraday.api.responses import decode_resource
-
         id_ = self.find_id(resource_type, resource_id)
         endpoint = endpoints.get_resource(resource_type_named(resource_type), id_)
         return self.client.fetch(endpoint, decode_resource).value
@@ -258,8 +259,6 @@ class FaradayHook(BaseHook):
         :return: when Faraday accepted the request, by its own clock, in UTC and whole seconds; None if its
             response has no ``Date``.
         """
-        from airflow_provider_faraday.api.responses import decode_nothing
-
         id_ = self.find_id(resource_type, resource_id)
         endpoint = endpoints.force_update(resource_type_named(resource_type), id_)
         return self.client.fetch(endpoint, decode_nothing).sent_at
@@ -269,8 +268,6 @@ class FaradayHook(BaseHook):
 
         https://faraday.ai/docs/reference/getuploads
         """
-        from airflow_provider_faraday.api.responses import decode_objects
-
         return self.client.fetch(endpoints.list_uploads(), decode_objects).value
 
     def upload_file(
@@ -335,8 +332,6 @@ class FaradayHook(BaseHook):
             ``/faraday/webhooks/<id of the Airflow connection>``.
         :return: the webhook endpoint: ``{"id": …, "url": …, "enabled_events": …, "status": …}``.
         """
-        from airflow_provider_faraday.api.responses import decode_objects, decode_resource
-
         url = webhook_url(url)
         listed = self.client.fetch(endpoints.list_webhook_endpoints(), decode_objects).value
         existing = webhooks.find_endpoint(url, listed)
@@ -421,8 +416,6 @@ class FaradayHook(BaseHook):
         return list(dict.fromkeys(ids))
 
     def _list(self, endpoint: Endpoint) -> list[dict[str, Any]]:
-        from airflow_provider_faraday.api.responses import decode_resources
-
         return self.client.fetch(endpoint, decode_resources).value
 
     def _look_up(self) -> ClientConfig:

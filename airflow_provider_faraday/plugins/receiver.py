@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from airflow_provider_faraday.api import endpoints, webhooks
 from airflow_provider_faraday.api.errors import FaradayError
-from airflow_provider_faraday.api.responses import decode_states
+from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.plugins.announcements import announce, assets_to_notify

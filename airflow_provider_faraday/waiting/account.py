@@ -17,8 +17,9 @@ from airflow.providers.common.compat.connection import get_async_connection
 
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayError, lookup_error
-from airflow_provider_faraday.api.graph import Graph, PreviewKey, unclear_previews
-from airflow_provider_faraday.api.responses import Remembering, decode_edges, decode_states
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, unclear_previews
+from airflow_provider_faraday.api.responses import Remembering
+from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig, client_config

@@ -21,9 +21,9 @@ from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenti
 from airflow_provider_faraday.api.graph import Graph
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import ResourceType
-from airflow_provider_faraday.api.responses import Remembering, decode_states
+from airflow_provider_faraday.api.responses import Remembering
 from airflow_provider_faraday.api.retries import is_transient
-from airflow_provider_faraday.api.states import ResourceState
+from airflow_provider_faraday.api.states import ResourceState, decode_states
 from airflow_provider_faraday.waiting.account import Account, joined
 from airflow_provider_faraday.waiting.source import Source
 

@@ -14,11 +14,11 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.graph import Graph, PreviewKey, unclear_previews
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, unclear_previews
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
-from airflow_provider_faraday.api.responses import decode_edges, decode_resources, decode_states
+from airflow_provider_faraday.api.responses import decode_resources
 from airflow_provider_faraday.api.retries import is_transient
-from airflow_provider_faraday.api.states import ResourceState, states_of
+from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
 from airflow_provider_faraday.exceptions import EVENT_ERRORS, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayInputError, FaradayResponseError
-from airflow_provider_faraday.api.graph import Graph, PreviewKey, preview_key, unclear_previews
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, preview_key, unclear_previews
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.api.responses import Response, decode_edges
+from airflow_provider_faraday.api.responses import Response
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import state_type
 from support.graphs import BUILT, chain, edge, node

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from airflow_provider_faraday.api import endpoints, responses, retries
+from airflow_provider_faraday.api import endpoints, responses, retries, states
 from airflow_provider_faraday.api.errors import FaradayApiError
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
@@ -80,7 +80,7 @@ HEADERS = st.dictionaries(
 CONFIG = ClientConfig(conn_id="faraday_default", api_key=KEY, max_attempts=1, read_seconds=5)
 DATASET_TYPE = RESOURCE_TYPES["datasets"]
 ENDPOINT = endpoints.resources_of(RESOURCE_TYPES["connections"], ID, DATASET_TYPE)
-decode_states = responses.decode_states(DATASET_TYPE)
+decode_states = states.decode_states(DATASET_TYPE)
 
 
 def check(error: FaradayApiError) -> None:
@@ -226,8 +226,8 @@ WANTED = st.none() | st.lists(st.sampled_from(IDS), unique=True, max_size=3).map
 
 
 def verdict(datasets: list[dict[str, Any]], criteria: Criteria, ids: tuple[str, ...] | None) -> Verdict:
-    states = decode_states(responses.Response(200, {}, json.dumps(datasets).encode()))
-    return assess(DATASET_TYPE, states, criteria, ids, now=datetime(2026, 1, 4, tzinfo=UTC))
+    found = decode_states(responses.Response(200, {}, json.dumps(datasets).encode()))
+    return assess(DATASET_TYPE, found, criteria, ids, now=datetime(2026, 1, 4, tzinfo=UTC))
 
 
 @searched

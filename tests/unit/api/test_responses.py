@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from airflow_provider_faraday.api import endpoints, responses
+from airflow_provider_faraday.api import endpoints, responses, states
 from airflow_provider_faraday.api.endpoints import Endpoint
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
@@ -67,7 +67,7 @@ def test_decodes_a_byte_order_mark() -> None:
 
 
 def test_decodes_states_with_the_count_of_their_type() -> None:
-    decode = responses.decode_states(RESOURCE_TYPES["datasets"])
+    decode = states.decode_states(RESOURCE_TYPES["datasets"])
     (state,) = read([{"id": "a", "status": "ready", "row_count": 5, "sample": {}}], decode=decode)
     assert (state.id, state.status, state.count) == ("a", "ready", 5)
 

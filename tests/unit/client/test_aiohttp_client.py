@@ -20,7 +20,8 @@ from tenacity import wait_none
 
 from airflow_provider_faraday.api import endpoints, retries
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.api.responses import decode_resources, decode_states
+from airflow_provider_faraday.api.responses import decode_resources
+from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig, client_config
 from airflow_provider_faraday.exceptions import (

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_faraday.api import endpoints, responses, retries
+from airflow_provider_faraday.api import endpoints, responses, retries, states
 from airflow_provider_faraday.api.endpoints import Endpoint
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
@@ -66,7 +66,7 @@ def in_triggerer(config: ClientConfig, call: str) -> list[str]:
     async def run() -> list[str]:
         client = AiohttpClient(always(config))
         try:
-            decode = decoder(endpoint, responses.decode_states(DATASETS))
+            decode = decoder(endpoint, states.decode_states(DATASETS))
             fetched = await client.fetch(endpoint, decode, seconds=TOTAL_SECONDS)
             return [item.id for item in fetched.value]
         finally:
