@@ -16,6 +16,7 @@ from airflow_provider_faraday.api.graph import Graph, Upstream
 from airflow_provider_faraday.api.resources import ResourceType
 from airflow_provider_faraday.api.states import KNOWN_STATUSES, ResourceState
 from airflow_provider_faraday.api.text import LISTED, first_of, one_line
+from airflow_provider_faraday.api.times import shown
 
 TRUSTED_AFTER = timedelta(minutes=10)
 """How long a build counts as incomplete if it read its input too early. After that, its end decides: what
@@ -65,8 +66,8 @@ class TooOld(NamedTuple):
     after: datetime
 
     def __str__(self) -> str:
-        last = f"{self.built_at:%F %TZ}" if self.built_at else "unknown"
-        return f"ready, but its last build ({last}) is older than {self.after.isoformat()}"
+        last = shown(self.built_at) if self.built_at else "unknown"
+        return f"ready, but its last build ({last}) is older than {shown(self.after)}"
 
 
 Reason = str | TooOld
@@ -293,7 +294,7 @@ class _Judge:
         read_at = state.read_at
         if not read_at or read_at >= since:
             return None
-        return f"ready, but its last build read its input at {read_at:%F %TZ}, before {since.isoformat()}"
+        return f"ready, but its last build read its input at {shown(read_at)}, before {shown(since)}"
 
     def is_trusted(self, state: ResourceState) -> bool:
         """Return whether the last build counts, although it seems to have read its input too early."""
@@ -418,7 +419,7 @@ class _UpstreamJudge(_Judge):
             return Blocker(state, "", f"{state.title} {_activity(state)}")
         if id_ in self.criteria.times:
             # An update was requested, but the status still is that of the previous build.
-            since = self.criteria.times[id_].isoformat()
+            since = shown(self.criteria.times[id_])
             return Blocker(state, "", f"{state.title} has not been rebuilt since {since}")
         return None
 
@@ -428,7 +429,7 @@ class _UpstreamJudge(_Judge):
         """Judge a resource that only has not been rebuilt: everything is settled."""
         times = (reason.after, upstream.changed_at, state.changed_at, newest.changed_at)
         since = max(filter(None, times))
-        settled = f"nothing upstream has changed since {since:%F %TZ}"
+        settled = f"nothing upstream has changed since {shown(since)}"
         patience = self.criteria.unchanged_after
         seconds = inf if patience is None else patience - (self.now - since).total_seconds()
         if seconds > 0:

@@ -12,7 +12,7 @@ from airflow_provider_faraday.api.errors import FaradayResponseError
 from airflow_provider_faraday.api.resources import ResourceType
 from airflow_provider_faraday.api.responses import Decode, json_body
 from airflow_provider_faraday.api.text import one_line
-from airflow_provider_faraday.api.times import timestamp
+from airflow_provider_faraday.api.times import shown, timestamp
 
 KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
 
@@ -120,7 +120,7 @@ class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         if configured and not configured_at:
             return f"ready, but {configured[:40]!r} is not a valid timestamp"
         if built_at and configured_at and configured_at > built_at:
-            return f"ready, but its configuration changed at {configured_at:%F %TZ}, after its last build"
+            return f"ready, but its configuration changed at {shown(configured_at)}, after its last build"
         return None
 
 

@@ -36,6 +36,11 @@ def http_date(text: str) -> datetime | None:
         return None
 
 
+def shown(moment: datetime) -> str:
+    """Return a time in UTC for messages, as Faraday writes it: ``2026-01-31T06:00:00.000Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _in_utc(text: str) -> datetime:
     moment = msgspec.convert(text, datetime)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

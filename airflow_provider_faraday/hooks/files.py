@@ -38,6 +38,7 @@ from airflow_provider_faraday.api.responses import (
 )
 from airflow_provider_faraday.api.states import NO_REASON
 from airflow_provider_faraday.api.text import file_size, first_of, one_line
+from airflow_provider_faraday.api.times import shown
 from airflow_provider_faraday.exceptions import ResourcesFailedError
 
 if TYPE_CHECKING:
@@ -95,7 +96,13 @@ def upload_file(
     )
     if existing and skipped:
         uploaded_at = existing.uploaded_at
-        log.info("Faraday already has this file as %s, uploaded at %s", name, uploaded_at)
+        log.info(
+            "Faraday already has %s (%s) as %s, MD5 verified, uploaded at %s",
+            storage,
+            file_size(source.size),
+            name,
+            uploaded_at and shown(uploaded_at),
+        )
     else:
         uploaded_at = _send(client, log, endpoint, source, existing)
     if uploaded_at is None:

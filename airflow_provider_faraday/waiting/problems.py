@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.text import first_of, one_line
+from airflow_provider_faraday.api.times import shown
 from airflow_provider_faraday.waiting.marks import AssetStates, Record
 
 if TYPE_CHECKING:
@@ -72,4 +73,5 @@ class Problems:
 
     def _report(self, problem: str | None) -> None:
         self._failing_since = (self._failing_since or datetime.now(UTC)) if problem else None
-        self._shown.set(f"Failing since {self._failing_since:%F %TZ}: {problem}" if problem else None)
+        since = self._failing_since
+        self._shown.set(f"Failing since {shown(since)}: {problem}" if since else None)

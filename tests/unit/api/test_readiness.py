@@ -56,7 +56,7 @@ def test_a_dataset_without_a_status_is_waited_for() -> None:
 def test_a_changed_configuration_is_waited_for() -> None:
     result = verdict(state(last_updated_config_at="2026-01-03T00:00:00Z"))
     assert not result.is_ready
-    assert "configuration changed at 2026-01-03 00:00:00Z" in result.description
+    assert "configuration changed at 2026-01-03T00:00:00.000Z" in result.description
 
 
 @pytest.mark.parametrize(
