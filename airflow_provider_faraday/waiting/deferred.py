@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_faraday.api.errors import FaradayError
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.retries import is_transient
+from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.waiting.events import Errored, Event, Failed, Ready, TimedOut, to_payload
 from airflow_provider_faraday.waiting.feed import Poll, subscribe
 from airflow_provider_faraday.waiting.progress import Progress, describe_problem
@@ -34,7 +35,10 @@ async def wait(
         parsed = Source.from_json(source), Criteria.from_json(criteria)
     except FaradayError as error:
         return to_payload(Errored.from_error(error))
-    return to_payload(await _wait(faraday_conn_id, *parsed, poke_interval, deadline, log))
+    event = await _wait(faraday_conn_id, *parsed, poke_interval, deadline, log)
+    if not isinstance(event, Ready):
+        log.error("%s", one_line(event.message))
+    return to_payload(event)
 
 
 async def _wait(

@@ -189,12 +189,13 @@ def test_a_dataset_deleted_while_waiting_ends_the_wait(building: Sandbox) -> Non
         sensor.execute_complete({}, event)
 
 
-def test_having_nothing_left_to_wait_for_ends_the_wait(building: Sandbox) -> None:
+def test_having_nothing_left_to_wait_for_ends_the_wait(building: Sandbox, task_log: list[str]) -> None:
     sensor = gate(datasets=[ORDERS])
     deferral = deferred(sensor)
     building.set_dataset(ORDERS, archived=True)
     event = event_of(deferral.trigger)
     assert event["kind"] == "empty"
+    assert task_log[-1].startswith("ERROR There are no datasets to wait for")
     with pytest.raises(NothingToWaitForError, match=r"'orders'.*archived"):
         sensor.execute_complete({}, event)
 
@@ -203,6 +204,8 @@ def test_a_timeout_names_what_was_waited_for(building: Sandbox, task_log: list[s
     sensor = gate(scope_id=SCOPE, timeout=0.1)
     event = event_of(deferred(sensor).trigger)
     assert event["status"] == "timeout"
+    assert task_log[-1].startswith("ERROR Timed out waiting for 'orders'")
+    task_log.clear()
     with pytest.raises(AirflowSensorTimeout, match=f"'orders' .{ORDERS}.: status running"):
         sensor.execute_complete({}, event)
     assert task_log[-1].startswith("ERROR Timed out waiting for 'orders'")
