@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from airflow_provider_faraday.operators.datasets import (
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from support.ids import CUSTOMERS, ORDERS, WAREHOUSE
+from support.markdown_pages import PAGES
+from support.run_dag import AIRFLOW_3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("faraday_default")
 
-Run = Callable[[DAG], "DagRunResult"] if TYPE_CHECKING else Any
+Run = Callable[..., "DagRunResult"] if TYPE_CHECKING else Any
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,21 @@ def test_a_template_that_renders_to_none_is_an_error(run_dag: Run) -> None:
         )
 
     check_input_error(run_dag(dag), "gate", "updated_after", "upstream task", "key")
+
+
+def test_the_template_in_the_docs_renders_without_a_logical_date(run_dag: Run, sandbox: Sandbox) -> None:
+    block = PAGES["docs/sensor.md"].blocks[0].text
+    (template,) = re.findall(r'updated_after="(.+)"', block)
+    sandbox.advance(3600)
+    sandbox.set_dataset(CUSTOMERS, status="ready")
+    with DAG("manual", schedule=None) as dag:
+        DatasetsReadySensor(
+            task_id="gate", datasets=[CUSTOMERS], updated_after=template, fields=["id"], timeout=20
+        )
+
+    result = run_dag(dag, **({"logical_date": None} if AIRFLOW_3 else {}))
+
+    assert result["gate"].xcom == [{"id": CUSTOMERS}]
 
 
 def test_a_mapped_none_counts_as_not_given(run_dag: Run) -> None:

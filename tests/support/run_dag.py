@@ -60,16 +60,17 @@ class DagRunResult:
         return {key: task.state for key, task in self.tasks.items()}
 
 
-def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> DagRunResult:
+def run_dag(dag: Any, conf: dict[str, Any] | None = None, **arguments: Any) -> DagRunResult:
     """Run a DAG with ``dag.test()`` until it ends; triggers of deferred tasks run in this process.
 
     :param dag: the DAG; a DAG id can run several times per session
     :param conf: the run's configuration, which overrides ``params``
+    :param arguments: other arguments of ``dag.test()``
     """
     if AIRFLOW_3:
         _register(dag)
     with watching_tasks() as watcher, _first_reschedule_is_a_time(), _one_api_application():
-        dag_run = dag.test(run_conf=conf)
+        dag_run = dag.test(run_conf=conf, **arguments)
     tasks = {
         _key(ti): TaskRun(
             state=str(ti.state) if ti.state else None,
