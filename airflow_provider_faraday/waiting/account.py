@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow.providers.common.compat.connection import get_async_connection
@@ -99,8 +99,6 @@ class Account:
         self.members = 0
         self.phase = random.random()
         self._config: ClientConfig | None = None
-        self._sent_at: datetime | None = None
-        self._received_at = 0.0
         self._lookups = Shared(self._look_up)
         self._graphs = Shared(self._fetch_graph)
         self._decode_edges = Remembering(decode_edges)
@@ -145,15 +143,6 @@ class Account:
     def longest_request(self, interval: float = 0.0) -> float:
         """Return how many seconds a request may take if polls are ``interval`` seconds apart."""
         return max(interval, REQUEST_SECONDS, self._config.read_seconds if self._config else 0.0)
-
-    def now(self, sent_at: datetime | None) -> datetime:
-        """Return the time by Faraday's clock. It advances even if responses repeat the same ``Date``."""
-        if sent_at is None:
-            return datetime.now(UTC)
-        clock = asyncio.get_running_loop().time()
-        if sent_at != self._sent_at:
-            self._sent_at, self._received_at = sent_at, clock
-        return sent_at + timedelta(seconds=clock - self._received_at)
 
     async def close(self) -> None:
         """Cancel what is running, and close the TCP connections."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count
 from typing import NamedTuple
@@ -245,7 +245,7 @@ class Feed:
         return Poll(
             resource_type=self._source.type,
             began_at=began_at,
-            now=self._account.now(sent_at),
+            now=sent_at or datetime.now(UTC),
             states=tuple(states),
             error=error,
             graph=graph,
