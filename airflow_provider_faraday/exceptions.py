@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_faraday.api import errors
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayAuthenticationError,
@@ -36,16 +37,9 @@ class NothingToWaitForError(AirflowFailException):
 
 _FAILED = {"datasets": DatasetsFailedError}
 EVENT_ERRORS: dict[str, type[FaradayError]] = {
-    error.__name__: error
-    for error in (
-        FaradayApiError,
-        FaradayAuthenticationError,
-        FaradayConfigurationError,
-        FaradayInputError,
-        FaradayNotFoundError,
-        FaradayResponseError,
-        FaradayTransportError,
-    )
+    name: error
+    for name, error in vars(errors).items()
+    if isinstance(error, type) and issubclass(error, FaradayError)
 }
 """What a trigger's event can report, by the name of the class."""
 
