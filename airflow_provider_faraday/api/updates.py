@@ -32,12 +32,10 @@ class Updates:
 
     :param events: a payload for each build and each failure, in the order of the states.
     :param marks: the marks of all resources of the poll, once these events are announced.
-    :param unreadable: ready resources whose ``last_updated_output_at`` is not a valid timestamp.
     """
 
     events: list[dict[str, Any]]
     marks: dict[str, Mark]
-    unreadable: list[ResourceState]
 
 
 def detect_updates(
@@ -51,7 +49,7 @@ def detect_updates(
     :param on_error: whether a resource that went into ``error`` is an update.
     :param emit_initial: whether the present state of a new resource is an update.
     """
-    updates = Updates([], {}, [])
+    updates = Updates([], {})
     for state in states:
         if state.id in updates.marks:
             continue
@@ -60,12 +58,9 @@ def detect_updates(
         if mark is None:
             mark = Mark(built=None, failed=None) if emit_initial else _initial(state, failed)
         built = mark["built"]
-        if state.status == "ready" and state.last_updated_output_at:
-            if timestamp(state.last_updated_output_at) is None:
-                updates.unreadable.append(state)
-            elif _is_later(state.last_updated_output_at, built):
-                built = state.last_updated_output_at
-                updates.events.append(state.build)
+        if state.status == "ready" and _is_later(state.last_updated_output_at, built):
+            built = state.last_updated_output_at
+            updates.events.append(state.build)
         if on_error and failed and failed != mark["failed"]:
             updates.events.append({**state.build, "status_error": state.status_error})
         updates.marks[state.id] = Mark(built=built, failed=failed)

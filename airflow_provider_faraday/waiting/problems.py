@@ -48,28 +48,23 @@ class Problems:
             # Without Faraday's error id, which differs each time.
             self._report(one_line(f"{error.args[0]} {getattr(error, 'remedy', '')}"))
 
-    def polled(self, states: Iterable[ResourceState], unreadable: Iterable[ResourceState]) -> None:
+    def polled(self, states: Iterable[ResourceState]) -> None:
         """Log and report which resources are missing.
 
         :param states: what a poll returned.
-        :param unreadable: those whose time of the last build is not valid.
         """
         missing = sorted(set(self._source.ids or ()) - {state.key for state in states})
-        self._warn("is watched, but Faraday does not return it", missing)
-        self._warn("has an invalid last_updated_output_at", [state.label for state in unreadable])
+        new = [id_ for id_ in missing if id_ not in self._warned]
+        if new:
+            kind = self._source.type.label.capitalize()
+            text = "%s %s is watched, but Faraday does not return it."
+            self._states.log.warning(text, kind, first_of(new))
+        self._warned.update(new)
         self._report(f"Faraday does not return {first_of(missing)}." if missing else None)
 
     def close(self) -> None:
         """Stop reporting."""
         self._shown.close()
-
-    def _warn(self, problem: str, resources: list[str]) -> None:
-        new = [resource for resource in resources if resource not in self._warned]
-        if new:
-            self._states.log.warning(
-                "%s %s %s.", self._source.type.label.capitalize(), first_of(new), problem
-            )
-        self._warned.update(new)
 
     def _report(self, problem: str | None) -> None:
         self._failing_since = (self._failing_since or datetime.now(UTC)) if problem else None

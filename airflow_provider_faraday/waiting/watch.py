@@ -57,7 +57,7 @@ async def watch(
                         yield payload
                     # After the events: a build that is recorded first is lost if the triggerer stops.
                     marks.announce(updates)
-                    problems.polled(poll.states, updates.unreadable)
+                    problems.polled(poll.states)
             # Unsubscribed during the pause: the other subscribers of the feed go on.
             await asyncio.sleep(pause)
     finally:

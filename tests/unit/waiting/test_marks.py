@@ -41,7 +41,7 @@ def test_what_is_announced_while_a_record_ends_is_recorded_too() -> None:
         await store.load()
 
         def announce(built: str) -> None:
-            store.announce(Updates([], {DATASET: Mark(built=built, failed=None)}, []))
+            store.announce(Updates([], {DATASET: Mark(built=built, failed=None)}))
 
         announce("2026-01-01T00:00:00Z")
         await state.write()
