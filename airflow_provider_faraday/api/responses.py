@@ -81,16 +81,21 @@ Decode = Callable[[Response], T]
 
 
 class Remembering(Generic[T]):
-    """A decoder that returns the last value again if the body has the same bytes."""
+    """A decoder that returns the last value again if the body has the same bytes.
+
+    :ivar body: the last body.
+    """
 
     def __init__(self, decode: Decode[T]) -> None:
+        self.body = b""
         self._decode = decode
-        self._last: tuple[bytes, T] | None = None
+        self._value: T | None = None
 
     def __call__(self, response: Response) -> T:
-        if self._last is None or self._last[0] != response.body:
-            self._last = response.body, self._decode(response)
-        return self._last[1]
+        if self._value is None or self.body != response.body:
+            self._value = self._decode(response)
+            self.body = response.body
+        return self._value
 
 
 class Exchange(Generic[T]):

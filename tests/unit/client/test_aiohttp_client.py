@@ -20,7 +20,7 @@ from tenacity import wait_none
 
 from airflow_provider_faraday.api import endpoints, retries
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.api.responses import decode_resources
+from airflow_provider_faraday.api.responses import Remembering, Response, decode_resources
 from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig, client_config
@@ -71,6 +71,30 @@ def test_decodes_states() -> None:
     with RawServer([answer(body=DATASETS)]) as server:
         (state,) = fetch(server.url, decode=decode_states(RESOURCE_TYPES["datasets"]))
         assert (state.id, state.name, state.status) == (ID, "orders", "ready")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda items: items,
+        lambda items: items[:-1],
+        lambda items: [*items, {"id": "new"}],
+        lambda items: [{"id": "other"}, *items[1:]],
+        lambda items: [*items[:-1], {"id": "other"}],
+        lambda items: [],
+    ],
+)
+def test_a_changed_body_of_many_chunks_is_decoded_again(change: Callable[[list[Any]], list[Any]]) -> None:
+    items = [{"id": f"{number}", "pad": "x" * 1000} for number in range(1000)]
+    calls: list[int] = []
+
+    def decode(response: Response) -> list[dict[str, Any]]:
+        calls.append(len(response.body))
+        return decode_resources(response)
+
+    with RawServer([answer(body=items), answer(body=items), answer(body=change(items))]) as server:
+        assert fetch(server.url, times=3, decode=Remembering(decode)) == change(items)
+    assert len(calls) == (1 if change(items) == items else 2)
 
 
 def test_follows_a_next_link_in_a_second_or_a_long_header() -> None:
