@@ -62,6 +62,12 @@ def force_update(resource_type: ResourceType, id_: object) -> Endpoint:
     return Endpoint("POST", f"{_path(resource_type, id_)}/force_update")
 
 
+def ingress_logs(dataset_id: object, limit: int | None) -> Endpoint:
+    """List the ingress logs of a dataset, ``limit`` on a page (``getdatasetingresslogs``)."""
+    query = () if limit is None else (("limit", str(limit)),)
+    return Endpoint("GET", f"/datasets/{resource_id(dataset_id, 'dataset_id')}/logs/ingress", query)
+
+
 def graph() -> Endpoint:
     """List the edges of the account's dependency graph (``getgraph``)."""
     return Endpoint("GET", "/graph")
@@ -79,8 +85,12 @@ def list_uploads() -> Endpoint:
 
 def upload(directory: object, filename: object) -> Endpoint:
     """Upload a file, and replace the one of the same name (``createupload``)."""
-    path = f"/uploads/{upload_directory(directory)}/{upload_filename(filename)}"
-    return Endpoint("POST", path, content_type="application/octet-stream")
+    return Endpoint("POST", _upload_path(directory, filename), content_type="application/octet-stream")
+
+
+def delete_upload(directory: object, filename: object) -> Endpoint:
+    """Delete a file that was uploaded (``deleteupload``)."""
+    return Endpoint("DELETE", _upload_path(directory, filename))
 
 
 def download_target(target_id: object) -> Endpoint:
@@ -112,6 +122,10 @@ def origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     return scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(scheme)
+
+
+def _upload_path(directory: object, filename: object) -> str:
+    return f"/uploads/{upload_directory(directory)}/{upload_filename(filename)}"
 
 
 def _path(resource_type: ResourceType, id_: object) -> str:

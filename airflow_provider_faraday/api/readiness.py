@@ -101,10 +101,12 @@ class Problem:
     """Why a wait ends without everything being ready.
 
     :param message: what is wrong, in a sentence.
+    :param logged: the ids of the failed resources that have ingress logs. At most :data:`LISTED`.
     """
 
     kind: Literal["missing", "failed", "empty"]
     message: str
+    logged: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -115,6 +117,7 @@ class Verdict:
     :ivar blockers: these others by id, each with its distance. Nearest first.
     :ivar unbuildable: the resources that wait for others that have failed.
     :ivar failures: these others by id: why they have failed, and the path from them.
+    :ivar failed_upstream: the states of these others.
     :ivar skipped_upstream: the archived resources and previews upstream, each with the reason.
     :ivar notes: what else the log should say about ready resources.
     :ivar unchanged: the ids of resources that count as ready although they were not rebuilt.
@@ -130,6 +133,7 @@ class Verdict:
     failed: list[Finding] = field(default_factory=list)
     unbuildable: list[ResourceState] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    failed_upstream: list[ResourceState] = field(default_factory=list)
     skipped: list[Finding] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     skipped_upstream: dict[str, None] = field(default_factory=dict)
@@ -149,10 +153,12 @@ class Verdict:
         if self.missing:
             return Problem("missing", f"Faraday did not return {self._the(self.missing)}.")
         if self.failed:
-            return Problem("failed", f"Faraday could not build {self._the(self.failed)}.")
+            message = f"Faraday could not build {self._the(self.failed)}."
+            return Problem("failed", message, _logged(finding.state for finding in self.failed))
         if self.unbuildable:
             why = first_of(list(self.failures.values()), separator="; ")
-            return Problem("failed", f"{_and_more(self.unbuildable)} cannot be built: {why}.")
+            message = f"{_and_more(self.unbuildable)} cannot be built: {why}."
+            return Problem("failed", message, _logged(self.failed_upstream))
         if not (self.ready or self.waiting or self.blocked or self.allow_empty):
             found = f"all are left out: {first_of(self.skipped)}" if self.skipped else "none found"
             return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
@@ -367,6 +373,7 @@ class _UpstreamJudge(_Judge):
             for each in failed:
                 if each.state.key not in self.verdict.failures:
                     self.verdict.failures[each.state.key] = _failure(each, upstream, state)
+                    self.verdict.failed_upstream.append(each.state)
             return
         # Ready only if both are: neither says for sure when it was taken.
         reason = self.why_waiting(newest, after, since) or state.why_not_ready
@@ -452,6 +459,11 @@ def _newest(listed: ResourceState, node: ResourceState | None) -> ResourceState:
         return listed
     listed_at, node_at = listed.changed_at, node.changed_at
     return listed if listed_at and node_at and listed_at > node_at else node
+
+
+def _logged(failed: Iterable[ResourceState]) -> tuple[str, ...]:
+    """Return the ids of the first failed resources that have ingress logs."""
+    return tuple(state.id for state in failed if state.resource_type.has_ingress_logs)[:LISTED]
 
 
 def _and_more(states: Sequence[ResourceState]) -> str:

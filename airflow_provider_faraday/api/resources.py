@@ -24,6 +24,7 @@ class ResourceType(NamedTuple):
     :param has_builds: whether resources of the type have build times.
     :param has_upstream: whether resources of the type are built from others.
     :param always_in_graph: whether each resource of the type has an edge in the dependency graph.
+    :param has_ingress_logs: whether Faraday keeps logs of how it reads the input of the type.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ResourceType(NamedTuple):
     has_builds: bool = True
     has_upstream: bool = True
     always_in_graph: bool = False
+    has_ingress_logs: bool = False
 
     @property
     def singular(self) -> str:
@@ -85,6 +87,7 @@ RESOURCE_TYPES: dict[str, ResourceType] = {
             excluded_fields=frozenset({"sample"}),
             listed_by=_BY_CONTAINER,
             preview="a preview, whose rows Faraday does not ingest",
+            has_ingress_logs=True,
         ),
         ResourceType("feature_stores", "feature store"),
         ResourceType("market_opportunity_analyses", "market opportunity analysis"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,11 +104,14 @@ class Exchange(Generic[T]):
 
     A client sends :attr:`next_request` and passes the response to :meth:`receive`, until there is no next
     request. After an error, the same request may be sent again.
+
+    :param enough: how many items of a list are enough; None for all pages.
     """
 
-    def __init__(self, request: Request, decode: Decode[T]) -> None:
+    def __init__(self, request: Request, decode: Decode[T], *, enough: int | None = None) -> None:
         self.next_request: Request | None = request
         self._decode = decode
+        self._missing = math.inf if enough is None else enough
         self._seen: set[str] = set()
         self._values: list[T] = []
         self._date = ""
@@ -131,7 +135,10 @@ class Exchange(Generic[T]):
             value = self._decode(response)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise _format_error(request, response, error) from None
-        link = response.next_link if is_get and isinstance(value, list) else None
+        link = None
+        if is_get and isinstance(value, list):
+            self._missing -= len(value)
+            link = response.next_link if self._missing > 0 else None
         self.next_request = None if link is None else self._request_for(link, request)
         self._values.append(value)
         self._date = response.headers.get("Date", "")

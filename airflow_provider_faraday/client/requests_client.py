@@ -150,17 +150,24 @@ class RequestsClient:
             session.close()
 
     def fetch(
-        self, endpoint: Endpoint, decode: Decode[T], *, json: Any = None, attempts: int | None = None
+        self,
+        endpoint: Endpoint,
+        decode: Decode[T],
+        *,
+        json: Any = None,
+        attempts: int | None = None,
+        enough: int | None = None,
     ) -> Fetched[T]:
         """Request an endpoint, with redirects and all pages.
 
         :param json: payload.
+        :param enough: how many items of a list are enough; None for all pages.
         :param attempts: how often a request is sent; by default as the Airflow connection says.
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
 
         def call() -> Fetched[T]:
-            exchange = Exchange(self.session.config.request(endpoint), decode)
+            exchange = Exchange(self.session.config.request(endpoint), decode, enough=enough)
             self._complete(exchange, attempts, json=json)
             return exchange.fetched
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_faraday.api import endpoints, names, webhooks
+from airflow_provider_faraday.api.ingress import newest_first
 from airflow_provider_faraday.api.inputs import (
     excerpt,
     is_resource_id,
@@ -195,6 +196,23 @@ class FaradayHook(BaseHook):
         """
         return self.force_update("datasets", dataset_id)
 
+    def list_ingress_logs(self, dataset_id: str, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the ingress logs of a dataset, newest first, with all fields that Faraday sent.
+
+        There is one for each time that Faraday has read the dataset's input: ``started_at``, ``finished_at``,
+        ``status``, ``status_error``, and ``metrics`` such as ``total_row_count``. Faraday calls this endpoint
+        experimental.
+
+        https://faraday.ai/docs/reference/getdatasetingresslogs
+
+        :param dataset_id: UUID or name of the dataset.
+        :param limit: the maximum number of logs; None for all.
+        """
+        if limit is not None and limit < 1:
+            raise FaradayInputError(f"limit must be a positive integer or None, but is {limit!r}.")
+        endpoint = endpoints.ingress_logs(self.find_id("datasets", dataset_id), limit)
+        return newest_first(self.client.fetch(endpoint, decode_objects, enough=limit).value)[:limit]
+
     def list_resources(self, resource_type: str, ids: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Return the resources of a type in the account, with all fields that Faraday sent.
 
@@ -304,6 +322,17 @@ class FaradayHook(BaseHook):
             require_dataset=require_dataset,
             allow_empty=allow_empty,
         )
+
+    def delete_upload(self, directory: str, filename: str) -> None:
+        """Delete a file that was uploaded.
+
+        https://faraday.ai/docs/reference/deleteupload
+
+        :param directory: the upload directory.
+        :param filename: the name in that directory.
+        :raises FaradayNotFoundError: if there is no such file.
+        """
+        self.client.fetch(endpoints.delete_upload(directory, filename), decode_nothing)
 
     def download_target(self, target_id: str, path: str | ObjectStoragePath) -> dict[str, Any]:
         """Download the output of a target.

@@ -84,5 +84,5 @@ def _judged(
         return Ready(criteria, deadline)
     progress.polled(verdict, poll.began_at)
     if verdict.problem:
-        return Failed(verdict.problem.kind, describe_problem(verdict.problem, source))
+        return Failed(verdict.problem.kind, describe_problem(verdict.problem, source), verdict.problem.logged)
     return None

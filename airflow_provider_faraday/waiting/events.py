@@ -27,6 +27,7 @@ class Failed(msgspec.Struct, frozen=True, tag_field="status", tag="failed"):
 
     kind: Literal["missing", "failed", "empty"]
     message: str
+    logged: tuple[str, ...] = ()
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag_field="status", tag="timeout"):

@@ -24,6 +24,7 @@ from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
 from airflow_provider_faraday.waiting.names import look_up
 from airflow_provider_faraday.waiting.progress import Progress, describe_problem
+from airflow_provider_faraday.waiting.reasons import with_ingress_logs
 from airflow_provider_faraday.waiting.source import Source
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Wait:
             self.polled = [resource for state, resource in pairs if not state.why_skipped]
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)
-            raise problem_error(verdict.problem.kind, self.source.type.name, message)
+            raise self._failure(verdict.problem.kind, message, verdict.problem.logged)
         if not verdict.is_ready:
             return None
         self.ready, self.unchanged = tuple(verdict.ready), frozenset(verdict.unchanged)
@@ -185,7 +186,7 @@ class Wait:
                     raise self.timed_out()
                 return ready
             case events.Failed():
-                raise problem_error(event.kind, self.source.type.name, event.message)
+                raise self._failure(event.kind, event.message, event.logged)
             case events.TimedOut():
                 self.progress.pending = event.pending
                 raise self.timed_out()
@@ -194,6 +195,10 @@ class Wait:
                 if isinstance(error, FaradayApiError):
                     error.status_code = event.status_code
                 raise error
+
+    def _failure(self, kind: str, message: str, logged: tuple[str, ...]) -> Exception:
+        message = with_ingress_logs(message, logged, self._hook)
+        return problem_error(kind, self.source.type.name, message)
 
     def timed_out(self) -> AirflowSensorTimeout:
         """Log what was still waited for, and return the exception that says so."""

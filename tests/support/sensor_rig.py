@@ -44,7 +44,7 @@ class SensorRun:
     :param triggers: the arguments of its triggers, as JSON
     :param events: the events of its triggers, as JSON
     :param script_errors: what went wrong with the changes of the scene
-    :param requests: the requests that the sandbox received
+    :param requests: the requests that the sandbox received, without those for the reasons of a failure
     """
 
     task: TaskRun
@@ -100,7 +100,7 @@ def run_sensor(name: str, wait: Wait, scene: Scene, *, mode: str) -> SensorRun:
         triggers=seen.triggers,
         events=seen.events,
         script_errors=script_errors,
-        requests=scene.sandbox.requests(),
+        requests=[each for each in scene.sandbox.requests() if not each["path"].endswith("/logs/ingress")],
     )
 
 

@@ -1,0 +1,42 @@
+"""What the ingress logs of a dataset say: one log for each time that Faraday has read the dataset's input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from airflow_provider_faraday.api.text import one_line, shortened
+
+COUNTS = ("total_row_count", "valid_row_count", "allowed_row_count")
+
+
+def newest_first(logs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return logs sorted by when they started. Faraday does not document their order."""
+    return sorted(logs, key=lambda log: str(log.get("started_at")), reverse=True)
+
+
+def explain(logs: Sequence[dict[str, Any]]) -> str:
+    """Return the reason of the newest failed log and the counts that shrank; empty if there are none.
+
+    :param logs: newest first.
+    """
+    failed = next((log for log in logs if log.get("status") == "error" and log.get("status_error")), None)
+    parts = [f"{failed['status_error']} ({failed.get('finished_at') or 'not finished'})"] if failed else []
+    return shortened(one_line("; ".join([*parts, *_shrunk(logs)])), 500)
+
+
+def _shrunk(logs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the newest counts that are smaller than those of the last log before that succeeded."""
+    shrunk = []
+    for name in COUNTS:
+        found = [(log.get("status"), count) for log in logs if (count := _count(log, name)) is not None]
+        before = next((count for status, count in found[1:] if status == "ready"), None)
+        if before is not None and found[0][1] < before:
+            shrunk.append(f"{name} fell from {before:,} to {found[0][1]:,}")
+    return shrunk
+
+
+def _count(log: dict[str, Any], name: str) -> int | None:
+    metrics = log.get("metrics")
+    count = metrics.get(name) if isinstance(metrics, dict) else None
+    return count if isinstance(count, int) else None
