@@ -7,6 +7,8 @@ retried, and skipped under ``soft_fail``. A wait that times out raises Airflow's
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_faraday.api import errors
@@ -22,6 +24,9 @@ from airflow_provider_faraday.api.errors import (
     FaradayTransportError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class ResourcesFailedError(AirflowFailException):
     """A resource that the task waits for has the status ``error``."""
@@ -33,6 +38,17 @@ class DatasetsFailedError(ResourcesFailedError):
 
 class NothingToWaitForError(AirflowFailException):
     """There is no resource to wait for, or only archived ones and previews."""
+
+
+class ChecksFailedError(AirflowFailException):
+    """Resources are ready, but do not pass the ``checks`` of the task.
+
+    :ivar resource_ids: ids of the resources that do not pass.
+    """
+
+    def __init__(self, message: str, resource_ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.resource_ids = list(resource_ids)
 
 
 _FAILED = {"datasets": DatasetsFailedError}
@@ -55,6 +71,7 @@ def problem_error(kind: str, resource_type: str, message: str) -> Exception:
 
 __all__ = [
     "EVENT_ERRORS",
+    "ChecksFailedError",
     "DatasetsFailedError",
     "FaradayApiError",
     "FaradayAuthenticationError",

@@ -11,7 +11,7 @@ from airflow_provider_faraday.operators.resources import ForceUpdateResourcesOpe
 from airflow_provider_faraday.waiting.arguments import task_label
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class ListConnectionDatasetsOperator(ListResourcesOperator):
@@ -111,6 +111,9 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
     :param include_upstream: while waiting, also wait until everything that the datasets are built from is
         settled; see :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
     :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
+    :param checks: while waiting, limits for fields of the ready datasets, with the keys of Airflow's
+        ``SQLColumnCheckOperator``, such as ``{"row_count": {"geq_to": 1000}}``; nested fields have dotted
+        names.
     :param poke_interval: while waiting, seconds between polls.
     :param timeout: while waiting, seconds until it times out; by default Airflow's ``[sensors]
         default_timeout``.
@@ -119,6 +122,7 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
     :raises NothingToWaitForError: if there is nothing to update.
     :raises FaradayNotFoundError: if a table in ``tables`` is not read by any dataset, unless ``allow_empty``.
     :raises DatasetsFailedError: if a build that is waited for fails.
+    :raises ChecksFailedError: if a build that is waited for does not pass ``checks``.
     :raises AirflowSensorTimeout: if waiting times out.
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
     :raises FaradayLookupError: if a name does not identify one resource.
@@ -139,6 +143,7 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
         wait_for_completion: bool = False,
         include_upstream: bool = False,
         fail_on_error: bool = True,
+        checks: Mapping[str, Mapping[str, float]] | None = None,
         poke_interval: float = 60.0,
         timeout: float | None = None,
         faraday_conn_id: str = "faraday_default",
@@ -155,6 +160,7 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
             wait_for_completion=wait_for_completion,
             include_upstream=include_upstream,
             fail_on_error=fail_on_error,
+            checks=checks,
             poke_interval=poke_interval,
             timeout=timeout,
             faraday_conn_id=faraday_conn_id,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
+from airflow_provider_faraday.api.checks import parse_checks
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import field_names, seconds
 from airflow_provider_faraday.api.resources import (
@@ -27,7 +28,7 @@ from airflow_provider_faraday.waiting.arguments import (
 from airflow_provider_faraday.waiting.source import Source, check_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Context
@@ -155,6 +156,9 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     :param include_upstream: while waiting, also wait until everything that the resources are built from is
         settled; see :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
     :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
+    :param checks: while waiting, limits for fields of the ready resources, with the keys of Airflow's
+        ``SQLColumnCheckOperator``, such as ``{"row_count": {"geq_to": 1000}}``; nested fields have dotted
+        names.
     :param poke_interval: while waiting, seconds between polls.
     :param timeout: while waiting, seconds until it times out; by default Airflow's ``[sensors]
         default_timeout``.
@@ -162,6 +166,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     :param deferrable: wait in the triggerer. The default is Airflow's ``[operators] default_deferrable``.
     :raises NothingToWaitForError: if there is nothing to update.
     :raises ResourcesFailedError: if a build that is waited for fails.
+    :raises ChecksFailedError: if a build that is waited for does not pass ``checks``.
     :raises AirflowSensorTimeout: if waiting times out.
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
     :raises FaradayLookupError: if a name does not identify one resource.
@@ -193,6 +198,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         wait_for_completion: bool = False,
         include_upstream: bool = False,
         fail_on_error: bool = True,
+        checks: Mapping[str, Mapping[str, float]] | None = None,
         poke_interval: float = 60.0,
         timeout: float | None = None,
         faraday_conn_id: str = "faraday_default",
@@ -223,6 +229,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         self.deferrable = deferrable
         with naming(self):
             kind = resource_type_named(resource_type)
+            self.checks = parse_checks(checks)
         self._listed_by = check_source(label, kind, self._source_arguments)
         self._given = check_literals(self)
         check_upstream(label, resource_type, include_upstream)
@@ -230,6 +237,11 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
             raise FaradayInputError(
                 f"{label} does not wait, so it cannot wait for what is upstream.\n"
                 "Set wait_for_completion=True, or remove include_upstream."
+            )
+        if self.checks and not wait_for_completion:
+            raise FaradayInputError(
+                f"{label} does not wait, so it cannot check the builds.\n"
+                "Set wait_for_completion=True, or remove checks."
             )
         if wait_for_completion:
             check_builds(f"{label} cannot use wait_for_completion with", resource_type)

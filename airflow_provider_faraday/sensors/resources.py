@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_faraday.api.checks import parse_checks
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import field_names
 from airflow_provider_faraday.api.resources import check_updated_after, resource_type_named, select_fields
@@ -78,6 +79,9 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     :param unchanged_after: Faraday rebuilds a resource only if it detects changes upstream. After this many
         seconds without any change upstream since ``updated_after``, treat a resource as ready even if it was
         not rebuilt. Each returned dict then has a flag ``unchanged``. By default, the sensor keeps waiting.
+    :param checks: limits for fields of the ready resources, with the keys of Airflow's
+        ``SQLColumnCheckOperator``, such as ``{"row_count": {"geq_to": 1000}}``; nested fields have dotted
+        names.
     :param fields: the fields to return (templated); None for all but ``ResourceType.excluded_fields``.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :param deferrable: wait in the triggerer, where tasks that wait for the same list share one poll. The
@@ -85,6 +89,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         or ``silent_fail``; if it is only the default, the sensor pokes instead.
     :raises ResourcesFailedError: if a resource is in status ``error`` (skipped with ``soft_fail=True``).
     :raises NothingToWaitForError: if there is nothing to wait for (skipped with ``soft_fail=True``).
+    :raises ChecksFailedError: if all are ready, but one does not pass ``checks`` (skipped with
+        ``soft_fail=True``).
     :raises AirflowSensorTimeout: after ``timeout`` seconds (skipped with ``soft_fail=True``).
     :raises FaradayNotFoundError: if Faraday does not return one of ``resource_ids``.
     :raises FaradayInputError: if an argument is not valid.
@@ -116,6 +122,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         allow_empty: bool = False,
         include_upstream: bool = False,
         unchanged_after: float | timedelta | None = None,
+        checks: Mapping[str, Mapping[str, float]] | None = None,
         fields: Sequence[str] | None = None,
         faraday_conn_id: str = "faraday_default",
         deferrable: bool | None = None,
@@ -140,6 +147,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         self.deferrable = deferrable
         with naming(self):
             kind = resource_type_named(resource_type)
+            self.checks = parse_checks(checks)
         check_updated_after(label, resource_type, updated_after)
         if deferrable and pokes_only:
             raise FaradayInputError(
@@ -232,6 +240,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             poke_interval=self.poke_interval,
             deadline=time.time() + self.timeout,
             log=self.log,
+            checks=self.checks,
             has_polled=lambda: was_rescheduled(context),
         )
 

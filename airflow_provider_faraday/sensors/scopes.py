@@ -32,6 +32,9 @@ class ScopesReadySensor(ResourcesReadySensor):
     :param include_upstream: also wait until everything that the scopes are built from is settled.
     :param unchanged_after: with ``include_upstream`` and ``updated_after``: seconds without any change
         upstream after which a scope counts as ready although Faraday did not rebuild it.
+    :param checks: limits for fields of the ready scopes, with the keys of Airflow's
+        ``SQLColumnCheckOperator``, such as ``{"population_count": {"geq_to": 1000}}``; nested fields have
+        dotted names.
     :param fields: the fields to return (templated); None for all.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :param deferrable: wait in the triggerer. The default is Airflow's ``[operators] default_deferrable``.
@@ -48,6 +51,7 @@ class ScopesReadySensor(ResourcesReadySensor):
         allow_empty: bool = False,
         include_upstream: bool = False,
         unchanged_after: float | timedelta | None = None,
+        checks: Mapping[str, Mapping[str, float]] | None = None,
         fields: Sequence[str] | None = None,
         faraday_conn_id: str = "faraday_default",
         deferrable: bool | None = None,
@@ -61,6 +65,7 @@ class ScopesReadySensor(ResourcesReadySensor):
             allow_empty=allow_empty,
             include_upstream=include_upstream,
             unchanged_after=unchanged_after,
+            checks=checks,
             fields=fields,
             faraday_conn_id=faraday_conn_id,
             deferrable=deferrable,

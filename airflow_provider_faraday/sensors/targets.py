@@ -35,6 +35,9 @@ class TargetsReadySensor(ResourcesReadySensor):
     :param include_upstream: also wait until everything that the targets are built from is settled.
     :param unchanged_after: with ``include_upstream`` and ``updated_after``: seconds without any change
         upstream after which a target counts as ready although Faraday did not rebuild it.
+    :param checks: limits for fields of the ready targets, with the keys of Airflow's
+        ``SQLColumnCheckOperator``, such as ``{"count": {"geq_to": 1000}}``; nested fields have dotted
+        names.
     :param fields: the fields to return (templated); None for all.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :param deferrable: wait in the triggerer. The default is Airflow's ``[operators] default_deferrable``.
@@ -60,6 +63,7 @@ class TargetsReadySensor(ResourcesReadySensor):
         allow_empty: bool = False,
         include_upstream: bool = False,
         unchanged_after: float | timedelta | None = None,
+        checks: Mapping[str, Mapping[str, float]] | None = None,
         fields: Sequence[str] | None = None,
         faraday_conn_id: str = "faraday_default",
         deferrable: bool | None = None,
@@ -75,6 +79,7 @@ class TargetsReadySensor(ResourcesReadySensor):
             allow_empty=allow_empty,
             include_upstream=include_upstream,
             unchanged_after=unchanged_after,
+            checks=checks,
             fields=fields,
             faraday_conn_id=faraday_conn_id,
             deferrable=deferrable,

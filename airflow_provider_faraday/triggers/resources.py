@@ -92,7 +92,7 @@ def defer_wait(task: BaseOperator, wait: Wait) -> NoReturn:
     """Defer the task and continue its wait in the triggerer. It resumes in ``execute_complete``."""
     left = max(0.0, wait.deadline - time.time())
     task.defer(
-        trigger=ResourcesReadyTrigger(**wait.as_json),
+        trigger=ResourcesReadyTrigger(**wait.trigger_arguments),
         method_name="execute_complete",
         kwargs={"wait": wait.as_json},
         timeout=timedelta(seconds=left + wait.poke_interval + BACKSTOP_SECONDS),

@@ -147,6 +147,7 @@ def new_wait(task: Any, requested_at: dict[str, datetime]) -> Wait:
         poke_interval=task.poke_interval,
         deadline=time.time() + task.timeout,
         log=task.log,
+        checks=task.checks,
         # Faraday has just responded, so failures from now on are retried.
         has_polled=lambda: True,
     )

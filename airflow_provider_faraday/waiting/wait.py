@@ -13,13 +13,15 @@ import msgspec
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.checks import Checks, failed_checks
 from airflow_provider_faraday.api.errors import FaradayApiError
 from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, unclear_previews
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.responses import decode_resources
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
-from airflow_provider_faraday.exceptions import EVENT_ERRORS, problem_error
+from airflow_provider_faraday.api.text import first_of
+from airflow_provider_faraday.exceptions import EVENT_ERRORS, ChecksFailedError, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
 from airflow_provider_faraday.waiting.names import look_up
@@ -41,6 +43,7 @@ class Wait:
     :param poke_interval: seconds between polls.
     :param deadline: when the wait times out, in seconds since the epoch.
     :param log: the task's logger.
+    :param checks: limits of numbers of the resources, judged when all are ready.
     :param has_polled: returns whether an earlier poll succeeded. Until one has, every failure of the API ends
         the wait: a typo must not wait for a week.
     """
@@ -51,6 +54,7 @@ class Wait:
     poke_interval: float
     deadline: float
     log: Any
+    checks: Checks = field(default_factory=dict)
     has_polled: Callable[[], bool] = bool
     ready: tuple[ResourceState, ...] = field(default=(), init=False)
     unchanged: frozenset[str] = field(default=frozenset(), init=False)
@@ -72,12 +76,18 @@ class Wait:
             poke_interval=saved["poke_interval"],
             deadline=saved["deadline"],
             log=log,
+            checks=saved.get("checks", {}),
             has_polled=lambda: True,
         )
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """The wait as JSON values: the arguments of its trigger, and what the deferred task resumes with."""
+        """The wait as JSON values, which the deferred task resumes with."""
+        return self.trigger_arguments | ({"checks": self.checks} if self.checks else {})
+
+    @property
+    def trigger_arguments(self) -> dict[str, Any]:
+        """The arguments of the wait's trigger, as JSON values."""
         saved: dict[str, Any] = {
             "faraday_conn_id": self.faraday_conn_id,
             "source": self.source.as_json,
@@ -104,6 +114,7 @@ class Wait:
 
         :raises ResourcesFailedError: if a resource is in ``error``.
         :raises NothingToWaitForError: if there is nothing to wait for.
+        :raises ChecksFailedError: if all are ready, but one does not pass the checks.
         :raises FaradayError: if the poll fails; after a successful one, only if retrying cannot help.
         """
         try:
@@ -128,7 +139,19 @@ class Wait:
         ready = {state.id for state in verdict.ready}
         pairs = zip(states, found, strict=True)
         by_id = {state.id: item for state, item in pairs if state.id in ready and not state.why_skipped}
+        self._check(list(by_id.values()))
         return list(by_id.values())
+
+    def _check(self, ready: list[dict[str, Any]]) -> None:
+        failed = failed_checks(self.checks, ready)
+        if failed:
+            ids = list(dict.fromkeys(check.resource["id"] for check in failed))
+            raise ChecksFailedError(
+                f"{len(ids)} of {len(ready)} {self.source.type.plural} did not pass the checks: "
+                f"{first_of(failed, str, separator='; ')}.\n"
+                "Look at the build in Faraday. If it is good, change checks.",
+                ids,
+            )
 
     def _poll(self) -> tuple[list[dict[str, Any]], list[ResourceState], Verdict]:
         self.source = look_up(self._hook, self.source)

@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowSensorTimeout, AirflowTaskTimeout
 
 from airflow_provider_faraday.exceptions import (
+    ChecksFailedError,
     DatasetsFailedError,
     FaradayApiError,
     FaradayAuthenticationError,
@@ -244,6 +245,14 @@ WAITS = [
                 polls=4,
                 returns=(TARGET, WAREHOUSE_TARGET),
                 logs=(("target", TARGET, "running"),),
+            ),
+            fails(
+                "a ready dataset does not pass its checks",
+                ChecksFailedError,
+                ("orders", ORDERS, "row_count", "geq_to"),
+                sensor=scope(checks={"row_count": {"geq_to": 10**9}}),
+                changes={3: READY},
+                polls=4,
             ),
             fails(
                 f"{name} fail",

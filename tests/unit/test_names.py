@@ -22,7 +22,9 @@ from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from airflow_provider_faraday.sensors.targets import TargetsReadySensor
 from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
+from airflow_provider_faraday.triggers.datasets import DatasetUpdatedTrigger
 from support.ids import CUSTOMERS, LEGACY_ORDERS, ORDERS, SCOPE, TARGET, WAREHOUSE
+from support.run_dag import AIRFLOW_3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,6 +229,13 @@ def test_what_is_more_likely_a_mistake_is_no_name(name: str, sandbox: Sandbox) -
         with pytest.raises(FaradayInputError, match="the UUID or the exact name"):
             use()
     assert sent(sandbox) == []
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
+@pytest.mark.parametrize("arguments", [{"datasets": ["orders"]}, {"connection_id": "Warehouse"}])
+def test_watchers_take_uuids_only(arguments: dict[str, Any]) -> None:
+    with pytest.raises(FaradayInputError, match="must be"):
+        DatasetUpdatedTrigger(**arguments)
 
 
 def test_a_task_whose_name_was_not_found_reports_no_lineage(tmp_path: Path) -> None:
