@@ -190,16 +190,6 @@ def transport_error(request: Request, cause: BaseException, *, request_sent: boo
     return api_error(FaradayTransportError, request, message, request_sent=request_sent)
 
 
-def bad_url_error(request: Request, cause: Exception) -> FaradayError:
-    """Return the error for a URL, of Faraday, of a redirect or of a proxy, that an HTTP library rejects."""
-    if not request.is_faraday:
-        return api_error(FaradayResponseError, request, "Faraday redirected to a URL that is not valid.")
-    return FaradayConfigurationError(
-        f"The Airflow connection '{request.conn_id}' is not valid: {shortened(request.redact(str(cause)))}\n"
-        "Check its host and its extra 'proxy'."
-    )
-
-
 def lookup_error(conn_id: str, cause: BaseException) -> FaradayTransportError:
     """Return the error for an Airflow connection that a secrets backend or Airflow's API did not return.
 

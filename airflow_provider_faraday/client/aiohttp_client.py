@@ -175,13 +175,9 @@ class _Session:
                 links = ", ".join(response.headers.getall("Link", ()))
                 link = next_link(links) if links else None
                 return Response(response.status, response.headers, body, request.url, link)
-        except aiohttp.InvalidURL as error:
-            failure = errors.bad_url_error(request, error)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             sent = not isinstance(error, _BEFORE_SENDING)
             failure = errors.transport_error(request, _root(error), request_sent=sent)
-        except ValueError as error:
-            failure = errors.bad_url_error(request, error)
         # Outside of the except block: exceptions of aiohttp hold the request's headers.
         raise failure
 

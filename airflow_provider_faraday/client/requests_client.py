@@ -385,10 +385,8 @@ class RequestsClient:
         """Call requests or urllib3, and raise our errors instead of theirs."""
         try:
             return call()
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            failure: BaseException = errors.bad_url_error(request, error)
         except _SourceError as error:
-            failure = error.__cause__ or error
+            failure: BaseException = error.__cause__ or error
         except _NETWORK_ERRORS as error:
             cause = _root(error)
             sent = not isinstance(cause, _BEFORE_SENDING)
