@@ -13,6 +13,7 @@ The info string of a block selects how it is tested. Any other info string fails
     a file that the page's tests use
 ``shell``
     check that each command and its options exist, and that each Airflow connection is valid; run nothing
+    but curl, against a sandbox
 ``dockerfile``, ``yaml compose``, ``yaml helm``
     check that they install this provider, on a supported Airflow, and pass on the Airflow connection
 ``http``
@@ -187,7 +188,9 @@ def assert_warnings_are_not_ours(output: str) -> None:
 
 
 @blocks("shell")
-def test_shell_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+def test_shell_commands_exist(
+    block: Block, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
     for line in block.text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         match words:
@@ -213,6 +216,11 @@ def test_shell_commands_exist(block: Block, monkeypatch: pytest.MonkeyPatch, cap
 
                 # Exits if a command or an option does not exist.
                 get_parser().parse_args(arguments)
+            case ["curl", "--header", header, url]:
+                name, _, value = header.partition(": ")
+                headers = {name: value.replace("$FARADAY_API_KEY", sandbox.api_key)}
+                url = url.replace("https://api.faraday.ai/v1", sandbox.url)
+                assert requests.get(url, headers=headers, timeout=10).ok
             case ["export", setting]:
                 check_setting(*setting.split("=", 1), block, monkeypatch)
             case _:
