@@ -1,0 +1,258 @@
+"""Ask the Faraday API about each assumption in scripts/assumptions.py: ``make live``.
+
+Without ``--write``, nothing is created. The output has no key, secret, name, id or row of the account.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property, partial
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.inputs import is_resource_id
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.responses import decode_account
+from airflow_provider_faraday.api.retries import TRANSIENT_STATUSES
+from airflow_provider_faraday.api.webhooks import EVENTS
+from airflow_provider_faraday.exceptions import (
+    FaradayApiError,
+    FaradayAuthenticationError,
+    FaradayConfigurationError,
+    FaradayNotFoundError,
+)
+from airflow_provider_faraday.hooks.faraday import FaradayHook
+from assumptions import ASSUMPTIONS, RFC_3339, Answer, NotSeen, answer
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "verified.md"
+SAMPLES = ROOT / "tests" / "samples" / "live"
+PUBLISHED = json.loads((ROOT / "tests" / "faraday_api.json").read_text())
+FIELDS = {name.rstrip("?") for fields in PUBLISHED["schemas"].values() for name in fields}
+FIELDS |= {"error", "note", "validationErrors"}
+WORDS = {word for words in PUBLISHED["enums"].values() for word in words}
+# Fields whose values are words of Faraday. In other fields, the same word may be a name.
+WORD_FIELDS = re.compile(r"(.*_)?(error|status|type|events)")
+PATH_WORDS = {part for operation in PUBLISHED["operations"] for part in operation.split("/")}
+
+
+class Faraday:
+    """The API, as the functions in scripts/assumptions.py ask it.
+
+    :ivar responses: all responses of Faraday so far.
+    """
+
+    def __init__(self, hook: FaradayHook) -> None:
+        self.hook = hook
+        self.responses: list[requests.Response] = []
+        hook.get_conn().hooks["response"].append(self._observe)
+        self._base_url = hook.client.session.config.base_url
+        self._lists: dict[str, list[dict[str, Any]] | Exception] = {}
+        self._created: dict[str, Callable[[], None]] = {}
+        name = f"airflow-provider-check-{token_hex(6)}"
+        self.upload_path = f"{name}/check.csv"
+        # A host that does not exist, so that nobody receives messages about the account.
+        self._webhook_url = f"https://{name}.invalid/"
+
+    def _observe(self, response: requests.Response, **_: object) -> None:
+        if response.url.startswith(self._base_url):
+            self.responses.append(response)
+
+    def resources(self, name: str) -> list[dict[str, Any]]:
+        """Return the list of a type, which is requested once."""
+        if name not in self._lists:
+            try:
+                self._lists[name] = self.hook.list_resources(name)
+            except Exception as error:
+                self._lists[name] = error
+        found = self._lists[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def all_resources(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the resources of all lists that can be requested, each with its type."""
+        found = []
+        for name in RESOURCE_TYPES:
+            with suppress(Exception):
+                found += [(name, each) for each in self.resources(name)]
+        return found
+
+    def ready(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the ready ones of all resources, without archived ones."""
+        found = self.all_resources()
+        return [each for each in found if each[1].get("status") == "ready" and not each[1].get("archived_at")]
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Request the graph, and return the fields of its nodes by id."""
+        return {
+            edge[f"{side}_id"]: {
+                name.removeprefix(f"{side}_"): value
+                for name, value in edge.items()
+                if name.startswith(f"{side}_")
+            }
+            for edge in self.hook.get_graph()
+            for side in ("upstream", "downstream")
+        }
+
+    def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Send a request once, and return the response with any status that is not transient."""
+        url = f"{self._base_url}{path}"
+        response = self.hook.get_conn().request(method, url, allow_redirects=False, **arguments)
+        if response.status_code in TRANSIENT_STATUSES:
+            raise NotSeen(f"status {response.status_code}")
+        return response
+
+    def upload(self, content: bytes) -> None:
+        """Upload the file ``upload_path``."""
+        self._created[f"the upload {self.upload_path}"] = self._remove_upload
+        path = f"/uploads/{self.upload_path}"
+        self.hook.request("POST", path, data=content, headers={"Content-Type": "application/octet-stream"})
+
+    @cached_property
+    def webhook(self) -> dict[str, Any]:
+        """A webhook endpoint, which is registered once."""
+        self._created[f"the webhook endpoint {self._webhook_url}"] = self._remove_webhook
+        json = {"url": self._webhook_url, "enabled_events": list(EVENTS)}
+        created: dict[str, Any] = self.hook.request("POST", "/webhook_endpoints", json=json).json()
+        return created
+
+    def remove(self) -> list[str]:
+        """Remove what was created. Return what could not be removed."""
+        return [what for what, remove in self._created.items() if not any(map(_succeeds, [remove] * 3))]
+
+    def _remove_upload(self) -> None:
+        with suppress(FaradayNotFoundError):
+            self.hook.request("DELETE", f"/uploads/{self.upload_path}")
+
+    def _remove_webhook(self) -> None:
+        # By its URL, because the response to its creation may have been lost.
+        for endpoint in self.hook.request_list("/webhook_endpoints"):
+            if endpoint.get("url") == self._webhook_url:
+                self.hook.request("DELETE", f"/webhook_endpoints/{endpoint['id']}")
+
+
+def _succeeds(call: Callable[[], None]) -> bool:
+    try:
+        call()
+    except Exception:
+        return False
+    return True
+
+
+def redacted(value: Any, ids: dict[str, str], field: str = "") -> Any:
+    """Return a JSON value with its structure, the names of published fields, and words of Faraday only.
+
+    :param ids: the made-up id for each id so far.
+    """
+    match value:
+        case dict():
+            names = [name if name in FIELDS else f"field_{n}" for n, name in enumerate(value)]
+            return {name: redacted(value[key], ids, key) for name, key in zip(names, value, strict=True)}
+        case list():
+            return [redacted(each, ids, field) for each in value[:3]]
+        case bool() | None:
+            return value
+        case str() if is_resource_id(value):
+            return ids.setdefault(value.lower(), f"{len(ids):08d}-0000-4000-8000-000000000000")
+        case str() if RFC_3339.fullmatch(value):
+            return "2026-01-01T00:00:00" + re.sub(r"\d", "0", value[19:])
+        case str():
+            return value if WORD_FIELDS.fullmatch(field) and value in WORDS else "redacted"
+    return type(value)(1)
+
+
+def record(faraday: Faraday) -> None:
+    """Write a redacted sample of the responses to each request."""
+    SAMPLES.mkdir(parents=True, exist_ok=True)
+    ids: dict[str, str] = {}
+    # Of equal requests, the first one counts.
+    for response in reversed(faraday.responses):
+        path = urlsplit(response.url).path.removeprefix("/v1/")
+        name = "_".join(part if part in PATH_WORDS else "id" for part in path.split("/"))
+        with suppress(requests.RequestException):
+            sample = json.dumps(redacted(response.json(), ids), indent=2)
+            file = SAMPLES / f"{response.request.method}_{name}_{response.status_code}.json"
+            file.write_text(sample + "\n", encoding="utf-8")
+
+
+def page() -> str:
+    """Return docs/verified.md, with its introduction as it is."""
+    text = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
+    for title, writes in (("What is only read", False), ("What is created and removed", True)):
+        text += f"\n## {title}\n\n| assumption | relied on in | asked with |\n| --- | --- | --- |\n"
+        rows = (each for each in ASSUMPTIONS if each.writes is writes)
+        text += "".join(f"| {each.text} | `{each.where}` | {each.asked} |\n" for each in rows)
+    return text
+
+
+def connect() -> Faraday:
+    """Return the API behind the Airflow connection. Exit if that is not valid, or the key is rejected."""
+    hook = FaradayHook()
+    try:
+        hook.client.fetch(endpoints.current_account(), decode_account)
+    except FaradayConfigurationError as error:
+        sys.exit(str(error))
+    except FaradayAuthenticationError:
+        sys.exit("Faraday does not accept the API key of the Airflow connection 'faraday_default'.")
+    except FaradayApiError:
+        pass
+    except Exception as error:
+        sys.exit(f"The Airflow connection 'faraday_default' cannot be used: {type(error).__name__}.")
+    return Faraday(hook)
+
+
+def run(faraday: Faraday, *, write: bool) -> bool:
+    """Print a line about each assumption. Return whether none differs and everything created was removed."""
+    good = True
+    try:
+        for each in ASSUMPTIONS:
+            asks = write or not each.writes
+            found = answer(partial(each.ask, faraday)) if asks else Answer(None, "only with --write")
+            verdict = {True: "as assumed", False: "differs", None: "not seen"}[found.as_assumed]
+            good &= found.as_assumed is not False
+            print(f"{verdict:<10}  {each.id}: {each.text} ({each.where}) Seen: {found.seen}.", flush=True)
+    finally:
+        # A second Ctrl-C must not interrupt this.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for what in faraday.remove():
+            good = False
+            print(f"Could not remove {what}. Please remove it.", flush=True)
+    return good
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="also create two things, and remove them")
+    parser.add_argument("--record", action="store_true", help="write redacted responses to tests/samples/")
+    parser.add_argument("--page", action="store_true", help="write docs/verified.md, and ask nothing")
+    options = parser.parse_args()
+    if options.page:
+        PAGE.write_text(page(), encoding="utf-8")
+        sys.exit()
+    # Logs and warnings may name what they are about.
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        live = connect()
+        is_good = run(live, write=options.write)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
+    if options.record:
+        record(live)
+    sys.exit(not is_good)
