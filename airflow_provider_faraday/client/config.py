@@ -8,12 +8,15 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+import msgspec
 
 from airflow_provider_faraday.api.endpoints import Endpoint
 from airflow_provider_faraday.api.errors import FaradayConfigurationError, Request
@@ -250,59 +253,41 @@ def _extra(text: Any, conn_id: str, *, warn: bool) -> dict[str, Any]:
 def _read_extra(name: str, value: Any) -> Any:
     read, what = _EXTRAS[name]
     try:
-        return read(value)
-    except (ValueError, TypeError, KeyError, OverflowError, OSError):
+        return read(value.strip() if isinstance(value, str) else value)
+    except (ValueError, OSError):
         shown = "" if name in ("proxy", "verify", "webhook_secret") else f": {str(value)[:60]!r}"
         raise _FieldError(f"its extra '{name}' is not valid{shown}.\nUse {what}.") from None
 
 
-def _seconds(value: Any) -> float:
-    seconds = float(_no_bool(value))
-    if not 0 < seconds <= _MAX_SECONDS:
-        raise ValueError
-    return seconds
-
-
-def _attempts(value: Any) -> int:
-    attempts = int(_no_bool(value))
-    if attempts < 1 or attempts != float(value):
-        raise ValueError
-    return attempts
-
-
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    return {"true": True, "false": False}[str(value).strip().lower()]
+def _convert_to(kind: Any) -> Callable[[Any], Any]:
+    """Return a function that takes a value of a type, or a string that stands for one."""
+    return partial(msgspec.convert, type=kind, strict=False)
 
 
 def _proxy(value: Any) -> str:
-    parts = urlsplit(str(value).strip())
+    parts = urlsplit(str(value))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError
-    return str(value).strip()
+    return str(value)
 
 
-def _verify(value: Any) -> bool | str:
-    if isinstance(value, bool) or str(value).strip().lower() in ("true", "false"):
-        return _bool(value)
+def _verify(value: Any) -> Any:
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(value, bool, strict=False)
     if not (isinstance(value, str) and os.access(value, os.R_OK)):
         raise ValueError
     return value
 
 
 _EXTRAS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "timeout": (_seconds, "a number of seconds greater than 0, at most a day"),
-    "max_attempts": (_attempts, "an integer, 1 or greater"),
+    "timeout": (
+        _convert_to(Annotated[float, msgspec.Meta(gt=0, le=_MAX_SECONDS)]),
+        "a number of seconds greater than 0, at most a day",
+    ),
+    "max_attempts": (_convert_to(Annotated[int, msgspec.Meta(ge=1)]), "an integer, 1 or greater"),
     "proxy": (_proxy, "the URL of an HTTP proxy, such as http://proxy.example:3128"),
     "verify": (_verify, "true, false or the path of a CA bundle on this machine"),
-    "allow_http": (_bool, "true or false"),
+    "allow_http": (_convert_to(bool), "true or false"),
     "webhook_secret": (
         signing_keys,
         "the secret of the webhook endpoint in Faraday, whsec_…, or a list of them",
