@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count
@@ -66,14 +66,8 @@ class Poll:
 
     def of(self, ids: Iterable[str]) -> Poll:
         """Return the part of the poll that is about these resources."""
-        return Poll(
-            resource_type=self.resource_type,
-            began_at=self.began_at,
-            now=self.now,
-            states=tuple(state for id_ in ids for state in self._by_id.get(id_, ())),
-            error=self.error,
-            graph=self.graph,
-        )
+        states = tuple(state for id_ in ids for state in self._by_id.get(id_, ()))
+        return replace(self, states=states, _verdicts=[])
 
     @cached_property
     def _by_id(self) -> dict[str, list[ResourceState]]:
