@@ -36,7 +36,7 @@ from airflow_provider_faraday.api.responses import (
     decode_resources,
     is_json_document,
 )
-from airflow_provider_faraday.api.states import NO_REASON
+from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.text import file_size, first_of, one_line
 from airflow_provider_faraday.api.times import shown
 from airflow_provider_faraday.exceptions import ResourcesFailedError
@@ -126,32 +126,39 @@ def download_target(
     See :meth:`~airflow_provider_faraday.hooks.faraday.FaradayHook.download_target`.
     """
     endpoint = endpoints.download_target(target_id)
-    resource = endpoints.get_resource(resource_type_named("targets"), target_id)
+    kind = resource_type_named("targets")
+    resource = endpoints.get_resource(kind, target_id)
     storage = _storage_path(path)
     destination = _destination(storage)
-    target = client.fetch(resource, decode_resource).value
-    _check_has_output(target)
+
+    def look_up() -> tuple[dict[str, Any], ResourceState]:
+        found = client.fetch(resource, decode_resource).value
+        return found, states_of(kind, [found])[0]
+
+    target, state = look_up()
+    _check_has_output(state)
 
     def save(chunks: Iterator[bytes], total: int | None) -> tuple[int, str]:
         with _Meter(log, "Received", total) as meter:
             destination.write(meter.count(chunks))
-            problem = _problem(meter, target)
+            problem = _problem(meter, state)
             if problem:
                 # Repeated, like a download of a web page.
-                raise _response_error(endpoint, f"The download of {_label(target)} {problem}.", broken=True)
+                raise _response_error(endpoint, f"The download of {state.title} {problem}.", broken=True)
             return meter.size, meter.finish()
 
     try:
         for _ in range(_DOWNLOADS):
             size, md5 = client.download(endpoint, save)
-            before, target = target, client.fetch(resource, decode_resource).value
-            if _built_at(target) == _built_at(before):
+            before = state.last_updated_output_at
+            target, state = look_up()
+            if state.last_updated_output_at == before:
                 break
-            log.warning("Faraday rebuilt %s while it was downloaded", _label(target))
+            log.warning("Faraday rebuilt %s while it was downloaded", state.title)
         else:
             raise _response_error(
                 endpoint,
-                f"Faraday rebuilt {_label(target)} during each of {_DOWNLOADS} downloads.",
+                f"Faraday rebuilt {state.title} during each of {_DOWNLOADS} downloads.",
                 "Wait until the target is ready, then download it.",
             )
         destination.commit()
@@ -161,13 +168,13 @@ def download_target(
         except Exception as error:  # whatever a file system raises
             log.warning("Could not remove what was written of %s: %s", storage, one_line(str(error)))
         raise
-    log.info("Downloaded %s, built at %s, to %s", _label(target), _built_at(target), storage)
+    log.info("Downloaded %s, built at %s, to %s", state.title, state.last_updated_output_at, storage)
     result = {
         "path": str(storage),
         "bytes": size,
         "md5": md5,
-        "count": target.get("count"),
-        "last_updated_output_at": _built_at(target),
+        "count": state.count,
+        "last_updated_output_at": state.last_updated_output_at,
     }
     return result, target
 
@@ -517,36 +524,27 @@ def _response_error(
     return FaradayResponseError(message, remedy=remedy, method=endpoint.method, path=endpoint.path, **fields)
 
 
-def _problem(meter: _Meter, target: dict[str, Any]) -> str | None:
+def _problem(meter: _Meter, target: ResourceState) -> str | None:
     """Return why a download is not the file, although Faraday says so."""
-    if not meter.size and target.get("count"):
-        return f"is empty, although the target has {target['count']} rows"
+    if not meter.size and target.count:
+        return f"is empty, although the target has {target.count} rows"
     if meter.size == len(meter.first) and is_json_document(meter.first):
         return f"is a JSON document of {meter.size:,} bytes"
     return None
 
 
-def _check_has_output(target: dict[str, Any]) -> None:
-    label = _label(target)
-    if target.get("archived_at"):
+def _check_has_output(target: ResourceState) -> None:
+    if target.archived_at:
         raise FaradayInputError(
-            f"{label} is archived, so Faraday does not update it.\nDownload another target, or restore it."
+            f"The {target.title} is archived, so Faraday does not update it.\n"
+            "Download another target, or restore it."
         )
-    if target.get("status") == "error":
-        reason = one_line(str(target.get("status_error") or NO_REASON))
+    if target.status == "error":
         raise ResourcesFailedError(
-            f"{label} failed: {reason}\nFix the cause in Faraday, then clear the task."
+            f"The {target.title} failed: {target.error}.\nFix the cause in Faraday, then clear the task."
         )
-    if not _built_at(target) and target.get("status") != "ready":
+    if not target.last_updated_output_at and target.status != "ready":
         raise FaradayInputError(
-            f"{label} has never been built (status: {one_line(str(target.get('status')))}), so there is "
-            "nothing to download.\nWait with a TargetsReadySensor first."
+            f"The {target.title} has never been built ({target.why_not_ready}), so there is nothing to "
+            "download.\nWait with a TargetsReadySensor first."
         )
-
-
-def _built_at(target: dict[str, Any]) -> str | None:
-    return target.get("last_updated_output_at")
-
-
-def _label(target: dict[str, Any]) -> str:
-    return f"target '{one_line(str(target.get('name') or target.get('id')))}'"
