@@ -558,7 +558,7 @@ def test_progress_is_logged(
     play(Target(), destination)
     lines = [line for line in task_log if line.startswith("INFO Received ")]
     assert len(lines) > 2
-    assert lines[-1].startswith("INFO Received 3.0 of 3.0 MB (")
+    assert lines[-1].startswith("INFO Received 3.0 MB of 3.0 MB (")
 
 
 def test_arguments_are_templated_and_outputs_are_separate_xcoms() -> None:
