@@ -27,10 +27,10 @@ def id_of(resource_type: ResourceType, name: str, listed: list[dict[str, Any]], 
             f"{len(ids)} {resource_type.plural} are named {quoted}: {first_of(ids)}.\n"
             "Use the UUID of one of them."
         )
-    names = sorted({str(resource["name"]) for resource in live if resource.get("name")})
-    close = get_close_matches(name, names, n=LISTED) or names
-    existing = first_of(close, lambda each: one_line(f"'{each[:200]}'")) or "none"
-    live_only = " that is not archived" if len(live) < len(listed) else ""
+    names = {str(each["name"]).casefold(): str(each["name"]) for each in live if each.get("name")}
+    close = [names[match] for match in get_close_matches(name.casefold(), names, n=LISTED)]
+    existing = first_of(close or sorted(names.values()), lambda each: one_line(f"'{each[:200]}'")) or "none"
+    live_only = " that is not archived" if any(each.get("name") == name for each in listed) else ""
     remedy = f"Check the name, and that the Airflow connection '{conn_id}' is for the account that owns it."
     if resource_type is RESOURCE_TYPES["connections"]:
         remedy += " The id of an Airflow connection belongs in faraday_conn_id."

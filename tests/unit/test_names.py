@@ -158,14 +158,21 @@ def test_a_uuid_is_never_taken_for_a_name(sandbox: Sandbox) -> None:
     assert sent(sandbox) == [f"/datasets/{ORDERS}"]
 
 
+def test_a_missing_name_says_nothing_of_archived_resources() -> None:
+    with pytest.raises(FaradayLookupError) as caught:
+        FaradayHook().get_dataset("no such name")
+    assert "archived" not in str(caught.value)
+    assert "legacy_orders" not in str(caught.value)
+
+
 def test_an_airflow_connection_in_place_of_a_faraday_connection_is_recognized() -> None:
     with pytest.raises(FaradayLookupError, match=r"'Warehouse'.*\n.*faraday_conn_id"):
         run(ListConnectionDatasetsOperator, connection_id="faraday_default")
 
 
 def test_names_are_compared_exactly() -> None:
-    for name in ("Orders", "orders ", "order"):
-        with pytest.raises(FaradayLookupError):
+    for name in ("ORDERS", "orders ", "order"):
+        with pytest.raises(FaradayLookupError, match=r"Candidates: .*'orders'"):
             FaradayHook().find_id("datasets", name)
 
 
