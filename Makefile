@@ -12,7 +12,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo playground sandbox test lint types docs pytest matrix cluster live bench pictures coverage floors audit format build constraints setup clean
+.PHONY: help demo playground sandbox test lint types docs pytest matrix cluster api live bench pictures coverage floors audit format build constraints setup clean
 
 help: ## list all commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -77,6 +77,9 @@ audit: setup ## check the pinned versions for known vulnerabilities (needs the n
 	@$(RUN) -m uv tool run --quiet pip-audit@2.10.1 --requirement constraints/airflow-3.3.2.txt --no-deps --disable-pip \
 	    --strict --progress-spinner off || { echo "The audit failed: a pinned version has a known vulnerability," \
 	    "or the vulnerability service could not be reached. See above." >&2; exit 1; }
+
+api: setup ## compare what the tests know of Faraday's published API with the current one (needs the network)
+	@$(RUN) scripts/published_api.py $(ARGS)
 
 live: setup ## ask the live service what we assume of it (needs an API key, see docs/verified.md; ARGS=--write asks more)
 	@AIRFLOW_HOME="$${AIRFLOW_HOME:-$(CURDIR)/build/airflow}" $(RUN) scripts/live.py $(ARGS)

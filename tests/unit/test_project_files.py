@@ -98,13 +98,15 @@ def test_workflows_pin_their_actions_and_keep_no_credentials(workflow: Path) -> 
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_only_the_jobs_that_publish_have_more_than_read_permission(workflow: Path) -> None:
+def test_only_the_jobs_that_publish_or_report_have_more_than_read_permission(workflow: Path) -> None:
     assert yaml.safe_load(workflow.read_text())["permissions"] == {}
     allowed = {name: job["permissions"] for name, job in jobs_of(workflow).items()}
 
     if workflow.stem == "release":
         assert allowed.pop("publish") == {"id-token": "write"}
         assert allowed.pop("site") == {"id-token": "write", "pages": "write"}
+    if workflow.stem == "published-api":
+        assert allowed.pop("compare") == {"contents": "read", "issues": "write"}
     assert [permissions for permissions in allowed.values() if permissions != {"contents": "read"}] == []
 
 
@@ -147,3 +149,29 @@ def test_dependabot_updates_the_actions_weekly_after_a_cooldown() -> None:
     assert updates["package-ecosystem"] == "github-actions"
     assert updates["schedule"]["interval"] == "weekly"
     assert updates["cooldown"]["default-days"] >= 7
+
+
+@pytest.mark.parametrize(
+    ("compare", "open_issues", "status", "created"),
+    [
+        ("exit 0", 0, 0, ""),
+        ("echo changed; exit 2", 0, 0, "issue create --title T --body-file -\n    changed\n"),
+        ("echo changed; exit 2", 1, 0, ""),
+        ("echo no network >&2; exit 2", 0, 1, ""),
+    ],
+)
+def test_one_issue_is_opened_if_the_published_api_has_changed(
+    tmp_path: Path, compare: str, open_issues: int, status: int, created: str
+) -> None:
+    *_, step = jobs_of(ROOT / ".github" / "workflows" / "published-api.yml")["compare"]["steps"]
+    gh = f'[ "$2" = list ] && echo {open_issues} || {{ echo "$*"; cat; }} > created'
+    for name, script in {"make": compare, "gh": gh}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TITLE": "T"}
+    result = subprocess.run(["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=environment)
+
+    assert result.returncode == status
+    issue = tmp_path / "created"
+    assert (issue.read_text() if issue.exists() else "") == created
