@@ -73,6 +73,8 @@ def used_endpoints() -> dict[str, list[endpoints.Endpoint]]:
         "current_account": [endpoints.current_account()],
         "list_uploads": [endpoints.list_uploads()],
         "upload": [endpoints.upload("directory", "file.csv")],
+        "delete_upload": [endpoints.delete_upload("directory", "file.csv")],
+        "ingress_logs": [endpoints.ingress_logs(ORDERS, 1)],
         "download_target": [endpoints.download_target(TARGET)],
         "list_webhook_endpoints": [endpoints.list_webhook_endpoints()],
         "create_webhook_endpoint": [endpoints.create_webhook_endpoint()],
