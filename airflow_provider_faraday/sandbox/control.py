@@ -207,15 +207,7 @@ class Control:
             target = self.resource("targets", target_id)
             if target.get("last_updated_output_at") is None:
                 raise FaradayError(409, f"The target {target_id} has not been built yet.")
-            upstream = self._pipeline.upstream(self._pipeline.get("targets", target_id))
-            scopes = [each.id for each in upstream if each.type == "scopes"]
-            outcomes = [o for each in scopes for o in self.scope_members(each, "payload", "outcomes")]
-            persona_sets = [p for each in scopes for p in self.scope_members(each, "payload", "persona_sets")]
-            personas = [
-                (each["name"], [persona["name"] for persona in each.get("personas") or []])
-                for each in persona_sets
-            ]
-            return TargetFile(target.get("count") or 0, [each["name"] for each in outcomes], personas)
+            return TargetFile(target.get("count") or 0)
 
     def download_signature(self, target_id: str) -> str:
         """Return what a URL must have to download a target without the key."""

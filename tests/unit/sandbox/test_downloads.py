@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from airflow_provider_faraday.sandbox import Sandbox
-from airflow_provider_faraday.sandbox.downloads import PERIOD, TargetFile
+from airflow_provider_faraday.sandbox.downloads import TargetFile
 from support.ids import SCOPE, TARGET, UNKNOWN, WAREHOUSE_TARGET
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def test_the_file_has_as_many_rows_as_the_target_counts(client: Client, sandbox:
     people = rows(response.content)
     assert len(people) == client.get(f"/targets/{TARGET}").json()["count"] == 18230
     assert len({person["email"] for person in people}) == 18230
-    assert 0 < float(people[0]["will_buy_in_30_days_probability"]) < 1
-    assert people[0]["customer_personas"] in ("Weekend browsers", "Trail regulars")
+    assert all(0 < float(person["probability"]) < 1 for person in people)
     assert client.get(PATH).content == response.content
 
 
@@ -52,9 +51,9 @@ def test_the_next_build_adds_rows(client: Client, sandbox: Sandbox) -> None:
     assert after.startswith(before)
 
 
-@pytest.mark.parametrize("count", [0, 1, PERIOD - 1, PERIOD, 3 * PERIOD + 5])
+@pytest.mark.parametrize("count", [0, 1, 5000])
 def test_the_length_is_known_in_advance(count: int) -> None:
-    file = TargetFile(count, ["Will buy", "Will leave"], [("Personas", ['a "b"', "c, d"]), ("None", [])])
+    file = TargetFile(count)
 
     content = b"".join(file.chunks())
 
