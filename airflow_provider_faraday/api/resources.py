@@ -40,13 +40,13 @@ class ResourceType(NamedTuple):
 
     @property
     def singular(self) -> str:
-        """The label without what it has in addition to the name: ``connection``."""
-        return " ".join(self.label.split()[-self._words :])
+        """The label without ``Faraday``: ``connection``."""
+        return self.label.removeprefix("Faraday ")
 
     @property
     def plural(self) -> str:
         """Several of them, in messages."""
-        return " ".join([*self.label.split()[: -self._words], *self.name.split("_")])
+        return self.label.replace(self.singular, self.name.replace("_", " "))
 
     @property
     def id_argument(self) -> str:
@@ -56,10 +56,6 @@ class ResourceType(NamedTuple):
     def asset_uri(self, resource_id: str) -> str:
         """Return the URI of the Airflow assets that represent one of them."""
         return f"faraday://{self.name}/{resource_id.lower()}"
-
-    @property
-    def _words(self) -> int:
-        return len(self.name.split("_"))
 
 
 _BY_CONTAINER = frozenset({"connection_id", "scope_id"})
