@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from datetime import datetime
@@ -53,7 +53,7 @@ class Shared(Generic[T]):
     :param request: sends the request.
     """
 
-    def __init__(self, request: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, request: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._request = request
         self._task: asyncio.Task[T] | None = None
         self._began_at = -math.inf
@@ -67,12 +67,9 @@ class Shared(Generic[T]):
             loop = asyncio.get_running_loop()
             self._began_at = loop.time()
             # In a context of its own: what it logs belongs to no single trigger.
-            self._task = loop.create_task(self._run(), context=Context())
+            self._task = loop.create_task(self._request(), context=Context())
             self._task.add_done_callback(_retrieve)
         return await asyncio.shield(self._task)
-
-    async def _run(self) -> T:
-        return await self._request()
 
     async def close(self) -> None:
         """Cancel the request."""
@@ -166,11 +163,14 @@ class Account:
 
     async def _look_up(self) -> None:
         try:
-            config = await _look_up(self.conn_id, is_first=self._config is None)
-        except FaradayError as error:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                connection = await get_async_connection(self.conn_id)
+            config = client_config(connection, warn=self._config is None)
+        except Exception as error:  # whatever a secrets backend, Airflow's API or a decryption raises
+            failure = error if isinstance(error, FaradayError) else lookup_error(self.conn_id, error)
             if self._config:
-                log.warning("The last configuration stays in use: %s", one_line(str(error)))
-            raise
+                log.warning("The last configuration stays in use: %s", one_line(str(failure)))
+            raise failure from None
         if self._config and config != self._config:
             log.info(
                 "The Airflow connection '%s' has a new API key or other new fields. Using them.",
@@ -195,17 +195,6 @@ async def _search(graph: Graph, waited: Collection[str]) -> None:
         if number % SEARCHES_AT_A_TIME == 0:
             await asyncio.sleep(0)
         graph.upstream_of(id_)
-
-
-async def _look_up(conn_id: str, *, is_first: bool) -> ClientConfig:
-    try:
-        async with asyncio.timeout(LOOKUP_SECONDS):
-            connection = await get_async_connection(conn_id)
-        return client_config(connection, warn=is_first)
-    except FaradayError:
-        raise
-    except Exception as error:  # whatever a secrets backend, Airflow's API or a decryption raises
-        raise lookup_error(conn_id, error) from None
 
 
 def _retrieve(task: asyncio.Task[object]) -> None:
