@@ -40,9 +40,14 @@ MATRIX = [(python, NEWEST) for python in PYTHONS] + [(FOUND[0], airflow) for air
 # The newest Airflow with our own Python runs all tests. The others leave out what cannot end differently.
 TESTS = Path("tests")
 # These depend neither on Airflow nor on the version of Python.
-PURE = [TESTS / "unit" / name for name in ("api", "sandbox", "test_docs.py", "test_published_api.py")]
-# These depend on Python, but not on Airflow: the HTTP libraries have the same versions with every Airflow.
-CLIENTS = [TESTS / "unit" / "client" / name for name in ("test_aiohttp_client.py", "test_faults.py")]
+PURE = [
+    TESTS / "unit" / name
+    for name in ("api", "sandbox", "test_docs.py", "test_live.py", "test_published_api.py")
+]
+# These depend on Python, but hardly on Airflow: an older one runs the tests of triggers and sensors instead.
+CLIENTS = [
+    TESTS / "unit" / name for name in ("client/test_aiohttp_client.py", "client/test_faults.py", "waiting")
+]
 # With another Python, the examples stand for all tests that run Airflow.
 INTEGRATION = sorted(
     {*(TESTS / "integration").glob("test_*.py")} - {TESTS / "integration" / "test_example_dags.py"}
