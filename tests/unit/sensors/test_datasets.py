@@ -171,7 +171,7 @@ def test_updated_after_counts_only_later_builds(
 
 @pytest.mark.parametrize("value", ["None", "", "yesterday", 5, [], ["2026-01-01", {}]])
 def test_updated_after_must_be_a_time(sandbox: Sandbox, value: Any) -> None:
-    with pytest.raises(FaradayInputError, match="updated_after must be a datetime, ISO 8601 text"):
+    with pytest.raises(FaradayInputError, match="updated_after must be a datetime"):
         sensor(scope_id=SCOPE, updated_after=value).poke(FIRST)
     assert sandbox.requests() == []
 
