@@ -1,9 +1,10 @@
 """Upload tonight's orders to Faraday, wait until the new predictions are delivered, and load them.
 
-    extract -> upload -> refresh -> wait_for_predictions -> download -> load -> check_row_count
+    extract -> upload -> force_update -> wait_for_predictions -> download -> load -> check_row_count
 
-The sensor waits for a *target*: it opens when Faraday has delivered the predictions. With `include_upstream`,
-it also waits for everything between the dataset and the target: streams, cohorts, outcomes and the scope.
+The sensor waits for a *target*: it succeeds when Faraday has delivered predictions that contain the file.
+With `include_upstream`, it also waits for everything between the dataset and the target: streams, cohorts,
+outcomes and the scope.
 
 Requires two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here,
 but any SQL database works). The files are in the directory of the Airflow variable `faraday_files`.
@@ -29,6 +30,14 @@ FILES = "{{ var.value.get('faraday_files', 'file:///tmp/faraday_files') }}"
 # The dataset that reads the uploaded files, and the target that delivers the predictions.
 WEB_ORDERS = "d0000000-0000-4000-8000-000000000007"
 LIKELY_BUYERS = "70000000-0000-4000-8000-000000000001"
+
+# The columns to load of what the target delivers.
+COLUMNS = [
+    "person_id",
+    "will_buy_in_30_days_probability",
+    "will_buy_in_30_days_percentile",
+    "customer_personas",
+]
 
 with DAG(
     dag_id="faraday_predictions_to_warehouse",
@@ -59,10 +68,13 @@ with DAG(
         task_id="upload",
         path=extract(f"{FILES}/web_orders.csv"),
         directory="web_orders",
+        # A typo in the directory fails the task.
+        require_dataset=True,
     )
 
-    refresh = ForceUpdateDatasetsOperator(
-        task_id="refresh",
+    # Faraday probably notices the upload by itself, but does not promise to. What is downstream follows.
+    force_update = ForceUpdateDatasetsOperator(
+        task_id="force_update",
         datasets=[WEB_ORDERS],
     )
 
@@ -70,10 +82,11 @@ with DAG(
         task_id="wait_for_predictions",
         targets=[LIKELY_BUYERS],
         include_upstream=True,
-        # Do not open on yesterday's predictions: right after the request, everything still reads "ready".
-        updated_after=refresh.output["requested_at"],
+        # Only predictions that contain the file: at first, everything still reads "ready" since yesterday.
+        updated_after=upload.output["updated_after"],
         # If Faraday detects no changes in tonight's orders, it does not rebuild the target.
         unchanged_after=timedelta(minutes=30).total_seconds(),
+        checks={"count": {"greater_than": 0}},
         fields=["id", "name", "count", "last_updated_output_at"],
         # The sandbox builds in seconds. For Faraday, 60 is plenty.
         poke_interval=2,
@@ -94,14 +107,11 @@ with DAG(
     def load(path: str) -> None:
         """Replace the table of predictions. For large files, use your warehouse's own bulk load."""
         warehouse = BaseHook.get_hook(WAREHOUSE)
+        definitions = ", ".join(f"{column} VARCHAR(255)" for column in COLUMNS)
+        warehouse.run(["DROP TABLE IF EXISTS likely_buyers", f"CREATE TABLE likely_buyers ({definitions})"])
         with ObjectStoragePath(path).open("r", newline="") as file:
-            rows = csv.reader(file.readlines())
-            columns = [f'"{column}"' for column in next(rows)]
-            definitions = ", ".join(f"{column} VARCHAR(255)" for column in columns)
-            warehouse.run(
-                ["DROP TABLE IF EXISTS likely_buyers", f"CREATE TABLE likely_buyers ({definitions})"]
-            )
-            warehouse.insert_rows("likely_buyers", rows, target_fields=columns, executemany=True)
+            rows = [[row[column] for column in COLUMNS] for row in csv.DictReader(file)]
+        warehouse.insert_rows("likely_buyers", rows, target_fields=COLUMNS, executemany=True)
 
     check_row_count = SQLValueCheckOperator(
         task_id="check_row_count",
@@ -110,4 +120,6 @@ with DAG(
         pass_value=download.output["count"],
     )
 
-    chain(upload, refresh, wait_for_predictions, download, load(download.output["path"]), check_row_count)
+    chain(
+        upload, force_update, wait_for_predictions, download, load(download.output["path"]), check_row_count
+    )

@@ -52,9 +52,9 @@ class Part(NamedTuple):
 
 DATASETS = Part(
     "faraday_connection_to_warehouse",
-    {rf"GET /v1/connections/{CONNECTION_ID}/datasets": "the gate asks whether all datasets are ready"},
+    {rf"GET /v1/connections/{CONNECTION_ID}/datasets": "asks whether all datasets are ready"},
     {
-        "wait_until_ready": "the gate opens: the input is in Faraday",
+        "wait_until_ready": "the sensor succeeds: the input is in Faraday",
         "load": "loaded {}",
         "check_row_count": "{} has as many rows as Faraday reports",
     },
@@ -64,14 +64,14 @@ PREDICTIONS = Part(
     "faraday_predictions_to_warehouse",
     {
         r"POST /v1/uploads/.*": "sends the file",
-        r"POST /v1/datasets/.*": "asks Faraday to rebuild the dataset",
-        r"GET /v1/graph": "the gate asks whether the target and everything upstream is ready",
+        r"POST /v1/datasets/.*": "forces an update of the dataset",
+        r"GET /v1/graph": "asks whether the target and everything upstream is ready",
         r"GET /v1/targets/.*csv": "downloads the predictions",
     },
     {
         "extract": "wrote tonight's orders to a file",
         "upload": "Faraday's copy of the file is complete",
-        "wait_for_predictions": "the gate opens: the predictions are delivered",
+        "wait_for_predictions": "the sensor succeeds: the predictions are delivered",
         "load": "loaded the predictions",
         "check_row_count": "the table has as many rows as Faraday reports",
     },
@@ -207,7 +207,7 @@ class Demo:
             if re.fullmatch(pattern, f"{request['method']} {request['path']}")
         ]
         if part is DATASETS and calls:
-            # The same request as those of the gate.
+            # The same request as those of the sensor.
             calls[0] = calls[0]._replace(what="Airflow: lists the datasets")
         return calls
 
@@ -295,9 +295,8 @@ class Demo:
         expected = self._sandbox.resource("targets", TARGET_ID)["count"]
         with closing(sqlite3.connect(self._warehouse)) as database:
             first = database.execute("SELECT * FROM likely_buyers LIMIT 3")
-            header = tuple(column[0] for column in first.description)
-            # The id and the predictions; in between are the columns of the person.
-            (columns, *rows) = [(row[0], *row[-3:]) for row in (header, *first)]
+            columns = tuple(column[0] for column in first.description)
+            rows = list(first)
             (count,) = database.execute("SELECT COUNT(*) FROM likely_buyers").fetchone()
         print("\nThe first predictions in the table likely_buyers of the warehouse:\n")
         _print_table(columns, rows)

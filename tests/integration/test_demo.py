@@ -36,14 +36,14 @@ def without_times(printed: str) -> list[str]:
     return [re.sub(r"^ *[\d.]+ {2}", "", line) for line in printed.splitlines()]
 
 
-def test_shows_the_datasets_the_gates_the_cascade_and_the_tables(tmp_path: Path) -> None:
+def test_shows_the_datasets_the_sensors_the_cascade_and_the_tables(tmp_path: Path) -> None:
     ran = scripts.run(demo.__file__, temporary=tmp_path, timeout=240)
 
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = without_times(ran.stdout)
-    opened = lines.index("Airflow: the gate opens: the input is in Faraday")
+    succeeded = lines.index("Airflow: the sensor succeeds: the input is in Faraday")
     for name in ("customers", "orders", "email_subscribers", "store_visits"):
-        assert lines.index(f"Faraday: {name} is ready") < opened < lines.index(f"Airflow: loaded {name}")
+        assert lines.index(f"Faraday: {name} is ready") < succeeded < lines.index(f"Airflow: loaded {name}")
         assert re.search(rf"^ +loaded_{name} +(\d+) +\1$", ran.stdout, re.M)
     cascade = [
         "Airflow: wrote tonight's orders to a file",
@@ -54,11 +54,11 @@ def test_shows_the_datasets_the_gates_the_cascade_and_the_tables(tmp_path: Path)
         "Faraday: outcome 'Will buy in 30 days' is ready",
         "Faraday: scope 'Likely buyers' is ready",
         "Faraday: target 'Likely buyers CSV' is ready",
-        "Airflow: the gate opens: the predictions are delivered",
+        "Airflow: the sensor succeeds: the predictions are delivered",
         "Airflow: downloads the predictions",
         "Airflow: loaded the predictions",
     ]
-    # If the upload has started a build before the refresh is requested, Faraday builds web_orders again.
+    # If the upload has started a build before the update is forced, Faraday builds web_orders again.
     assert [line for line in dict.fromkeys(lines) if line in cascade] == cascade
     assert re.fullmatch(r"Done: 4 tables .* [\d,]{5,} predictions\.", lines[-1])
     shown = [block for name in ("README.md",) for block in PAGES[name].blocks if block.kind == "text demo"]
