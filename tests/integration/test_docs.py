@@ -143,12 +143,11 @@ def test_python_blocks_run(name: str, run_dag: Callable[..., Any], sandbox: Sand
                 text = block.text.replace(BUCKET, f"file://{tmp_path}")
                 code = compile("\n" * (block.line - 1) + text, str(path), "exec", dont_inherit=True)
                 exec(code, namespace)
-    for task in page_dag.tasks:
-        if isinstance(task, BaseSensorOperator):
-            # Not every minute, as by default.
-            task.poke_interval = 0.2
-
     for dag in (page_dag, *(value for value in namespace.values() if isinstance(value, DAG))):
+        for task in dag.tasks:
+            if isinstance(task, BaseSensorOperator):
+                # Not every minute, as by default.
+                task.poke_interval = 0.2
         if dag.task_ids:
             result = run_dag(dag)
             assert {key: task for key, task in result.tasks.items() if task.state != "success"} == {}
