@@ -19,31 +19,25 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4, uuid5
 
 import requests
 
-from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.api.responses import decode_account
 from airflow_provider_faraday.api.retries import TRANSIENT_STATUSES
 from airflow_provider_faraday.api.webhooks import EVENTS
-from airflow_provider_faraday.exceptions import (
-    FaradayApiError,
-    FaradayAuthenticationError,
-    FaradayConfigurationError,
-    FaradayNotFoundError,
-)
+from airflow_provider_faraday.exceptions import FaradayConfigurationError, FaradayNotFoundError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from assumptions import ASSUMPTIONS, RFC_3339, Answer, NotSeen, answer
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "verified.md"
 SAMPLES = ROOT / "tests" / "samples" / "live"
 PUBLISHED = json.loads((ROOT / "tests" / "faraday_api.json").read_text())
 FIELDS = {name.rstrip("?") for fields in PUBLISHED["schemas"].values() for name in fields}
 FIELDS |= {"error", "note", "validationErrors"}
 WORDS = {word for words in PUBLISHED["enums"].values() for word in words}
+SALT = uuid4()
 # Fields whose values are words of Faraday. In other fields, the same word may be a name.
 WORD_FIELDS = re.compile(r"(.*_)?(error|status|type|events)")
 PATH_WORDS = {part for operation in PUBLISHED["operations"] for part in operation.split("/")}
@@ -109,10 +103,11 @@ class Faraday:
         }
 
     def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Send a request once, and return the response with any status that is not transient."""
+        """Send a request once, and return a response that says something about the API."""
         url = f"{self._base_url}{path}"
         response = self.hook.get_conn().request(method, url, allow_redirects=False, **arguments)
-        if response.status_code in TRANSIENT_STATUSES:
+        is_rejected = response.status_code == 401 and "auth" not in arguments
+        if is_rejected or response.status_code in TRANSIENT_STATUSES:
             raise NotSeen(f"status {response.status_code}")
         return response
 
@@ -153,21 +148,18 @@ def _succeeds(call: Callable[[], None]) -> bool:
     return True
 
 
-def redacted(value: Any, ids: dict[str, str], field: str = "") -> Any:
-    """Return a JSON value with its structure, the names of published fields, and words of Faraday only.
-
-    :param ids: the made-up id for each id so far.
-    """
+def redacted(value: Any, field: str = "") -> Any:
+    """Return a JSON value with its structure, the names of published fields, and words of Faraday only."""
     match value:
         case dict():
             names = [name if name in FIELDS else f"field_{n}" for n, name in enumerate(value)]
-            return {name: redacted(value[key], ids, key) for name, key in zip(names, value, strict=True)}
+            return {name: redacted(value[key], key) for name, key in zip(names, value, strict=True)}
         case list():
-            return [redacted(each, ids, field) for each in value[:3]]
+            return [redacted(each, field) for each in value[:3]]
         case bool() | None:
             return value
         case str() if is_resource_id(value):
-            return ids.setdefault(value.lower(), f"{len(ids):08d}-0000-4000-8000-000000000000")
+            return str(uuid5(SALT, value.lower()))
         case str() if RFC_3339.fullmatch(value):
             return "2026-01-01T00:00:00" + re.sub(r"\d", "0", value[19:])
         case str():
@@ -175,84 +167,55 @@ def redacted(value: Any, ids: dict[str, str], field: str = "") -> Any:
     return type(value)(1)
 
 
-def record(faraday: Faraday) -> None:
-    """Write a redacted sample of the responses to each request."""
+def record(responses: list[requests.Response]) -> None:
+    """Write a redacted sample of the first response to each kind of request."""
     SAMPLES.mkdir(parents=True, exist_ok=True)
-    ids: dict[str, str] = {}
-    # Of equal requests, the first one counts.
-    for response in reversed(faraday.responses):
-        path = urlsplit(response.url).path.removeprefix("/v1/")
-        name = "_".join(part if part in PATH_WORDS else "id" for part in path.split("/"))
+    for response in reversed(responses):
+        parts = urlsplit(response.url).path.removeprefix("/v1/").split("/")
+        path = "_".join(part if part in PATH_WORDS else "id" for part in parts)
+        file = SAMPLES / f"{response.request.method}_{path}_{response.status_code}.json"
         with suppress(requests.RequestException):
-            sample = json.dumps(redacted(response.json(), ids), indent=2)
-            file = SAMPLES / f"{response.request.method}_{name}_{response.status_code}.json"
-            file.write_text(sample + "\n", encoding="utf-8")
-
-
-def page() -> str:
-    """Return docs/verified.md, with its introduction as it is."""
-    text = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
-    for title, writes in (("What is only read", False), ("What is created and removed", True)):
-        text += f"\n## {title}\n\n| assumption | relied on in | asked with |\n| --- | --- | --- |\n"
-        rows = (each for each in ASSUMPTIONS if each.writes is writes)
-        text += "".join(f"| {each.text} | `{each.where}` | {each.asked} |\n" for each in rows)
-    return text
-
-
-def connect() -> Faraday:
-    """Return the API behind the Airflow connection. Exit if that is not valid, or the key is rejected."""
-    hook = FaradayHook()
-    try:
-        hook.client.fetch(endpoints.current_account(), decode_account)
-    except FaradayConfigurationError as error:
-        sys.exit(str(error))
-    except FaradayAuthenticationError:
-        sys.exit("Faraday does not accept the API key of the Airflow connection 'faraday_default'.")
-    except FaradayApiError:
-        pass
-    except Exception as error:
-        sys.exit(f"The Airflow connection 'faraday_default' cannot be used: {type(error).__name__}.")
-    return Faraday(hook)
+            file.write_text(json.dumps(redacted(response.json()), indent=2) + "\n", encoding="utf-8")
 
 
 def run(faraday: Faraday, *, write: bool) -> bool:
-    """Print a line about each assumption. Return whether none differs and everything created was removed."""
-    good = True
+    """Print a line about each assumption. Return whether the key works, and nothing differs or is left."""
+    verdicts = []
     try:
         for each in ASSUMPTIONS:
             asks = write or not each.writes
             found = answer(partial(each.ask, faraday)) if asks else Answer(None, "only with --write")
+            verdicts.append(found.as_assumed)
             verdict = {True: "as assumed", False: "differs", None: "not seen"}[found.as_assumed]
-            good &= found.as_assumed is not False
             print(f"{verdict:<10}  {each.id}: {each.text} ({each.where}) Seen: {found.seen}.", flush=True)
     finally:
         # A second Ctrl-C must not interrupt this.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        for what in faraday.remove():
-            good = False
-            print(f"Could not remove {what}. Please remove it.", flush=True)
-    return good
+        left = faraday.remove()
+        print("".join(f"Could not remove {what}. Please remove it.\n" for what in left), end="", flush=True)
+    return bool(verdicts[0]) and False not in verdicts and not left
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="also create two things, and remove them")
     parser.add_argument("--record", action="store_true", help="write redacted responses to tests/samples/")
-    parser.add_argument("--page", action="store_true", help="write docs/verified.md, and ask nothing")
     options = parser.parse_args()
-    if options.page:
-        PAGE.write_text(page(), encoding="utf-8")
-        sys.exit()
     # Logs and warnings may name what they are about.
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        live = connect()
-        is_good = run(live, write=options.write)
+        live = Faraday(FaradayHook())
+    except FaradayConfigurationError as error:
+        sys.exit(str(error))
+    except Exception as error:
+        sys.exit(f"The Airflow connection 'faraday_default' cannot be used: {type(error).__name__}.")
+    try:
+        status = not run(live, write=options.write)
     except KeyboardInterrupt:
         sys.exit("Interrupted.")
     if options.record:
-        record(live)
-    sys.exit(not is_good)
+        record(live.responses)
+    sys.exit(status)
