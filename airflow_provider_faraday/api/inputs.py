@@ -47,7 +47,7 @@ def resource_id_or_name(value: object, argument: str) -> str:
     if not isinstance(value, str) or _is_misrendered(value) or re.fullmatch(_BROKEN_UUID, value):
         raise FaradayInputError(
             f"{argument} must be the UUID or the exact name of a Faraday resource, but is {excerpt(value)}.\n"
-            "If it comes from a template, check the rendered value."
+            "Copy it from Faraday's app or API. If it comes from a template, check the rendered value."
         )
     return value
 
