@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from operator import gt
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
@@ -181,21 +180,26 @@ def timestamps(faraday: Faraday) -> Answer:
 @assumption("api/readiness.py", "the lists of all types")
 def input_times(faraday: Faraday) -> Answer:
     """The `last_read_input_at` of a ready resource is not later than its `last_updated_output_at`."""
-    fields = ("last_read_input_at", "last_updated_output_at")
-    found = [(name, each) for name, each in faraday.ready() if all(each.get(field) for field in fields)]
-    _only_if(found, "no ready resource with both times")
-    late = [(name, each) for name, each in found if gt(*(timestamp(each[field]) for field in fields))]
-    return _unless(late, f"later in {_types(late)}", f"in {_types(found)}")
+    built = [(name, each) for name, each in faraday.ready() if each.get("last_updated_output_at")]
+    read = [(name, each) for name, each in built if each.get("last_read_input_at")]
+    _only_if(read, "no ready resource with both times")
+    times = [(each["last_read_input_at"], each["last_updated_output_at"]) for _, each in read]
+    late = [each for each, (start, end) in zip(read, times, strict=True) if timestamp(start) > timestamp(end)]
+    missing = [(name, each) for name, each in built if not each.get("last_read_input_at")]
+    return _unless(
+        late, f"later in {_types(late)}", f"in {_types(read)}; missing in {_types(missing) or 'none'}"
+    )
 
 
-@assumption("api/states.py", "the list of datasets, and `GET /graph`")
+@assumption("api/states.py", "the lists of all types, and `GET /graph`")
 def archived(faraday: Faraday) -> Answer:
     """Lists have archived resources, with `archived_at`."""
-    listed = {each["id"]: each.get("archived_at") for each in faraday.resources("datasets")}
-    nodes = {id_: node for id_, node in faraday.nodes().items() if node["type"] == "datasets"}
-    hidden = [id_ for id_, node in nodes.items() if node["archived_at"] and id_ not in listed]
-    count = sum(map(bool, listed.values()))
-    _only_if(count or hidden, "no archived datasets")
+    listed = [each for name in RESOURCE_TYPES for each in faraday.resources(name)]
+    count = sum(bool(each.get("archived_at")) for each in listed)
+    hidden = {id_ for id_, node in faraday.nodes().items() if node["archived_at"]} - {
+        each["id"] for each in listed
+    }
+    _only_if(count or hidden, "no archived resources")
     return _unless(hidden, f"{len(hidden)} are only in the graph", f"{count} of {len(listed):,}")
 
 
