@@ -32,12 +32,7 @@ WEB_ORDERS = "d0000000-0000-4000-8000-000000000007"
 LIKELY_BUYERS = "70000000-0000-4000-8000-000000000001"
 
 # The columns to load of what the target delivers.
-COLUMNS = [
-    "person_id",
-    "will_buy_in_30_days_probability",
-    "will_buy_in_30_days_percentile",
-    "customer_personas",
-]
+COLUMNS = ["person_id", "probability", "percentile"]
 
 with DAG(
     dag_id="faraday_predictions_to_warehouse",
