@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -34,7 +34,6 @@ from airflow_provider_faraday.sandbox.resources import Change, Document
 from airflow_provider_faraday.sandbox.uploads import DIRECTORY_PATTERN, FILENAME_PATTERN
 from airflow_provider_faraday.sandbox.webhooks import EndpointChange
 
-PayloadType = Literal["cohorts", "outcomes", "persona_sets", "recommenders"]
 Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
 Filename = Annotated[str, Path(pattern=FILENAME_PATTERN)]
 MERGE_PATCH = ("application/merge-patch+json", "application/json+merge-patch")
@@ -152,14 +151,6 @@ def _faraday_api(control: Control) -> APIRouter:
     api.post("/webhook_endpoints", status_code=201)(control.webhooks.create)
     api.get("/webhook_endpoints/{endpoint_id}")(control.webhooks.get)
     api.delete("/webhook_endpoints/{endpoint_id}", **NO_CONTENT)(control.webhooks.remove)
-
-    @api.get("/scopes/{scope_id}/population/cohorts")
-    async def list_population(scope_id: Id, respond: Respond) -> JSONResponse:
-        return respond(control.scope_members(scope_id, "population", "cohorts"), control.page_size)
-
-    @api.get("/scopes/{scope_id}/payload/{resource_type}")
-    async def list_payload(scope_id: Id, resource_type: PayloadType, respond: Respond) -> JSONResponse:
-        return respond(control.scope_members(scope_id, "payload", resource_type), control.page_size)
 
     @api.get("/uploads")
     async def list_uploads(respond: Respond) -> JSONResponse:

@@ -140,21 +140,14 @@ class Control:
     def scope_datasets(self, scope_id: str) -> list[Document]:
         """List the datasets behind the population of a scope."""
         with self._lock:
-            cohorts = self.scope_members(scope_id, "population", "cohorts")
+            population = self.resource("scopes", scope_id).get("population") or {}
             ids: Collection[str] = self._scope_datasets.get(scope_id, [])
             if not ids:
-                found = [self._pipeline.get("cohorts", cohort["id"]) for cohort in cohorts]
-                ids = self._pipeline.all_upstream(found)
+                cohort_ids = population.get("cohort_ids") or []
+                ids = self._pipeline.all_upstream(
+                    c for c in self._pipeline.all("cohorts") if c.id in cohort_ids
+                )
             return [each for each in self.resources("datasets") if each["id"] in ids]
-
-    def scope_members(self, scope_id: str, part: str, resource_type: str) -> list[Document]:
-        """List what a scope is made of.
-
-        :param part: ``population`` or ``payload``
-        """
-        made_of = self.resource("scopes", scope_id).get(part) or {}
-        ids = made_of.get(f"{KINDS[resource_type].label.replace(' ', '_')}_ids") or []
-        return [each for each in self.resources(resource_type) if each["id"] in ids]
 
     def ingress_logs(self, dataset_id: str) -> list[Document]:
         """List the ingress logs of a dataset, newest first."""

@@ -79,11 +79,6 @@ def assert_faraday_error(response: requests.Response, status: int, code: str) ->
         (f"/connections/{FILES}/targets", ["Likely buyers CSV"]),
         (f"/connections/{EMPTY}/targets", []),
         (f"/scopes/{BUYERS}/targets", ["Likely buyers CSV", "Likely buyers to Snowflake"]),
-        (f"/scopes/{BUYERS}/population/cohorts", ["Customers"]),
-        (f"/scopes/{BUYERS}/payload/cohorts", []),
-        (f"/scopes/{BUYERS}/payload/outcomes", ["Will buy in 30 days"]),
-        (f"/scopes/{BUYERS}/payload/persona_sets", ["Customer personas"]),
-        (f"/scopes/{BUYERS}/payload/recommenders", []),
         *(
             (f"/{resource_type}", [])
             for resource_type in (
@@ -298,7 +293,6 @@ def test_rejects_a_request_without_the_key(
         f"/scopes/{NOWHERE}/datasets",
         f"/connections/{NOWHERE}/targets",
         f"/scopes/{NOWHERE}/targets",
-        f"/scopes/{NOWHERE}/payload/outcomes",
         f"/targets/{NOWHERE}/download.csv",
         "/uploads/web_orders/nothing.csv",
         f"/datasets/{NOWHERE}/logs/ingress",
