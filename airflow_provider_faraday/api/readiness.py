@@ -156,7 +156,7 @@ class Verdict:
             message = f"Faraday could not build {self._the(self.failed)}."
             return Problem("failed", message, _logged(finding.state for finding in self.failed))
         if self.unbuildable:
-            why = first_of(list(self.failures.values()), separator="; ")
+            why = first_of(self.failures.values(), separator="; ")
             message = f"{_and_more(self.unbuildable)} cannot be built: {why}."
             return Problem("failed", message, _logged(self.failed_upstream))
         if not (self.ready or self.waiting or self.blocked or self.allow_empty):
@@ -180,13 +180,13 @@ class Verdict:
         """The whole verdict in one line, for the log."""
         groups = {
             "failed: ": first_of(self.failed),
-            "failed upstream: ": first_of(list(self.failures.values())),
+            "failed upstream: ": first_of(self.failures.values()),
             "missing: ": first_of(self.missing),
             "waiting for: ": first_of(self.waiting),
             "left out: ": first_of(self.skipped),
             "waiting for ": self._upstream,
             "": first_of(self.notes, separator="; "),
-            "left out upstream: ": first_of(list(self.skipped_upstream)),
+            "left out upstream: ": first_of(self.skipped_upstream),
         }
         count = len(self.ready) + len(self.waiting) + len(self.blocked) + len(self.missing)
         count += len(self.failed) + len(self.unbuildable)
@@ -197,7 +197,7 @@ class Verdict:
     @property
     def _upstream(self) -> str:
         """What is waited for upstream, each once, and for which resources."""
-        blockers = first_of(list(self.blockers.values()), _at_distance)
+        blockers = first_of(self.blockers.values(), _at_distance)
         return f"{_and_more(self.blocked)}: {blockers}" if self.blocked else ""
 
     def _the(self, members: Sequence[object]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -25,10 +26,10 @@ def shortened(text: str, length: int = 200) -> str:
     return text if len(text) <= length else f"{text[:length]}…"
 
 
-def first_of(members: Sequence[T], text: Callable[[T], str] = str, separator: str = ", ") -> str:
+def first_of(members: Collection[T], text: Callable[[T], str] = str, separator: str = ", ") -> str:
     """Return the first few members as text, and how many more there are."""
     more = f" and {len(members) - LISTED} more" if len(members) > LISTED else ""
-    return separator.join(map(text, members[:LISTED])) + more
+    return separator.join(map(text, islice(members, LISTED))) + more
 
 
 def file_size(size: float) -> str:
