@@ -305,11 +305,15 @@ class RequestsClient:
         endpoint = Endpoint(method, path, content_type=MERGE_PATCH if method == "PATCH" else None)
         request = self.session.config.request(endpoint)
         try:
-            url = requests.Request(method, request.url, **arguments).prepare().url
+            prepared = requests.Request(method, request.url, **arguments).prepare()
+            # As the standard library does when it sends them.
+            for name, value in prepared.headers.items():
+                name.encode("ascii")
+                str(value).encode("latin-1")
         except (ValueError, TypeError, AttributeError, requests.exceptions.InvalidJSONError) as error:
             reason = request.redact(str(error))
             raise FaradayInputError(f"The arguments of {method} {path} cannot be sent: {reason}") from None
-        return request._replace(url=str(url), path=path.partition("?")[0])
+        return request._replace(url=str(prepared.url), path=path.partition("?")[0])
 
     def _complete(
         self, exchange: Exchange[Any], attempts: int | None = None, **arguments: Any

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.client.config import ClientConfig
     from airflow_provider_faraday.client.requests_client import RequestsClient
 
+_OWN_HEADERS = ("authorization", "content-length", "host", "transfer-encoding")
+
 
 class FaradayHook(BaseHook):
     """Send authenticated requests to Faraday.
@@ -410,7 +412,7 @@ class FaradayHook(BaseHook):
             ``application/json``.
         :param data: payload that is not JSON, instead of ``json``.
         :param headers: headers in addition to the hook's, or instead of them, such as ``Content-Type``.
-            ``Authorization`` and ``Host`` are rejected.
+            ``Authorization``, ``Host``, ``Content-Length`` and ``Transfer-Encoding`` are rejected.
         :return: the response, read completely; its status is 2xx.
         """
         verb, path = _checked_request(method, path)
@@ -478,10 +480,9 @@ def _checked_request(method: object, path: object) -> tuple[str, str]:
 
 def _check_headers(names: Iterable[object]) -> None:
     for name in names:
-        if not isinstance(name, str) or name.strip().lower() in ("authorization", "host"):
+        if not isinstance(name, str) or name.strip().lower() in _OWN_HEADERS:
             raise FaradayInputError(
-                f"headers must not have {excerpt(name)}: the hook sends its Airflow connection's API key "
-                "to Faraday only.\n"
+                f"headers must not have {excerpt(name)}, which the hook sets itself.\n"
                 "For another key or host, use another Airflow connection."
             )
 

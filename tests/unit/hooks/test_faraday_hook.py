@@ -249,6 +249,8 @@ def test_request_sends_a_payload_with_its_content_type(
         {"headers": {b"Host": "evil.example"}},
         {"headers": {"X": "a\nHost: evil.example"}},
         {"headers": {"X": 5}},
+        {"headers": {"X": "→"}},
+        {"headers": {"Content-Length": "1"}, "data": b"GET /"},
         {"data": {"a": "b"}},
     ],
 )
