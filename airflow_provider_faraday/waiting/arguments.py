@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.errors import FaradayInputError, FaradayLookupError
 from airflow_provider_faraday.api.inputs import (
     excerpt,
     field_names,
@@ -63,7 +63,7 @@ def naming(task: BaseOperator) -> Iterator[None]:
     """Name the task in errors about its arguments."""
     try:
         yield
-    except FaradayInputError as error:
+    except (FaradayInputError, FaradayLookupError) as error:
         label = task_label(task)
         if label not in str(error):
             error.args = (f"{label}: {error}",)
