@@ -3,6 +3,9 @@
 Each mapped sensor waits for one dataset. The sensors are deferred, so together they send one request per
 interval. For each dataset, the mapped task group then requests a new build and waits until it has finished.
 
+Run this by hand, for example after transient errors in Faraday, not every night: Faraday rebuilds a dataset
+by itself when it detects changes.
+
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
 

@@ -318,7 +318,7 @@ class _Judge:
             )
         remedy = "Wait only for resources that updated_after lists, or pass a single time for all of them."
         if not upstream:
-            remedy = f"Set include_upstream=True if these are upstream of it. If they are not: {remedy}"
+            remedy = "Set include_upstream=True if these are upstream of it. Otherwise, pass a single time."
         raise FaradayInputError(
             f"updated_after has times for {len(self.criteria.times)} ids, but not for "
             f"{state.label}{upstream}.\n{remedy}"
