@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from support import scripts
 from support.ids import ORDERS, TARGET, WAREHOUSE
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = str(ROOT / "scripts" / "live.py")
 SECRET = "Zebra-7391"
 LONG_AGO = "2020-01-01T00:00:00Z"
 
@@ -228,20 +230,16 @@ def test_nothing_of_the_account_is_shown_or_recorded(
         assert secret not in shown, secret
 
 
-def test_what_was_created_is_removed_if_it_is_interrupted(
-    account: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(_: float) -> None:
-        # Before the second upload.
-        if len(account.uploads()) > 1:
-            raise KeyboardInterrupt
+def test_what_was_created_is_removed_if_it_is_interrupted_twice(account: Sandbox, tmp_path: Path) -> None:
+    account.fail_next(method="DELETE", delay=1)
+    process = scripts.start(SCRIPT, "--write", temporary=tmp_path)
 
-    monkeypatch.setattr(assumptions.time, "sleep", interrupt)
+    for method in ("POST", "DELETE"):
+        while not account.requests(method=method) and process.poll() is None:
+            time.sleep(0.01)
+        process.terminate()
 
-    with pytest.raises(KeyboardInterrupt):
-        ask(write=True)
-
-    assert [each["path"] for each in account.requests(method="POST")]
+    assert "Interrupted" in process.communicate(timeout=60)[1]
     assert [each["subpath"] for each in account.uploads()] == ["web_orders/a.csv"]
 
 
@@ -267,12 +265,11 @@ def test_what_cannot_be_removed_is_named(account: Sandbox, capsys: pytest.Captur
 def test_the_script_exits_with_a_status(
     account: Sandbox, faraday_default: Callable[..., None], tmp_path: Path
 ) -> None:
-    script = str(ROOT / "scripts" / "live.py")
     faraday_default()
 
-    good = scripts.run(script, temporary=tmp_path)
+    good = scripts.run(SCRIPT, temporary=tmp_path)
     account.rotate_key("another")
-    bad = scripts.run(script, temporary=tmp_path)
+    bad = scripts.run(SCRIPT, temporary=tmp_path)
 
     assert (good.returncode, bad.returncode) == (0, 1)
     assert set(verdicts(good.stdout).values()) == {"as assumed", "not seen"}
