@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 LIVE_DATASETS = {"customers", "orders", "email_subscribers", "store_visits"}
+STORED = f"""
+import sys
+
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from support.run_dag import stored_run
+
+result = stored_run()
+"""
 CONNECTION_DATASETS = f"/v1/connections/{WAREHOUSE}/datasets"
 
 
@@ -93,7 +101,7 @@ def run_example(
                 assert airflow("dags", "reserialize").exit_status == 0
             for _ in range(runs):
                 finished = airflow("dags", "test", dag_id, *(["--conf", json.dumps(conf)] if conf else []))
-        states, xcoms = _stored(home)
+        states, xcoms = loaded_airflow(STORED).result
         assert sandbox.api_key not in _without_mask_requests(finished.output)
         assert _our_warnings(finished.output) == []
         return ExampleRun(finished.exit_status, finished.output, states, xcoms, warehouse, sandbox)
@@ -113,32 +121,6 @@ def _our_warnings(log: str) -> list[str]:
         for line in log.splitlines()
         if re.search(r"(airflow_provider_faraday|example_dags)/", line) and re.search(r"\w+Warning\b", line)
     ]
-
-
-def _stored(home: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the last run's states and return values by task, from the metadata database."""
-
-    def key(task_id: str, map_index: int) -> str:
-        return task_id if map_index < 0 else f"{task_id}[{map_index}]"
-
-    def value(stored: Any) -> Any:
-        # Airflow 2 stores JSON as bytes; Airflow 3 as JSON text, which older releases encode twice. SQLite
-        # returns "5" as 5.
-        decoded = stored if isinstance(stored, int) else json.loads(stored)
-        return json.loads(decoded) if isinstance(decoded, str) and decoded[:1] in '["{' else decoded
-
-    with closing(sqlite3.connect(home / "airflow.db")) as database:
-        last = "run_id = (SELECT run_id FROM dag_run ORDER BY id DESC LIMIT 1)"
-        states = database.execute(
-            f"SELECT task_id, map_index, state FROM task_instance WHERE {last}"
-        ).fetchall()
-        xcoms = database.execute(
-            f"SELECT task_id, map_index, value FROM xcom WHERE key = 'return_value' AND {last}"
-        ).fetchall()
-    return (
-        {key(task_id, map_index): state for task_id, map_index, state in states},
-        {key(task_id, map_index): value(stored) for task_id, map_index, stored in xcoms},
-    )
 
 
 def query(run: ExampleRun, sql: str) -> list[tuple[Any, ...]]:

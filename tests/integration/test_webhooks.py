@@ -80,11 +80,8 @@ def airflow(another_airflow_home: Path, tmp_path: Path, faraday: Sandbox) -> Ite
 
 
 def events(airflow: Cluster, name: str) -> list[dict[str, Any]]:
-    rows = airflow.query(
-        "SELECT asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_event.asset_id "
-        f"WHERE asset.name = '{name}' ORDER BY asset_event.id"
-    )
-    return [json.loads(extra) for (extra,) in rows]
+    found = airflow.api.items("/api/v2/assets/events", "asset_events", order_by="timestamp")
+    return [event["extra"] for event in found if event["name"] == name]
 
 
 def builds(airflow: Cluster, name: str) -> list[str]:
@@ -106,9 +103,8 @@ def test_a_build_starts_a_dag_by_webhook_once_whatever_watchers_do(
     airflow.until(lambda: airflow.query(succeeded) != [(0,)], 60, "the DAG has run")
     [event] = events(airflow, "orders")[before:]
     assert (event["payload"]["last_updated_output_at"], event["payload"]["id"]) == (first, ORDERS)
-    xcom = "SELECT value FROM xcom WHERE dag_id = 'on_orders' AND key = 'return_value'"
-    [(value,)] = airflow.query(xcom)
-    assert json.loads(value) == [event["payload"]]
+    [(_, value)] = airflow.api.returned("on_orders")
+    assert value == [event["payload"]]
 
     # A watcher that comes second sees that the build was announced.
     count = len(events(airflow, "subscribers"))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.sandbox import Sandbox
@@ -28,18 +27,15 @@ for name, asset in ASSETS.items():
 
 def events(airflow: Cluster) -> list[tuple[str, str]]:
     """Return the asset events so far: the asset's name and the build's time of each."""
-    rows = airflow.query(
-        "SELECT asset.name, asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_event.asset_id"
-    )
-    payloads = [(name, json.loads(extra).get("payload")) for name, extra in rows]
+    found = airflow.api.items("/api/v2/assets/events", "asset_events", order_by="timestamp")
+    payloads = [(event["name"], event["extra"].get("payload")) for event in found]
     # The events of outlets have none.
     return sorted((name, payload["last_updated_output_at"]) for name, payload in payloads if payload)
 
 
 def received(airflow: Cluster, dag_id: str) -> list[str]:
     """Return the times of the builds that the runs of a DAG received, in the order of the builds."""
-    rows = airflow.query(f"SELECT value FROM xcom WHERE dag_id = '{dag_id}' AND key = 'return_value'")
-    payloads: list[dict[str, Any]] = [payload for (value,) in rows for payload in json.loads(value)]
+    payloads = [payload for _, value in airflow.api.returned(dag_id) for payload in value]
     times = {payload["last_updated_output_at"] for payload in payloads}
     return sorted(times, key=datetime.fromisoformat)
 

@@ -89,8 +89,7 @@ class Cluster:
 
     def states(self, task_id: str = "wait") -> list[str | None]:
         """Return the states of a task's instances by map index."""
-        sql = f"SELECT state FROM task_instance WHERE task_id = '{task_id}' ORDER BY map_index"
-        return [state for (state,) in self.query(sql)]
+        return [each["state"] for each in self.api.task_instances() if each["task_id"] == task_id]
 
     def assert_stored_nowhere(self, *secrets: str) -> None:
         """Assert that no table of the metadata database and no file has one of the secrets."""
@@ -99,7 +98,7 @@ class Cluster:
         for place, content in self._contents():
             searched.append(place)
             found += [place for form in forms if form in content]
-        assert {"connection", "log", "trigger", "xcom"} <= {*searched}
+        assert {"connection", "log", "trigger", "task_instance"} <= {*searched}
         assert any(place.endswith(".log") for place in searched)
         assert found == []
 
@@ -132,7 +131,9 @@ class Cluster:
             time.sleep(0.2)
 
     def _report(self) -> str:
-        tasks = self.query("SELECT task_id, map_index, state, try_number FROM task_instance")
+        shown = ("task_id", "map_index", "state", "try_number")
+        found = self.api.task_instances() if self.api.is_up() else []
+        tasks = [[task[name] for name in shown] for task in found]
         logs = [(file.name, file.read_text(errors="replace")[-2000:]) for file in self.home.glob("*.out")]
         return f" Tasks: {tasks}" + "".join(f"\n=== {name}\n{text}" for name, text in logs)
 

@@ -85,8 +85,10 @@ def start_runs(airflow: Cluster) -> None:
 
 def all_wait(airflow: Cluster) -> bool:
     """Return whether each example waits at its gate."""
-    tasks = airflow.query("SELECT dag_id, task_id, map_index, state FROM task_instance")
-    states = {(dag_id, task_id, map_index): state for dag_id, task_id, map_index, state in tasks}
+    states = {
+        (task["dag_id"], task["task_id"], task["map_index"]): task["state"]
+        for task in airflow.api.task_instances()
+    }
     return all(states.get(gate) in waiting for gate, waiting in WAITING.items())
 
 
@@ -108,19 +110,8 @@ def builds(faraday: Sandbox) -> list[str]:
 
 def announced(api: Api) -> list[str]:
     """Return the time of each build that the runs of the watching DAG received, without duplicates."""
-    entries = api.get(f"/api/v2/dags/{ON_UPDATE}/dagRuns/~/taskInstances/~/xcomEntries").json()[
-        "xcom_entries"
-    ]
     return sorted(
-        {
-            build["last_updated_output_at"]
-            for entry in entries
-            if entry["key"] == "return_value"
-            for build in api.get(
-                f"/api/v2/dags/{ON_UPDATE}/dagRuns/{entry['run_id']}/taskInstances/{entry['task_id']}"
-                "/xcomEntries/return_value"
-            ).json()["value"]
-        }
+        {build["last_updated_output_at"] for _, value in api.returned(ON_UPDATE) for build in value}
     )
 
 
@@ -128,8 +119,7 @@ def assert_each_ran_once(airflow: Cluster, faraday: Sandbox, warehouse: Path) ->
     """Assert that every task ran once, and that nothing happened twice in Faraday or in the warehouse."""
     runs = [dag_id for (dag_id,) in airflow.query("SELECT dag_id FROM dag_run ORDER BY dag_id")]
     assert [dag_id for dag_id in runs if dag_id in STARTED] == STARTED
-    assert airflow.query("SELECT DISTINCT state, try_number FROM task_instance") == [("success", 1)]
-    assert airflow.query("SELECT * FROM task_instance_history") == []
+    assert {(each["state"], each["try_number"]) for each in airflow.api.task_instances()} == {("success", 1)}
     posted = sorted(request["path"] for request in faraday.requests() if request["method"] == "POST")
     assert posted == [f"/v1/datasets/{id_}/force_update" for id_ in (CUSTOMERS, ORDERS)]
     with closing(sqlite3.connect(warehouse)) as database:
