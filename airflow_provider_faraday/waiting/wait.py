@@ -146,12 +146,13 @@ class Wait:
         failed = failed_checks(self.checks, ready)
         if failed:
             ids = list(dict.fromkeys(check.resource["id"] for check in failed))
-            raise ChecksFailedError(
+            message = (
                 f"{len(ids)} of {len(ready)} {self.source.type.plural} did not pass the checks: "
                 f"{first_of(failed, str, separator='; ')}.\n"
-                "Look at the build in Faraday. If it is good, change checks.",
-                ids,
+                "Look at the build in Faraday. If it is good, change checks."
             )
+            logged = ids if self.source.type.has_ingress_logs else ()
+            raise ChecksFailedError(with_ingress_logs(message, logged, self._hook), ids)
 
     def _poll(self) -> tuple[list[dict[str, Any]], list[ResourceState], Verdict]:
         self.source = look_up(self._hook, self.source)

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_faraday.exceptions import DatasetsFailedError, ResourcesFailedError
+from airflow_provider_faraday.exceptions import (
+    ChecksFailedError,
+    DatasetsFailedError,
+    ResourcesFailedError,
+)
 from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from airflow_provider_faraday.waiting.reasons import MAX_DATASETS
@@ -87,6 +91,19 @@ def test_a_failed_dataset_upstream_is_explained_too(sandbox: Sandbox, logs: list
 
     with pytest.raises(ResourcesFailedError, match="Column 'email' is gone"):
         outcome(waiting(TARGET, resource_type="targets", include_upstream=True), "poke")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_failed_checks_are_explained_too(sandbox: Sandbox, logs: list[dict[str, Any]], mode: str) -> None:
+    sandbox.set_dataset(ORDERS, status="ready")
+
+    with pytest.raises(ChecksFailedError) as caught:
+        outcome(waiting(ORDERS, checks={"row_count": {"greater_than": 10**9}}), mode)
+
+    _, said, remedy = str(caught.value).splitlines()
+    assert [words for words in (ORDERS, *SAID) if words not in said] == []
+    assert "change checks" in remedy
+    assert requested_logs(sandbox) == 1
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}, {"status": 401}, {"body": "[5]"}])
