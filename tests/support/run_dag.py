@@ -22,6 +22,8 @@ AIRFLOW = Version(airflow_version)
 AIRFLOW_3 = Version("3") <= AIRFLOW
 AIRFLOW_3_0 = airflow_version.startswith("3.0.")
 AIRFLOW_3_3 = Version("3.3") <= AIRFLOW
+# Its prereleases are included.
+AIRFLOW_3_4 = AIRFLOW.release >= (3, 4)
 
 
 @dataclass
