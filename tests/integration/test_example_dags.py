@@ -75,7 +75,7 @@ def run_example(
         runs: int = 1,
         builds_begin_at: int = 1,
         prepare: Callable[[Sandbox], object] = lambda sandbox: None,
-        **conf: str,
+        **conf: Any,
     ) -> ExampleRun:
         warehouse = tmp_path / "warehouse.db"
         with Sandbox() as sandbox, builds_begin_at_request(sandbox, builds_begin_at):
@@ -302,6 +302,25 @@ def test_list_into_sensor_waits_for_the_listed_datasets(run_example) -> None:
     ready = run.xcoms["wait_until_ready"]
     assert sorted(dataset["id"] for dataset in ready) == sorted(listed)
     assert {dataset["status"] for dataset in ready} == {"ready"}
+
+
+@pytest.mark.parametrize(("fail_on", "state"), [([], "success"), (["in error"], "failed")])
+def test_account_health_reports_the_whole_account_and_fails_on_what_is_chosen(
+    run_example, fail_on: list[str], state: str
+) -> None:
+    def prepare(sandbox: Sandbox) -> None:
+        sandbox.advance(60)
+        sandbox.set_dataset(ORDERS, status="error", status_error="No such table")
+        old = "2026-01-01T00:00:00.000Z"
+        sandbox.set_dataset(CUSTOMERS, last_updated_output_at=old, last_updated_config_at=old)
+
+    run = run_example("faraday_account_health", prepare=prepare, fail_on=fail_on)
+
+    assert run.states == {"report": state}
+    assert "datasets orders: No such table" in run.log
+    assert "datasets customers: last built at 2026-01-01" in run.log
+    if state == "success":
+        assert [name for name, found in run.xcoms["report"].items() if found] == ["in error", "stale"]
 
 
 def test_connection_to_warehouse_stops_at_a_dataset_in_error(run_example) -> None:

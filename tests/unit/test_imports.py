@@ -124,7 +124,7 @@ def test_parsing_an_example_loads_no_http_library(path: Path, after_airflow: Run
         pytest.skip("Airflow 2 has no asset watchers, and the example says so when it is parsed.")
     added = added_by(after_airflow, files=(path,))
 
-    assert {f"airflow_provider_faraday.{room}.resources" for room in ("sensors", "assets")} & set(added)
+    assert any(name.startswith("airflow_provider_faraday.") for name in added)
 
 
 def test_provider_info_imports_nothing() -> None:
