@@ -37,14 +37,15 @@ class Endpoint:
 
 def list_resources(resource_type: ResourceType) -> Endpoint:
     """List all resources of a type in the account, such as ``getdatasets``."""
-    return Endpoint("GET", f"/{resource_type.name}")
+    return Endpoint("GET", f"/{resource_type.name}", private=_is_private(resource_type))
 
 
 def resources_by_id(resource_type: ResourceType, ids: Iterable[object]) -> list[Endpoint]:
     """List resources by id, in batches of :data:`IDS_PER_REQUEST`. Faraday leaves unknown ids out."""
     checked = resource_ids(ids, "ids")
     batches = [checked[n : n + IDS_PER_REQUEST] for n in range(0, len(checked), IDS_PER_REQUEST)]
-    return [Endpoint("GET", f"/{resource_type.name}", tuple(("ids", id_) for id_ in ids)) for ids in batches]
+    path, private = f"/{resource_type.name}", _is_private(resource_type)
+    return [Endpoint("GET", path, tuple(("ids", id_) for id_ in ids), private) for ids in batches]
 
 
 def resources_of(container: ResourceType, container_id: object, resource_type: ResourceType) -> Endpoint:
@@ -54,7 +55,7 @@ def resources_of(container: ResourceType, container_id: object, resource_type: R
 
 def get_resource(resource_type: ResourceType, id_: object) -> Endpoint:
     """Get a resource, such as ``getdataset``."""
-    return Endpoint("GET", _path(resource_type, id_))
+    return Endpoint("GET", _path(resource_type, id_), private=_is_private(resource_type))
 
 
 def force_update(resource_type: ResourceType, id_: object) -> Endpoint:
@@ -122,6 +123,11 @@ def origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     return scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(scheme)
+
+
+def _is_private(resource_type: ResourceType) -> bool:
+    # The options of Faraday connections may hold credentials.
+    return "options" in resource_type.excluded_fields
 
 
 def _upload_path(directory: object, filename: object) -> str:

@@ -206,7 +206,8 @@ class RequestsClient:
         """
 
         def call() -> list[dict[str, Any]]:
-            request = self._any_request("GET", path, params=params)
+            # The items may hold secrets, like those of /webhook_endpoints.
+            request = self._any_request("GET", path, params=params)._replace(private=True)
             exchange = Exchange(request, responses.decode_objects)
             self._complete(exchange)
             return exchange.fetched.value

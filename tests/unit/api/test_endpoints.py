@@ -73,6 +73,14 @@ def test_the_account_is_private() -> None:
     assert endpoints.current_account().private
 
 
+def test_faraday_connections_are_private() -> None:
+    kind = RESOURCE_TYPES["connections"]
+    assert endpoints.list_resources(kind).private
+    assert endpoints.get_resource(kind, ID).private
+    assert all(batch.private for batch in endpoints.resources_by_id(kind, [ID]))
+    assert not endpoints.list_resources(DATASETS).private
+
+
 def test_an_origin_has_the_default_port() -> None:
     assert origin("HTTPS://API.faraday.ai/v1") == origin("https://api.faraday.ai:443/x?y#z")
     assert origin("https://api.faraday.ai") != origin("http://api.faraday.ai:443")

@@ -278,6 +278,21 @@ def test_request_list_sends_the_key_to_faraday_only(connect: SetConnection) -> N
             connect(server.url).request_list("https://evil.example/logs")
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda hook: hook.find_id("connections", "Warehouse"),
+        lambda hook: hook.get_resource("connections", ID),
+        lambda hook: hook.request_list("/webhook_endpoints"),
+    ],
+)
+def test_errors_do_not_quote_bodies_that_may_hold_secrets(connect: SetConnection, use: Any) -> None:
+    with RawServer([answer(body=b'[{"options": {"password": "letmein"}, "secret": "letmein"}')]) as server:
+        with pytest.raises(FaradayResponseError) as caught:
+            use(connect(server.url))
+    assert "letmein" not in str(caught.value)
+
+
 def test_request_retries_a_get_and_follows_redirects(connect: SetConnection) -> None:
     steps = [answer(503), answer(307, headers={"Location": "/v2/scopes?a=b"}), reset, answer(body=[])]
     with RawServer(steps) as server:
