@@ -231,7 +231,7 @@ def test_nothing_of_the_account_is_shown_or_recorded(
 
 
 def test_what_was_created_is_removed_if_it_is_interrupted_twice(account: Sandbox, tmp_path: Path) -> None:
-    account.fail_next(method="DELETE", delay=1)
+    account.fail_next(method="DELETE", delay=1, status=503)
     process = scripts.start(SCRIPT, "--write", temporary=tmp_path)
 
     for method in ("POST", "DELETE"):
