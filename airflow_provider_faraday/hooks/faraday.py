@@ -421,6 +421,8 @@ class FaradayHook(BaseHook):
                 f"data must be a string or bytes, but is {type(data).__name__} {excerpt(data)}.\n"
                 "To upload a file, use upload_file()."
             )
+        if data is not None and json is not None:
+            raise FaradayInputError(f"{verb} {path} takes json or data, but got both.")
         _check_headers(headers or ())
         return self.client.request(verb, path, params=params, json=json, data=data, headers=headers)
 

@@ -252,6 +252,8 @@ def test_request_sends_a_payload_with_its_content_type(
         {"headers": {"X": "→"}},
         {"headers": {"Content-Length": "1"}, "data": b"GET /"},
         {"data": {"a": "b"}},
+        {"data": b"a", "json": {"a": "b"}},
+        {"data": "", "json": {"a": "b"}},
     ],
 )
 def test_request_rejects_headers_and_data(connect: SetConnection, arguments: Any) -> None:
