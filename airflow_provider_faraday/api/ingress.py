@@ -16,12 +16,13 @@ def newest_first(logs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def explain(logs: Sequence[dict[str, Any]]) -> str:
-    """Return the reason of the newest failed log and the counts that shrank; empty if there are none.
+    """Return the reason of the last log, if it has failed, and the counts that shrank; empty without these.
 
-    :param logs: newest first.
+    :param logs: newest first. The last one is the newest that has ended: older reasons are no longer true.
     """
-    failed = next((log for log in logs if log.get("status") == "error" and log.get("status_error")), None)
-    parts = [f"{failed['status_error']} ({failed.get('finished_at') or 'not finished'})"] if failed else []
+    last = next((log for log in logs if log.get("status") in ("ready", "error")), {})
+    failed = last.get("status") == "error" and last.get("status_error")
+    parts = [f"{failed} ({last.get('finished_at') or 'not finished'})"] if failed else []
     return shortened(one_line("; ".join([*parts, *_shrunk(logs)])), 500)
 
 

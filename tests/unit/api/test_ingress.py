@@ -14,9 +14,13 @@ def log(day: int, status: str = "ready", error: str | None = None, **metrics: An
     return {"started_at": at, "finished_at": at, "status": status, "status_error": error, "metrics": metrics}
 
 
-def test_the_reason_is_that_of_the_newest_failed_log() -> None:
-    logs = [log(4), log(3, "error", "No such table"), log(2, "error", "Too late"), log(1)]
+def test_the_reason_is_that_of_the_newest_log_that_has_ended() -> None:
+    logs = [log(4, "running"), log(3, "error", "No such table"), log(2, "error", "Too late"), log(1)]
     assert explain(logs) == "No such table (2026-01-03T00:00:00Z)"
+
+
+def test_a_reason_from_before_the_last_success_is_not_given() -> None:
+    assert explain([log(3, "running"), log(2), log(1, "error", "No such table")]) == ""
 
 
 def test_counts_that_shrank_are_compared_with_the_last_log_that_succeeded() -> None:
