@@ -157,18 +157,20 @@ class RequestsClient:
         json: Any = None,
         attempts: int | None = None,
         enough: int | None = None,
+        timeout: float | None = None,
     ) -> Fetched[T]:
         """Request an endpoint, with redirects and all pages.
 
         :param json: payload.
         :param enough: how many items of a list are enough; None for all pages.
         :param attempts: how often a request is sent; by default as the Airflow connection says.
+        :param timeout: seconds to connect, and between two parts of a response; the same default.
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
 
         def call() -> Fetched[T]:
             exchange = Exchange(self.session.config.request(endpoint), decode, enough=enough)
-            self._complete(exchange, attempts, json=json)
+            self._complete(exchange, attempts, json=json, timeout=timeout)
             return exchange.fetched
 
         return self._with_current_key(call)

@@ -14,6 +14,9 @@ from airflow_provider_faraday.hooks.faraday import FaradayHook
 MAX_DATASETS = 3
 """How many failed datasets are looked up: one request each, which is not retried."""
 
+TIMEOUT_SECONDS = 10.0
+"""How long Faraday may be silent. The task has failed already."""
+
 LOGS = 50
 """How many of a dataset's newest logs are read."""
 
@@ -28,7 +31,9 @@ def with_ingress_logs(message: str, dataset_ids: Iterable[str], hook: FaradayHoo
     try:
         for id_ in islice(dataset_ids, MAX_DATASETS):
             endpoint = endpoints.ingress_logs(id_, LOGS)
-            logs = hook.client.fetch(endpoint, decode_objects, attempts=1, enough=LOGS).value
+            logs = hook.client.fetch(
+                endpoint, decode_objects, attempts=1, enough=LOGS, timeout=TIMEOUT_SECONDS
+            ).value
             if reason := explain(newest_first(logs)):
                 lines.append(f"Ingress log of {id_}: {reason}.")
     except Exception as error:  # whatever it is, it must not hide why the task has failed

@@ -14,6 +14,7 @@ from airflow_provider_faraday.exceptions import (
 )
 from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
+from airflow_provider_faraday.waiting import reasons
 from airflow_provider_faraday.waiting.reasons import MAX_DATASETS
 from support.ids import CUSTOMERS, ORDERS, TARGET
 from support.modes import MODES, deferral_of, event_of, outcome
@@ -118,6 +119,19 @@ def test_a_failure_to_read_the_logs_changes_nothing(
 
     assert len(str(caught.value).splitlines()) == 2
     assert requested_logs(sandbox) == 1
+
+
+def test_silence_does_not_hold_up_the_failure(
+    sandbox: Sandbox, logs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reasons, "TIMEOUT_SECONDS", 0.1)
+    fail(sandbox, ORDERS)
+    sandbox.fail_next(path="/logs/ingress$", delay=5)
+
+    with pytest.raises(DatasetsFailedError) as caught:
+        outcome(waiting(ORDERS), "poke")
+
+    assert "Column" not in str(caught.value)
 
 
 def test_empty_logs_change_nothing(sandbox: Sandbox, logs: list[dict[str, Any]]) -> None:
