@@ -55,11 +55,12 @@ class Faraday:
         hook.get_conn().hooks["response"].append(self._observe)
         self._base_url = hook.client.session.config.base_url
         self._lists: dict[str, list[dict[str, Any]] | Exception] = {}
-        self._created: dict[str, Callable[[], None]] = {}
+        self._created: dict[str, Callable[[], object]] = {}
         name = f"airflow-provider-check-{token_hex(6)}"
         self.upload_path = f"{name}/check.csv"
         # A host that does not exist, so that nobody receives messages about the account.
-        self._webhook_url = f"https://{name}.invalid/"
+        self._webhook_host = f"{name}.invalid"
+        self._webhook_ids: set[str] = set()
 
     def _observe(self, response: requests.Response, **_: object) -> None:
         if response.url.startswith(self._base_url):
@@ -113,36 +114,36 @@ class Faraday:
 
     def upload(self, content: bytes) -> None:
         """Upload the file ``upload_path``."""
-        self._created[f"the upload {self.upload_path}"] = self._remove_upload
         path = f"/uploads/{self.upload_path}"
+        self._created[f"the upload {self.upload_path}"] = partial(self.hook.request, "DELETE", path)
         self.hook.request("POST", path, data=content, headers={"Content-Type": "application/octet-stream"})
 
     @cached_property
     def webhook(self) -> dict[str, Any]:
         """A webhook endpoint, which is registered once."""
-        self._created[f"the webhook endpoint {self._webhook_url}"] = self._remove_webhook
-        json = {"url": self._webhook_url, "enabled_events": list(EVENTS)}
+        self._created[f"the webhook endpoint for {self._webhook_host}"] = self._remove_webhooks
+        json = {"url": f"https://{self._webhook_host}/", "enabled_events": list(EVENTS)}
         created: dict[str, Any] = self.hook.request("POST", "/webhook_endpoints", json=json).json()
+        self._webhook_ids.add(created["id"])
         return created
+
+    def _remove_webhooks(self) -> None:
+        # Also those whose response was lost.
+        listed = self.hook.request_list("/webhook_endpoints")
+        found = {each["id"] for each in listed if self._webhook_host in str(each.get("url"))}
+        for id_ in found | self._webhook_ids:
+            with suppress(FaradayNotFoundError):
+                self.hook.request("DELETE", f"/webhook_endpoints/{id_}")
 
     def remove(self) -> list[str]:
         """Remove what was created. Return what could not be removed."""
         return [what for what, remove in self._created.items() if not any(map(_succeeds, [remove] * 3))]
 
-    def _remove_upload(self) -> None:
-        with suppress(FaradayNotFoundError):
-            self.hook.request("DELETE", f"/uploads/{self.upload_path}")
 
-    def _remove_webhook(self) -> None:
-        # By its URL, because the response to its creation may have been lost.
-        for endpoint in self.hook.request_list("/webhook_endpoints"):
-            if endpoint.get("url") == self._webhook_url:
-                self.hook.request("DELETE", f"/webhook_endpoints/{endpoint['id']}")
-
-
-def _succeeds(call: Callable[[], None]) -> bool:
+def _succeeds(remove: Callable[[], object]) -> bool:
     try:
-        call()
+        with suppress(FaradayNotFoundError):
+            remove()
     except Exception:
         return False
     return True

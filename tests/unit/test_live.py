@@ -245,7 +245,7 @@ def test_what_was_created_is_removed_if_it_is_interrupted_twice(account: Sandbox
 
 def test_what_was_created_is_removed_if_the_response_is_lost(account: Sandbox) -> None:
     account.fail_next(times=2, method="POST", broken="dropped", processed=True)
-    account.fail_next(times=2, method="DELETE", status=503)
+    account.fail_next(times=2, method="DELETE", status=503, processed=True)
 
     ask(write=True)
 
