@@ -52,7 +52,7 @@ def parse_checks(checks: object) -> Checks:
     """
     if checks is None:
         return {}
-    if not isinstance(checks, Mapping):
+    if not isinstance(checks, Mapping) or not checks:
         raise FaradayInputError(
             "checks must be a dict of fields and limits, such as {'row_count': {'geq_to': 1000}}, but is "
             f"{type(checks).__name__} {excerpt(checks)}.\nchecks is not templated: pass the dict itself."

@@ -78,6 +78,7 @@ def test_values_that_are_not_numbers_are_not_quoted() -> None:
         {"": {"geq_to": 1}},
         {"a..b": {"geq_to": 1}},
         {1: {"geq_to": 1}},
+        {},
         {"row_count": 1000},
         {"row_count": None},
         {"row_count": {}},
