@@ -40,6 +40,8 @@ WORDS = {word for words in PUBLISHED["enums"].values() for word in words}
 SALT = uuid4()
 # Fields whose values are words of Faraday. In other fields, the same word may be a name.
 WORD_FIELDS = re.compile(r"(.*_)?(error|status|type|events)")
+# SIGHUP: a closed terminal.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATH_WORDS = {part for operation in PUBLISHED["operations"] for part in operation.split("/")}
 
 
@@ -191,8 +193,8 @@ def run(faraday: Faraday, *, write: bool) -> bool:
             print(f"{verdict:<10}  {each.id}: {each.text} ({each.where}) Seen: {found.seen}.", flush=True)
     finally:
         # A second Ctrl-C must not interrupt this.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for stop in STOPS:
+            signal.signal(stop, signal.SIG_IGN)
         left = faraday.remove()
         print("".join(f"Could not remove {what}. Please remove it.\n" for what in left), end="", flush=True)
     return bool(verdicts[0]) and False not in verdicts and not left
@@ -206,7 +208,8 @@ if __name__ == "__main__":
     # Logs and warnings may name what they are about.
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stop in STOPS:
+        signal.signal(stop, signal.default_int_handler)
     try:
         live = Faraday(FaradayHook())
     except FaradayConfigurationError as error:

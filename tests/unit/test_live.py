@@ -234,10 +234,10 @@ def test_what_was_created_is_removed_if_it_is_interrupted_twice(account: Sandbox
     account.fail_next(method="DELETE", delay=1, status=503)
     process = scripts.start(SCRIPT, "--write", temporary=tmp_path)
 
-    for method in ("POST", "DELETE"):
+    for method, stop in (("POST", signal.SIGHUP), ("DELETE", signal.SIGTERM)):
         while not account.requests(method=method) and process.poll() is None:
             time.sleep(0.01)
-        process.terminate()
+        process.send_signal(stop)
 
     assert "Interrupted" in process.communicate(timeout=60)[1]
     assert [each["subpath"] for each in account.uploads()] == ["web_orders/a.csv"]
