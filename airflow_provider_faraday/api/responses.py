@@ -55,14 +55,12 @@ class Response:
 
     :param headers: case-insensitive.
     :param body: decompressed.
-    :param url: the absolute URL of the request.
     :param next_link: the target of ``rel="next"`` in the ``Link`` header.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    url: str = ""
     next_link: str | None = None
 
 

@@ -174,7 +174,7 @@ class _Session:
                 body = await _read(request, response, last_body)
                 links = ", ".join(response.headers.getall("Link", ()))
                 link = next_link(links) if links else None
-                return Response(response.status, response.headers, body, request.url, link)
+                return Response(response.status, response.headers, body, link)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             sent = not isinstance(error, _BEFORE_SENDING)
             failure = errors.transport_error(request, _root(error), request_sent=sent)

@@ -245,7 +245,7 @@ class RequestsClient:
                     data=_Body(chunks, size) if size else b"".join(chunks),
                     timeout=(seconds, seconds),
                 )
-            exchange.receive(_received(request, sent), datetime.now(UTC))
+            exchange.receive(_received(sent), datetime.now(UTC))
             return exchange.fetched.sent_at
 
         # Unlike other POSTs, it can be sent again after any transient failure.
@@ -265,7 +265,7 @@ class RequestsClient:
         request = config.request(endpoint)
         for _ in range(responses.MAX_REDIRECTS):
             with self._begin(request, headers=_FILE_HEADERS) as response:
-                head = Response(response.status_code, response.headers, b"", request.url)
+                head = Response(response.status_code, response.headers, b"")
                 redirect = responses.redirect(request, head, allow_http=config.allow_http)
                 if redirect is None:
                     if responses.is_file(head):
@@ -325,7 +325,7 @@ class RequestsClient:
 
         def attempt() -> requests.Response:
             sent = self._send(request, **arguments)
-            exchange.receive(_received(request, sent), datetime.now(UTC))
+            exchange.receive(_received(sent), datetime.now(UTC))
             return sent
 
         while exchange.next_request:
@@ -402,9 +402,9 @@ class RequestsClient:
         raise failure
 
 
-def _received(request: Request, sent: requests.Response) -> Response:
+def _received(sent: requests.Response) -> Response:
     link = next_link(sent.headers.get("Link", ""))
-    return Response(sent.status_code, sent.headers, sent.content, request.url, link)
+    return Response(sent.status_code, sent.headers, sent.content, link)
 
 
 def _root(error: BaseException) -> BaseException:

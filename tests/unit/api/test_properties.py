@@ -110,7 +110,7 @@ def test_any_response_is_a_page_of_datasets_or_one_of_our_errors(
     endpoint = ENDPOINT if method == "GET" else endpoints.force_update(DATASET_TYPE, ID)
     request = CONFIG.request(endpoint)
     fields = CIMultiDict(headers)
-    response = responses.Response(status, fields, body, request.url, next_link(fields.get("Link", "")))
+    response = responses.Response(status, fields, body, next_link(fields.get("Link", "")))
     exchange = responses.Exchange(request, decode)
     try:
         exchange.receive(response, datetime.now(UTC))
