@@ -252,13 +252,15 @@ def graph_states(faraday: Faraday) -> Answer:
 
 @assumption("api/ingress.py", "`GET /datasets/{id}/logs/ingress?limit=1`, then all pages")
 def ingress_logs(faraday: Faraday) -> Answer:
-    """Ingress logs have `X-Total-Count`, and links to further pages."""
+    """Ingress logs are listed newest first, and have `X-Total-Count`, and links to further pages."""
     for dataset in faraday.resources("datasets")[:20]:
         path = f"/datasets/{dataset['id']}/logs/ingress"
         page = faraday.send("GET", path, params={"limit": 1})
         found = faraday.hook.list_ingress_logs(dataset["id"])
         if page.headers.get("X-Total-Count") != str(len(found)):
             return Answer(False, f"{len(found)} logs, and another X-Total-Count")
+        if page.json()[:1] != found[:1]:
+            return Answer(False, "not newest first")
         if len(found) > 1:
             is_page = len(page.json()) == 1 and "next" in page.links
             return _unless(not is_page, "another page with limit=1", f"{len(found)} logs")

@@ -148,6 +148,19 @@ def test_what_is_not_as_assumed_differs(account: Sandbox, each: assumptions.Assu
     assert faraday.remove() == []
 
 
+def test_ingress_logs_that_are_listed_oldest_first_differ(
+    account: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = account.ingress_logs
+    monkeypatch.setattr(account, "ingress_logs", lambda id_: listed(id_)[::-1])
+    FaradayHook().force_update_dataset(ORDERS)
+    account.advance(600)
+
+    found = assumptions.answer(lambda: assumptions.ingress_logs(live.Faraday(FaradayHook())))
+
+    assert found.as_assumed is False, found
+
+
 @pytest.mark.parametrize(
     ("fault", "verdict"),
     [
