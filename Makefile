@@ -54,7 +54,7 @@ matrix: setup ## run the tests on every supported Airflow and Python (ARGS=--lis
 cluster: setup ## run everything at once on Celery, PostgreSQL and Redis, under faults (ARGS="-- --rounds 5" repeats them)
 	$(RUN) -m nox --session cluster $(ARGS)
 
-bench: setup ## run the benchmarks against other providers (ARGS=--quick for a smoke test)
+bench: setup ## measure the figures of docs/performance.md, in about 10 minutes (ARGS=--quick for a smoke test)
 	@sh benchmarks/setup-env.sh $(RUN)
 	@benchmarks/.venv/bin/python benchmarks/run.py $(ARGS)
 
