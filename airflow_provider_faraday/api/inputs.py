@@ -133,7 +133,8 @@ def upload_directory(value: object) -> str:
 
     :raises FaradayInputError: if Faraday would not accept it.
     """
-    if not isinstance(value, str) or not re.fullmatch(_DIRECTORY, value):
+    # "None" is what a template renders to by mistake.
+    if not isinstance(value, str) or not re.fullmatch(_DIRECTORY, value) or value == "None":
         raise FaradayInputError(
             "directory must be the name of an upload directory, such as 'web_orders', but is "
             f"{excerpt(value)}.\n"

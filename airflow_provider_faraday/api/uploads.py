@@ -109,8 +109,10 @@ def readers(datasets: list[dict[str, Any]]) -> dict[str, list[ResourceState]]:
     found: dict[str, list[ResourceState]] = {}
     for state, dataset in zip(states_of(resource_type_named("datasets"), datasets), datasets, strict=True):
         options = dataset.get("options")
-        if isinstance(options, dict) and options.get("type") == "hosted_csv" and not state.why_skipped:
-            found.setdefault(str(options.get("upload_directory")), []).append(state)
+        if not isinstance(options, dict) or options.get("type") != "hosted_csv" or state.why_skipped:
+            continue
+        if isinstance(directory := options.get("upload_directory"), str):
+            found.setdefault(directory, []).append(state)
     return found
 
 

@@ -423,7 +423,8 @@ def _destination(path: ObjectStoragePath) -> _Destination:
 def _storage_path(path: object) -> ObjectStoragePath:
     if (
         not isinstance(path, (str, os.PathLike, ObjectStoragePath))
-        or not str(path).strip()
+        # "None" is what a template renders to by mistake.
+        or str(path).strip() in ("", "None")
         or str(path).endswith("/")
     ):
         raise FaradayInputError(

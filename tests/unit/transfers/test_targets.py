@@ -532,7 +532,7 @@ def test_the_outlet_of_the_target_carries_the_build(play: Any, destination: Path
 # Arguments
 
 
-@pytest.mark.parametrize("path", [None, "", 7, "bucket://store@exports/", "{tmp_path}"])
+@pytest.mark.parametrize("path", [None, "", "None", 7, "bucket://store@exports/", "{tmp_path}"])
 def test_a_path_that_is_not_that_of_a_file_is_an_input_error(
     play: Any, bucket: Any, tmp_path: Path, path: Any
 ) -> None:

@@ -56,6 +56,7 @@ def test_the_datasets_that_read_the_directory_are_returned_with_the_end_of_the_u
 def test_a_directory_that_no_dataset_reads_is_a_warning_with_those_that_are_read(
     source: Path, sandbox: Sandbox, task_log: list[str]
 ) -> None:
+    sandbox.add_dataset(name="without a directory", options={"type": "hosted_csv"})
     for number in range(20):
         options = {"type": "hosted_csv", "upload_directory": f"d{number:02}"}
         sandbox.add_dataset(name=f"dataset {number}", options=options)

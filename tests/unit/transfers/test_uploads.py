@@ -300,6 +300,7 @@ def test_the_file_is_hashed_first_only_if_the_newest_has_its_size(
         ({"directory": "-x"}, "directory must be"),
         ({"directory": "x\n"}, "directory must be"),
         ({"directory": ""}, "directory must be"),
+        ({"directory": "None"}, "directory must be"),
         ({"filename": "orders.xlsx"}, "csv, txt, gpg, pgp, gz, bz2"),
         ({"filename": "../orders.csv"}, "filename must be"),
         ({"filename": "orders.csv\n"}, "filename must be"),
