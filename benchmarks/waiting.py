@@ -76,7 +76,7 @@ def quick_version(case: Case) -> Case:
     """Return a case with a tenth of the waiters and short intervals."""
     waiters = max(1, case.waiters // 10)
     polls = waiters if case.polls == case.waiters else case.polls
-    return replace(case, waiters=waiters, polls=polls, interval=0.5, cpu_rounds=4, lag_rounds=2)
+    return replace(case, waiters=waiters, polls=polls, interval=0.25, cpu_rounds=2, lag_rounds=2)
 
 
 def measure(case: Case, port: int) -> dict[str, float]:
