@@ -121,9 +121,10 @@ def webhook_url(value: object) -> str:
     """
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"https?://[^\s/?#@]+/[^\s#]*", text):
+        found = "has a user or password" if "@" in text else f"is {excerpt(value)}"
         raise FaradayInputError(
             "url must be an absolute URL with a path and without a password, such as "
-            f"https://airflow.example.com/faraday/webhooks/faraday_default, but is {excerpt(value)}."
+            f"https://airflow.example.com/faraday/webhooks/faraday_default, but {found}."
         )
     return text
 
