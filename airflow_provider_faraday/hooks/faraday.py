@@ -210,7 +210,7 @@ class FaradayHook(BaseHook):
         :param dataset_id: UUID or name of the dataset.
         :param limit: the maximum number of logs; None for all.
         """
-        if limit is not None and limit < 1:
+        if limit is not None and (type(limit) is not int or limit < 1):
             raise FaradayInputError(f"limit must be a positive integer or None, but is {limit!r}.")
         endpoint = endpoints.ingress_logs(self.find_id("datasets", dataset_id), limit)
         return newest_first(self.client.fetch(endpoint, decode_objects, enough=limit).value)[:limit]

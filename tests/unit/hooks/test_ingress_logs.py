@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_provider_faraday.exceptions import FaradayInputError, FaradayNotFoundError
@@ -40,9 +42,10 @@ def test_a_dataset_may_have_no_ingress_logs(logs: list[dict[str, str]]) -> None:
     assert FaradayHook().list_ingress_logs("orders", limit=5) == []
 
 
-def test_a_limit_must_be_positive(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("limit", [0, "5", 2.5, True])
+def test_a_limit_must_be_a_positive_integer(sandbox: Sandbox, limit: Any) -> None:
     with pytest.raises(FaradayInputError, match="limit"):
-        FaradayHook().list_ingress_logs(ORDERS, limit=0)
+        FaradayHook().list_ingress_logs(ORDERS, limit=limit)
     assert sandbox.requests() == []
 
 
