@@ -242,6 +242,6 @@ def test_waits_with_unlike_criteria_keep_no_verdicts_between_polls(serve: Serve)
                 waiting.start(waiting_for(criteria=criteria, **of))
             await until(lambda: account.polls >= 3)
             gc.collect()
-            assert sum(isinstance(thing, Verdict) for thing in gc.get_objects()) <= feed.VERDICTS
+            assert sum(type(thing) is Verdict for thing in gc.get_objects()) <= feed.VERDICTS
 
     run(test)
