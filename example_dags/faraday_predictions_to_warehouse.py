@@ -105,7 +105,9 @@ with DAG(
         definitions = ", ".join(f"{column} VARCHAR(255)" for column in COLUMNS)
         warehouse.run(["DROP TABLE IF EXISTS likely_buyers", f"CREATE TABLE likely_buyers ({definitions})"])
         with ObjectStoragePath(path).open("r", newline="") as file:
-            rows = [[row[column] for column in COLUMNS] for row in csv.DictReader(file)]
+            # readlines(): the files of older Airflow versions cannot be iterated.
+            found = csv.DictReader(file.readlines())
+        rows = [[row[column] for column in COLUMNS] for row in found]
         warehouse.insert_rows("likely_buyers", rows, target_fields=COLUMNS, executemany=True)
 
     check_row_count = SQLValueCheckOperator(

@@ -314,7 +314,8 @@ def test_account_health_reports_the_whole_account_and_fails_on_what_is_chosen(
         old = "2026-01-01T00:00:00.000Z"
         sandbox.set_dataset(CUSTOMERS, last_updated_output_at=old, last_updated_config_at=old)
 
-    run = run_example("faraday_account_health", prepare=prepare, fail_on=fail_on)
+    # The builds never begin: they would overwrite the error.
+    run = run_example("faraday_account_health", builds_begin_at=99, prepare=prepare, fail_on=fail_on)
 
     assert run.states == {"report": state}
     assert "datasets orders: No such table" in run.log
