@@ -205,7 +205,7 @@ def archived(faraday: Faraday) -> Answer:
 
 @assumption("api/endpoints.py", "`GET /datasets?ids=` with a known and a random id")
 def unknown_ids(faraday: Faraday) -> Answer:
-    """Unknown ids among `ids` are left out."""
+    """Unknown ids among `ids` are skipped."""
     known = [each["id"] for each in faraday.resources("datasets")[:1]]
     found = [each["id"] for each in faraday.hook.list_resources("datasets", [*known, str(uuid4())])]
     return Answer(found == known, f"{len(found)} of {len(known) + 1} ids")

@@ -160,7 +160,7 @@ class Verdict:
             message = f"{_and_more(self.unbuildable)} cannot be built: {why}."
             return Problem("failed", message, _logged(self.failed_upstream))
         if not (self.ready or self.waiting or self.blocked or self.allow_empty):
-            found = f"all are left out: {first_of(self.skipped)}" if self.skipped else "none found"
+            found = f"all are skipped: {first_of(self.skipped)}" if self.skipped else "none found"
             return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
         return None
 
@@ -183,10 +183,10 @@ class Verdict:
             "failed upstream: ": first_of(self.failures.values()),
             "missing: ": first_of(self.missing),
             "waiting for: ": first_of(self.waiting),
-            "left out: ": first_of(self.skipped),
+            "skipped: ": first_of(self.skipped),
             "waiting for ": self._upstream,
             "": first_of(self.notes, separator="; "),
-            "left out upstream: ": first_of(self.skipped_upstream),
+            "skipped upstream: ": first_of(self.skipped_upstream),
         }
         count = len(self.ready) + len(self.waiting) + len(self.blocked) + len(self.missing)
         count += len(self.failed) + len(self.unbuildable)

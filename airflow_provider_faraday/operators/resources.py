@@ -45,7 +45,7 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
     :param resource_type: the type, such as ``datasets``.
     :param connection_id: UUID or name of a Faraday connection: list its resources of the type (templated).
     :param scope_id: UUID or name of a scope: list its resources of the type (templated).
-    :param resource_ids: list only these: UUIDs, of which unknown ones are left out, or names (templated).
+    :param resource_ids: list only these: UUIDs, of which unknown ones are skipped, or names (templated).
         Pass at most one of ``connection_id``, ``scope_id`` and ``resource_ids``; none of them lists all of
         the account.
     :param fields: the fields to return (templated); None for all but ``ResourceType.excluded_fields``.
@@ -129,7 +129,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     """Force Faraday to rebuild resources, and optionally wait for those builds.
 
     Faraday rebuilds a resource when it detects upstream changes. Use this operator to rebuild it immediately,
-    for example after a load. Archived resources and previews are left out. If Faraday rejects a request, the
+    for example after a load. Archived resources and previews are skipped. If Faraday rejects a request, the
     others are still sent, and the error lists both groups.
 
     Returns ``{"resource_ids": […], "requested_at": {"<id>": "<ISO 8601>", …}}``. Each entry is also a

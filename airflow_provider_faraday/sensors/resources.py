@@ -68,7 +68,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         them; a list or a single one (templated). Pass exactly one of ``connection_id``, ``scope_id`` and
         ``resource_ids``.
     :param updated_after: count only builds at or after this time, and wait out errors from before it. A
-        datetime or ISO 8601 text, in Airflow's default time zone if it has no offset; or a dict of ids and
+        datetime or ISO 8601 string, in Airflow's default time zone if it has no offset; or a dict of ids and
         times, such as the ``requested_at`` of a force update; or a list of either, as mapped tasks return
         them (templated).
     :param fail_on_error: fail as soon as a resource is in status ``error``; False waits until it is fixed.

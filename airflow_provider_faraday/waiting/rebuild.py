@@ -81,8 +81,8 @@ class Rebuilds:
         return max(accepted_at, change + timedelta(milliseconds=1)) if change else accepted_at
 
     def _log_states(self) -> None:
-        if left_out := self._left_out:
-            self._log.info("Left out: %s", left_out)
+        if skipped := self._skipped:
+            self._log.info("Skipped: %s", skipped)
         running = [id_ for id_, state in self._states.items() if state.status in ("starting", "running")]
         if known := [id_ for id_ in running if self._states[id_].read_at]:
             self._log.info(
@@ -98,9 +98,9 @@ class Rebuilds:
             )
 
     def _check_empty(self, argument: str, allow_empty: bool) -> None:
-        left_out = self._left_out
+        skipped = self._skipped
         none = f"{argument} is empty" if self._source.ids == () else "none found"
-        why = f"all are left out: {left_out}" if left_out else none
+        why = f"all are skipped: {skipped}" if skipped else none
         message = f"There are no {self._source.type.plural} to update ({why})."
         if not allow_empty:
             raise NothingToWaitForError(
@@ -109,7 +109,7 @@ class Rebuilds:
         self._log.info("%s", message)
 
     @property
-    def _left_out(self) -> str:
+    def _skipped(self) -> str:
         skipped = [state for state in self._states.values() if state.why_skipped]
         return first_of(skipped, lambda state: f"{state.label}: {state.why_skipped}")
 

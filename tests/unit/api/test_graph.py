@@ -179,7 +179,7 @@ class TestLeftOut:
         archived = outcome(status="running", archived_at=BUILT)
         result = verdict(graph_of(pipeline(d=dataset(status="error"), o=archived)))
         assert result.is_ready
-        assert "left out upstream: outcome 'Will buy' (archived)" in result.description
+        assert "skipped upstream: outcome 'Will buy' (archived)" in result.description
 
     def test_what_is_reached_by_another_path_blocks(self) -> None:
         edges = [*pipeline(o=outcome(archived_at=BUILT)), edge(cohort(status="running"), scope())]

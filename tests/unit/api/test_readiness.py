@@ -148,7 +148,7 @@ def test_archived_datasets_and_previews_are_left_out_and_named(
     assert result.is_ready
     assert [s.id for s in result.ready] == ["a"]
     assert [each.state.id for each in result.skipped if reason in str(each)] == ["old"]
-    assert "left out: 'name-old' (old): " in result.description
+    assert "skipped: 'name-old' (old): " in result.description
 
 
 @pytest.mark.parametrize("archived_first", [True, False])
@@ -183,7 +183,7 @@ def test_only_named_datasets_count_whatever_the_case_of_their_ids() -> None:
 def test_the_description_says_how_many_are_ready_and_why_the_others_are_not() -> None:
     result = verdict(state("a"), state("b", status="running"), state("c", archived_at=BUILT))
     assert result.description == (
-        "1 of 2 datasets ready; waiting for: 'name-b' (b): status running; left out: 'name-c' (c): archived"
+        "1 of 2 datasets ready; waiting for: 'name-b' (b): status running; skipped: 'name-c' (c): archived"
     )
 
 

@@ -206,7 +206,7 @@ def test_at_most_ten_resources_are_named(faraday_default: Callable[..., None], t
     lines = [str(caught.value), *task_log]
     named = [len(set(re.findall("d1000000-[0-9-]+", line))) for line in lines]
     assert max(named) == 10
-    assert [word for word in ("Left out", "Already building", "Requested") if word not in str(lines)] == []
+    assert [word for word in ("Skipped", "Already building", "Requested") if word not in str(lines)] == []
     assert archived[0] in str(task_log)
 
 
@@ -233,12 +233,12 @@ def test_archived_datasets_are_left_out_and_logged(sandbox: Sandbox, task_log: l
     assert force_update(CUSTOMERS, LEGACY_ORDERS).execute({})["datasets"] == [CUSTOMERS]
     assert requested(sandbox) == [CUSTOMERS]
     assert any(
-        line.startswith("INFO Left out: 'legacy_orders'") and line.endswith("archived") for line in task_log
+        line.startswith("INFO Skipped: 'legacy_orders'") and line.endswith("archived") for line in task_log
     )
 
 
 @pytest.mark.parametrize(
-    ("datasets", "why"), [([], "datasets is empty"), ([LEGACY_ORDERS], "all are left out")]
+    ("datasets", "why"), [([], "datasets is empty"), ([LEGACY_ORDERS], "all are skipped")]
 )
 def test_having_nothing_to_update_fails(sandbox: Sandbox, datasets: list[str], why: str) -> None:
     with pytest.raises(NothingToWaitForError, match=why):
@@ -276,10 +276,10 @@ def test_waiting_for_the_datasets_of_a_table_waits_for_no_others(sandbox: Sandbo
     ("source", "why"),
     [
         ({"datasets": []}, "datasets is empty"),
-        ({"datasets": [LEGACY_ORDERS]}, "all are left out"),
+        ({"datasets": [LEGACY_ORDERS]}, "all are skipped"),
         ({"datasets": None, "connection_id": EMPTY_CONNECTION}, "none found"),
         ({"datasets": None, "scope_id": SCOPE, "tables": []}, "none found"),
-        ({"datasets": None, "connection_id": WAREHOUSE, "tables": ["legacy_orders"]}, "all are left out"),
+        ({"datasets": None, "connection_id": WAREHOUSE, "tables": ["legacy_orders"]}, "all are skipped"),
     ],
 )
 @pytest.mark.parametrize("wait_for_completion", [False, True])
@@ -397,7 +397,7 @@ def test_each_dataset_has_a_threshold_of_its_own(faraday_default: Callable[..., 
 def test_previews_are_left_out(sandbox: Sandbox, task_log: list[str]) -> None:
     sandbox.set_dataset(ORDERS, preview=True)
     assert force_update(CUSTOMERS, ORDERS).execute({})["datasets"] == [CUSTOMERS]
-    assert any(line.startswith("INFO Left out: 'orders'") and "preview" in line for line in task_log)
+    assert any(line.startswith("INFO Skipped: 'orders'") and "preview" in line for line in task_log)
 
 
 def test_a_failure_after_the_request_is_waited_out(faraday_default: Callable[..., None]) -> None:

@@ -136,7 +136,7 @@ def test_a_verdict_and_an_unknown_status_are_logged_once_while_nothing_changes(
     gate.poke(FIRST)
     line = (
         f"INFO 3 of 4 datasets ready; waiting for: 'orders' ({ORDERS}): status pending; "
-        f"left out: 'legacy_orders' ({LEGACY_ORDERS}): archived"
+        f"skipped: 'legacy_orders' ({LEGACY_ORDERS}): archived"
     )
     unknown = "WARNING Unknown status 'pending'. Treating it as not ready."
     assert [logged for logged in task_log if "ready" in logged] == [line, unknown]
