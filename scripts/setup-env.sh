@@ -54,6 +54,7 @@ if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$stamp_text" 
 fi
 
 echo "Setting up $venv with Python $version ($python) ..."
+[ -d "$venv" ] || echo "This downloads about 130 MB, takes one to two minutes, and needs 500 MB of disk space."
 rm -f "$stamp"
 case $("$venv/bin/python" -V 2>/dev/null || true) in
     "Python $version") [ "$(head -n 1 "$venv/.made-in" 2>/dev/null)" = "$(pwd)" ] || rm -rf "$venv" ;;
