@@ -90,13 +90,41 @@ def cluster(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/cluster", *session.posargs)
 
 
-def _install(session: nox.Session, name: str) -> None:
-    """Install the requirements ``constraints/<name>.in`` and this package, with pinned versions."""
-    constraints = CONSTRAINTS / f"{name}.txt"
+@nox.session(venv_params=["--seed"], python="3.11")
+@nox.parametrize("name", ["floors", "floors-newest"])
+def floors(session: nox.Session, name: str) -> None:
+    """Run the unit tests and the examples with minimum versions of all dependencies, or of common-compat."""
+    _install(session, name)
+    selected = session.posargs or ["tests/unit", "tests/integration/test_example_dags.py"]
+    session.run("python", "-m", "pytest", *selected)
+
+
+@nox.session(venv_params=["--seed"])
+def coverage(session: nox.Session) -> None:
+    """Measure the coverage of the tests that run in a single process."""
+    _install(session, f"airflow-{NEWEST}", "pytest-cov==7.0.0")
+    selected = session.posargs or ["tests/unit", "tests/integration/test_composition.py"]
+    session.run(
+        *("python", "-m", "pytest", "-n4", "--dist=worksteal", "--cov=airflow_provider_faraday", *selected)
+    )
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Check the pinned versions for known vulnerabilities. Needs the network."""
+    session.install("--quiet", "pip-audit==2.10.1")
+    pins = f"--requirement={CONSTRAINTS}/airflow-{NEWEST}.txt"
+    session.run("pip-audit", pins, "--no-deps", "--disable-pip", "--strict", "--progress-spinner=off")
+
+
+def _install(session: nox.Session, name: str, *more: str) -> None:
+    """Install this package, and the requirements ``constraints/<name>.in`` if any, with pinned versions."""
+    constraints, wanted = CONSTRAINTS / f"{name}.txt", CONSTRAINTS / f"{name}.in"
     requirements = [
         f"--constraint={constraints}",
-        f"--requirement={CONSTRAINTS / f'{name}.in'}",
+        *([f"--requirement={wanted}"] if wanted.exists() else []),
         "--editable=.[test]",
+        *more,
     ]
     try:
         session.install("--quiet", "--compile-bytecode", f"--build-constraint={constraints}", *requirements)
