@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from email.utils import format_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,18 +17,26 @@ from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault, send_broken
 from airflow_provider_faraday.sandbox.resources import rfc3339
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
 log = logging.getLogger(__name__)
 
 
 class Body:
     """The body of a request: the ASGI function ``receive``, which knows whether the client is gone."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, now: Callable[[], datetime]) -> None:
         self._receive = receive
+        self._now = now
+        self.arrived_at = now()
         self.disconnected = False
 
     async def __call__(self) -> Message:
         message = await self._receive()
+        if message["type"] == "http.request":
+            self.arrived_at = self._now()
         self.disconnected = message["type"] == "http.disconnect"
         return message
 
@@ -47,7 +55,7 @@ class SandboxMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Body(receive)
+        request = Body(receive, self._control.now)
         if self._is_cross_site(scope):
             refusal = FaradayError(403, "The sandbox rejects requests that web pages of other sites send.")
             await refusal.response()(scope, request, send)
@@ -100,7 +108,7 @@ class SandboxMiddleware:
             response = await self._collect(scope, receive)
         if fault.replaces_response:
             response = fault.response()
-            self._date(response.headers)
+            response.headers["date"] = _http_date(self._control.now())
         for name, value in fault.headers.items():
             response.headers[name] = value
         if fault.broken != "dropped":
@@ -113,10 +121,12 @@ class SandboxMiddleware:
 
     async def _respond(self, scope: Scope, receive: Body, send: Send) -> None:
         """Send the response of the application, or the error that says why there is none."""
+        receive.arrived_at = self._control.now()
 
         async def send_dated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._date(MutableHeaders(scope=message))
+                # Not the current time: on a busy machine, a fast build could end before it.
+                MutableHeaders(scope=message)["date"] = _http_date(receive.arrived_at)
             await send(message)
 
         is_download = scope["server"] is not None and scope["server"][1] == self._control.download_port
@@ -145,9 +155,6 @@ class SandboxMiddleware:
         response.raw_headers = list(start["headers"])
         return response
 
-    def _date(self, headers: MutableHeaders) -> None:
-        headers["date"] = format_datetime(self._control.now(), usegmt=True)
-
     def _log(self, scope: Scope) -> dict[str, Any]:
         client = scope.get("client")
         # No headers but the user agent: the others include the API key.
@@ -169,3 +176,7 @@ async def _disconnect(receive: Receive) -> None:
     # Before uvicorn has noticed that the connection is closed, it would respond with a 500.
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _http_date(time: datetime) -> str:
+    return format_datetime(time, usegmt=True)

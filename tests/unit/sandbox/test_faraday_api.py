@@ -353,6 +353,23 @@ def test_the_date_header_follows_the_clock_of_the_sandbox(client: Client, sandbo
     assert 86400 <= ahead.total_seconds() < 86410
 
 
+def test_a_forced_update_cannot_end_before_the_date_of_its_response(
+    client: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force_update = sandbox.force_update
+
+    def slow_force_update(*arguments: str) -> None:
+        force_update(*arguments)
+        sandbox.advance(3600)
+
+    monkeypatch.setattr(sandbox, "force_update", slow_force_update)
+
+    response = client.post(f"/datasets/{ORDERS}/force_update")
+
+    requested_at = parsedate_to_datetime(response.headers["Date"]).isoformat()
+    assert requested_at < client.get(f"/datasets/{ORDERS}").json()["last_updated_output_at"]
+
+
 def test_the_help_lists_the_control_api(sandbox: Sandbox) -> None:
     response = requests.get(sandbox.origin + "/sandbox", timeout=10)
 
