@@ -6,17 +6,13 @@ import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import timedelta
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from airflow.models.taskreschedule import TaskReschedule
 from airflow.providers.common.compat.sdk import DAG
 from airflow.triggers.base import TriggerEvent
-from airflow.utils.session import create_session
-from sqlalchemy import select
 
 from support.run_dag import AIRFLOW_3, run_dag
 from support.waits import missing, playing
@@ -40,33 +36,24 @@ class SensorRun:
 
     :param task: the state, return value, exceptions and log of its task
     :param executions: how many times a worker executed it
-    :param rescheduled: the seconds of each reschedule
     :param triggers: the arguments of its triggers, as JSON
     :param events: the events of its triggers, as JSON
     :param script_errors: what went wrong with the changes of the scene
-    :param requests: the requests that the sandbox received, without those for the reasons of a failure
+    :param requests: how many requests the sandbox received, without those for the reasons of a failure
     """
 
     task: TaskRun
     executions: int
-    rescheduled: list[float]
     triggers: list[str]
     events: list[str]
     script_errors: list[Exception]
-    requests: list[dict[str, Any]]
+    requests: int
 
     @property
     def everything_shown(self) -> str:
         """What Airflow stores in clear text or shows to users."""
         errors = map(repr, self.task.errors)
         return "".join([*self.triggers, *self.events, repr(self.task.xcom), *errors, self.task.log])
-
-    @property
-    def pauses(self) -> list[float]:
-        """The seconds between two polls."""
-        times = [datetime.fromisoformat(request["time"]) for request in self.requests]
-        # ``dag.test()`` checks only once a second for tasks to run again, so use the pauses they requested.
-        return self.rescheduled or [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
 
     def logs_line(self, words: tuple[str, ...]) -> bool:
         """Return whether a log line has all of these words."""
@@ -90,17 +77,15 @@ def run_sensor(name: str, wait: Wait, scene: Scene, *, mode: str) -> SensorRun:
     dag_id = re.sub(r"[^\w.-]", "_", f"{name}-{mode}")
     scene.sandbox.clear_requests()
     wait.start(scene)
-    before = max(_reschedules(), default=0)
     with playing(wait.changes, scene) as script_errors, _separate_processes(build) as seen:
         task = run_dag(build())["wait"]
     return SensorRun(
         task=task,
         executions=seen.executions,
-        rescheduled=[*_reschedules(after=before).values()],
         triggers=seen.triggers,
         events=seen.events,
         script_errors=script_errors,
-        requests=[each for each in scene.sandbox.requests() if not each["path"].endswith("/logs/ingress")],
+        requests=sum(not each["path"].endswith("/logs/ingress") for each in scene.sandbox.requests()),
     )
 
 
@@ -163,11 +148,3 @@ def _new_task_per_execution(new_task: Callable[[str], Any]) -> Iterator[Any]:
 
     with mock.patch.object(supervisor, "run_task_in_process", run_new_task):
         yield dag_module
-
-
-def _reschedules(after: int = 0) -> dict[int, float]:
-    """Return the seconds of each reschedule in the metadata database by its id."""
-    newer = select(TaskReschedule).where(TaskReschedule.id > after).order_by(TaskReschedule.id)
-    with create_session() as session:
-        rows = session.scalars(newer).all()
-        return {row.id: (row.reschedule_date - row.end_date).total_seconds() for row in rows}

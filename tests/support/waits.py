@@ -65,9 +65,7 @@ class Wait:
     :param logs: for each of these tuples, one log line has all of its words
     :param returns: ids of the returned resources, or None if the task returns nothing
     :param polls: the number of polls, or that of each try; None if it depends on the clock
-    :param requests_per_poll: the number of requests that one poll sends
-    :param extra_requests: the number of requests beyond these
-    :param pauses: the shortest and the longest pause between polls, in seconds
+    :param extra_requests: the number of requests beyond one for each poll
     """
 
     name: str
@@ -82,9 +80,7 @@ class Wait:
     logs: tuple[tuple[str, ...], ...] = ()
     returns: tuple[str, ...] | None = None
     polls: int | tuple[int, ...] | None = None
-    requests_per_poll: int = 1
     extra_requests: int = 0
-    pauses: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         return self.name.replace(" ", "_")
