@@ -1,0 +1,108 @@
+"""Sensors: what they wait for, return and log in a single poke."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_faraday.exceptions import FaradayInputError, NothingToWaitForError
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
+from airflow_provider_faraday.sensors.scopes import ScopesReadySensor
+from airflow_provider_faraday.sensors.targets import TargetsReadySensor
+from support.ids import (
+    CUSTOMER_COHORT,
+    CUSTOMERS,
+    LEGACY_ORDERS,
+    ORDERS,
+    SCOPE,
+    SUBSCRIBERS,
+    TARGET,
+    VISITS,
+    WAREHOUSE,
+    WAREHOUSE_TARGET,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_faraday.sandbox import Sandbox
+
+pytestmark = pytest.mark.usefixtures("faraday_default")
+
+FIRST: Any = {"task_reschedule_count": 0}
+
+
+@pytest.fixture
+def faraday_sandbox_age() -> float:
+    """Return an age at which everything is built."""
+    return 3600.0
+
+
+@pytest.mark.parametrize(
+    ("sensor", "path", "ids"),
+    [
+        (
+            partial(DatasetsReadySensor, connection_id=WAREHOUSE),
+            f"/connections/{WAREHOUSE}/datasets",
+            [CUSTOMERS, ORDERS, SUBSCRIBERS, VISITS],
+        ),
+        (partial(DatasetsReadySensor, scope_id=SCOPE), f"/scopes/{SCOPE}/datasets", [CUSTOMERS, ORDERS]),
+        (partial(DatasetsReadySensor, datasets={"id": ORDERS, "name": "orders"}), "/datasets", [ORDERS]),
+        (
+            partial(TargetsReadySensor, connection_id=WAREHOUSE),
+            f"/connections/{WAREHOUSE}/targets",
+            [WAREHOUSE_TARGET],
+        ),
+        (partial(TargetsReadySensor, scope_id=SCOPE), f"/scopes/{SCOPE}/targets", [TARGET, WAREHOUSE_TARGET]),
+        (partial(TargetsReadySensor, targets=[TARGET.upper()]), "/targets", [TARGET]),
+        (partial(ScopesReadySensor, scopes=SCOPE), "/scopes", [SCOPE]),
+        (
+            partial(ResourcesReadySensor, resource_type="cohorts", resource_ids=[{"id": CUSTOMER_COHORT}]),
+            "/cohorts",
+            [CUSTOMER_COHORT],
+        ),
+    ],
+)
+def test_a_sensor_returns_the_ready_resources_of_its_source(
+    sandbox: Sandbox, sensor: Callable[..., ResourcesReadySensor], path: str, ids: list[str]
+) -> None:
+    gate = sensor(task_id="gate", updated_after="2020-01-01", fields=["id"])
+    assert gate.execute(FIRST) == [{"id": id_} for id_ in ids]
+    assert [request["path"] for request in sandbox.requests()] == [f"/v1{path}"]
+
+
+def test_a_time_per_dataset_is_applied_to_each(sandbox: Sandbox) -> None:
+    built_at = sandbox.dataset(CUSTOMERS)["last_updated_output_at"]
+    sandbox.set_dataset(ORDERS, last_updated_output_at=built_at)
+    gate = partial(DatasetsReadySensor, task_id="gate", scope_id=SCOPE)
+    assert gate(updated_after=[{CUSTOMERS: built_at}, {ORDERS.upper(): built_at}]).poke(FIRST).is_done
+    later = {CUSTOMERS: built_at, ORDERS: "2099-01-01T00:00:00Z"}
+    assert not gate(updated_after=later).poke(FIRST).is_done
+    with pytest.raises(FaradayInputError, match=rf"not for 'orders' \({ORDERS}\)"):
+        gate(updated_after={CUSTOMERS: built_at}).poke(FIRST)
+
+
+@pytest.mark.parametrize("datasets", [[], [LEGACY_ORDERS]])
+def test_nothing_to_wait_for_fails_unless_allowed(datasets: list[str]) -> None:
+    gate = partial(DatasetsReadySensor, task_id="gate", datasets=datasets)
+    with pytest.raises(NothingToWaitForError, match="no datasets to wait for"):
+        gate().poke(FIRST)
+    done = gate(allow_empty=True).poke(FIRST)
+    assert (done.is_done, done.xcom_value) == (True, [])
+
+
+def test_a_verdict_and_an_unknown_status_are_logged_once_while_nothing_changes(
+    sandbox: Sandbox, task_log: list[str]
+) -> None:
+    sandbox.set_dataset(ORDERS, status="pending")
+    gate = DatasetsReadySensor(task_id="gate", connection_id=WAREHOUSE)
+    for _ in range(2):
+        assert not gate.poke(FIRST).is_done
+    assert [line for line in task_log if "ready" in line] == [
+        f"INFO 3 of 4 datasets ready; waiting for: 'orders' ({ORDERS}): status pending; "
+        f"skipped: 'legacy_orders' ({LEGACY_ORDERS}): archived",
+        "WARNING Unknown status 'pending'. Treating it as not ready.",
+    ]
