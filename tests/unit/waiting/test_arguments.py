@@ -1,0 +1,224 @@
+"""Arguments of operators and sensors: mistakes are errors that name the task, and nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_faraday.exceptions import FaradayInputError
+from airflow_provider_faraday.operators.datasets import (
+    ForceUpdateDatasetsOperator,
+    ListConnectionDatasetsOperator,
+    ListScopeDatasetsOperator,
+)
+from airflow_provider_faraday.operators.resources import ForceUpdateResourcesOperator, ListResourcesOperator
+from airflow_provider_faraday.operators.targets import ListConnectionTargetsOperator, ListScopeTargetsOperator
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
+from airflow_provider_faraday.sensors.scopes import ScopesReadySensor
+from airflow_provider_faraday.sensors.targets import TargetsReadySensor
+from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
+from airflow_provider_faraday.transfers.uploads import UploadFileOperator
+from airflow_provider_faraday.waiting.arguments import parse_updated_after
+from support.ids import CUSTOMERS, ORDERS, SCOPE, WAREHOUSE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_faraday.sandbox import Sandbox
+
+X = "{{ x }}"
+DATASETS = {"resource_type": "datasets"}
+MORNING = datetime(2026, 1, 31, 6, tzinfo=UTC)
+
+
+class MappedOutput(Sequence[Any]):
+    """The output of a mapped task as Airflow passes it: a sequence that is not a list."""
+
+    def __init__(self, *items: Any) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[index]
+
+
+@pytest.mark.usefixtures("faraday_default")
+@pytest.mark.parametrize("value", [None, b""])
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (ListConnectionDatasetsOperator, {"connection_id": X}),
+        (ListConnectionDatasetsOperator, {"connection_id": WAREHOUSE, "tables": X}),
+        (ListScopeDatasetsOperator, {"scope_id": X}),
+        (ListScopeDatasetsOperator, {"scope_id": SCOPE, "fields": X}),
+        (ListConnectionTargetsOperator, {"connection_id": X}),
+        (ListScopeTargetsOperator, {"scope_id": X}),
+        (ListResourcesOperator, {**DATASETS, "resource_ids": X}),
+        (ForceUpdateResourcesOperator, {**DATASETS, "resource_ids": X}),
+        (ForceUpdateDatasetsOperator, {"datasets": X}),
+        (ForceUpdateDatasetsOperator, {"scope_id": SCOPE, "tables": X}),
+        (ResourcesReadySensor, {**DATASETS, "resource_ids": X}),
+        (DatasetsReadySensor, {"datasets": X}),
+        (DatasetsReadySensor, {"connection_id": X, "allow_empty": True}),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": X}),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": X, "deferrable": True}),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "fields": X}),
+        (TargetsReadySensor, {"targets": X}),
+        (ScopesReadySensor, {"scopes": X}),
+        (DownloadTargetOperator, {"target_id": X, "path": "predictions.csv"}),
+        (UploadFileOperator, {"directory": X, "path": "FILE"}),
+        (UploadFileOperator, {"directory": "web_orders", "filename": X, "path": "FILE"}),
+    ],
+)
+def test_an_invalid_rendered_value_is_an_error_and_nothing_is_sent(
+    kind: Any, arguments: dict[str, Any], value: Any, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("id\n")
+    (argument,) = [name for name, given in arguments.items() if given == X]
+    task = kind(task_id="wait", **{name: str(file) if v == "FILE" else v for name, v in arguments.items()})
+    setattr(task, argument, value)
+
+    says = f"(?s)^{kind.__name__} 'wait'.*{argument}"
+    with pytest.raises(FaradayInputError, match=f"{says}.*the upstream task" if value is None else says):
+        task.execute({"task_reschedule_count": 0})
+
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "says"),
+    [
+        (
+            DatasetsReadySensor,
+            {},
+            "exactly one of .*, scope_id and datasets, but got none of them",
+        ),
+        (DatasetsReadySensor, {"connection_id": WAREHOUSE, "datasets": []}, "got connection_id and datasets"),
+        (DatasetsReadySensor, {"scope_id": SCOPE[:-1]}, "scope_id must be the UUID"),
+        (DatasetsReadySensor, {"datasets": "[orders]"}, "datasets must be a list"),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "fields": "id"}, "fields must be a list"),
+        (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": {ORDERS: "yesterday"}}, "updated_after"),
+        (
+            TargetsReadySensor,
+            {"scope_id": SCOPE, "targets": [ORDERS]},
+            "of connection_id, .* and targets",
+        ),
+        (ScopesReadySensor, {"scopes": None}, "takes scopes, but got none of them"),
+        (
+            ResourcesReadySensor,
+            {"resource_type": "dataset", "resource_ids": [ORDERS]},
+            "must be one of",
+        ),
+        (
+            ResourcesReadySensor,
+            {"resource_type": "streams", "scope_id": SCOPE},
+            "takes resource_ids for str",
+        ),
+        (
+            ListConnectionDatasetsOperator,
+            {"connection_id": f"{WAREHOUSE}0"},
+            "connection_id must be",
+        ),
+        (ListResourcesOperator, {"resource_type": "accounts"}, "Accounts are not resources"),
+        (ForceUpdateDatasetsOperator, {"datasets": [None]}, r"datasets\[0\] must be the UUID"),
+        (
+            ForceUpdateDatasetsOperator,
+            {"scope_id": SCOPE, "tables": ["a..b"]},
+            "tables must be a list",
+        ),
+        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "tables": ["a"]}, "connection_id or scope_id"),
+        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "poke_interval": "60"}, "poke_interval must be"),
+        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "timeout": -1}, "timeout must be"),
+        (UploadFileOperator, {"path": "x.csv", "directory": "../x"}, "directory must be"),
+    ],
+)
+def test_an_invalid_literal_fails_when_the_dag_file_is_parsed(
+    kind: Any, arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(FaradayInputError, match=f"^{kind.__name__} 'one_of_many'.*{says}"):
+        kind(task_id="one_of_many", **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"datasets": [ORDERS, "{{ params.dataset }}"]},
+        {"datasets": [{"id": "{% if x %}a{% endif %}"}]},
+        {"scope_id": SCOPE, "updated_after": {ORDERS: "{{ ts }}"}, "fields": "{{ params.fields }}"},
+        {"datasets": ForceUpdateDatasetsOperator(task_id="a", datasets=[ORDERS]).output["datasets"]},
+    ],
+)
+def test_templates_and_xcoms_are_not_checked_before_they_are_rendered(arguments: dict[str, Any]) -> None:
+    with DAG("templates", schedule=None):
+        DatasetsReadySensor(task_id="t", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "parsed"),
+    [
+        (None, None),
+        (MORNING.astimezone(timezone(timedelta(hours=7))), MORNING),
+        # Airflow's default time zone.
+        ("2026-01-31T06:00:00", MORNING),
+        ("2026-01-31T07:00:00+01:00", MORNING),
+        # As several uploads return it.
+        (MappedOutput("2026-01-30T06:00:00Z", MORNING), MORNING),
+        ({ORDERS.upper(): "2026-01-31T06:00:00Z"}, {ORDERS: MORNING}),
+        # As several force updates return it: only a build after both requests counts.
+        (
+            MappedOutput(
+                {ORDERS: "2026-01-31T06:00:00Z"},
+                {CUSTOMERS: "2026-01-31T06:00:00Z", ORDERS: "2026-01-30T06:00:00Z"},
+            ),
+            {ORDERS: MORNING, CUSTOMERS: MORNING},
+        ),
+    ],
+)
+def test_updated_after_is_a_time_or_times_by_id(value: Any, parsed: Any) -> None:
+    assert parse_updated_after(value) == parsed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "None",
+        "yesterday",
+        "2026-13-01T00:00:00Z",
+        "1767225600",
+        5,
+        True,
+        b"2026-01-31",
+        date(2026, 1, 31),
+        time(6),
+        timedelta(1),
+        [],
+        ["2026-01-01", {}],
+        {ORDERS: None},
+    ],
+)
+def test_updated_after_must_be_a_time(value: Any) -> None:
+    with pytest.raises(FaradayInputError, match="updated_after must be a datetime"):
+        parse_updated_after(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"orders": "2026-01-31"}, "updated_after must be the UUID"),
+        ({"datasets": [ORDERS], "requested_at": {ORDERS: "2026-01-31"}}, r'\.output\["requested_at"\]'),
+        ([{"path": "a/b.csv", "updated_after": {ORDERS: "2026-01-31"}}], r'\.output\["updated_after"\]'),
+        (f"{{'{ORDERS}': '2026-01-31'}}", "render_template_as_native_obj"),
+    ],
+)
+def test_an_error_says_what_to_pass_as_updated_after(value: Any, says: str) -> None:
+    with pytest.raises(FaradayInputError, match=says):
+        parse_updated_after(value)
