@@ -1,18 +1,11 @@
-"""Parse the project's Markdown pages into code blocks, tables, links, anchors and code spans."""
+"""Parse the project's Markdown pages into code blocks, tables and code spans."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,8 +42,6 @@ class Page:
     path: Path
     blocks: list[Block] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    anchors: set[str] = field(default_factory=set)
     spans: list[str] = field(default_factory=list)
 
 
@@ -65,7 +56,6 @@ def read(path: Path) -> Page:
                 page.blocks.append(Block(token.info.strip(), token.content, token.map[0] + 2))
             case "heading_open":
                 heading = inline.content
-                page.anchors.add(_anchor(inline, page.anchors))
             case "table_open":
                 page.tables.append(Table(heading, [], []))
             case "tr_open":
@@ -75,26 +65,8 @@ def read(path: Path) -> Page:
             case "thead_close":
                 page.tables[-1].header = page.tables[-1].rows.pop()
             case "inline":
-                for child in token.children:
-                    page.links += _links(child)
-                    page.spans += [child.content] if child.type == "code_inline" else []
-            case "html_block":
-                page.links += _links(token)
+                page.spans += [child.content for child in token.children if child.type == "code_inline"]
     return page
-
-
-def _anchor(heading: Token, taken: Iterable[str]) -> str:
-    """Return a heading's anchor, built the way GitHub does."""
-    text = "".join(child.content for child in heading.children)
-    anchor = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
-    number = sum(re.fullmatch(rf"{re.escape(anchor)}(-\d+)?", other) is not None for other in taken)
-    return f"{anchor}-{number}" if number else anchor
-
-
-def _links(token: Token) -> list[str]:
-    if token.type in ("html_inline", "html_block"):
-        return re.findall(r'\b(?:src|srcset|href)="([^"]+)"', token.content)
-    return [str(token.attrs[name]) for name in ("href", "src") if name in token.attrs]
 
 
 PAGES = {

@@ -15,11 +15,9 @@ from airflow_provider_faraday.compat import has_asset_watchers
 from support.forks import Ran, forking
 
 ROOT = Path(__file__).parents[2]
-REFUSED = [
-    *("aiohttp", "fastapi", "httpx", "requests", "starlette", "urllib3", "uvicorn", "yarl"),
-    # Nor OpenLineage, which may not be installed.
-    "openlineage",
-]
+HTTP = ["aiohttp", "fastapi", "httpx", "requests", "starlette", "urllib3", "uvicorn", "yarl"]
+# OpenLineage may not be installed.
+REFUSED = [*HTTP, "openlineage"]
 # What any DAG file has to do with, and Airflow loads on first use only.
 AIRFLOW_ITSELF = """
 from airflow.providers.common.compat.sdk import (
@@ -68,15 +66,12 @@ def added_by(run: Run, *modules: str, files: Sequence[Path] = ()) -> list[str]:
     return list(ran.result)
 
 
-def modules_in(*rooms: str) -> list[str]:
-    paths = [path for room in rooms for path in (ROOT / "airflow_provider_faraday" / room).glob("*.py")]
-    return [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths
-    ]
-
-
 def test_declarations_add_nothing_but_our_own_modules(after_airflow: Run) -> None:
-    modules = modules_in("operators", "sensors", "transfers", "assets")
+    modules = [
+        f"airflow_provider_faraday.{package}.{path.stem}"
+        for package in ("operators", "sensors", "transfers", "assets")
+        for path in (ROOT / "airflow_provider_faraday" / package).glob("[a-z]*.py")
+    ]
 
     added = added_by(after_airflow, *modules)
 
@@ -88,7 +83,9 @@ def test_declarations_add_nothing_but_our_own_modules(after_airflow: Run) -> Non
 
 
 def test_hooks_lineage_and_triggers_load_no_http_library_and_no_openlineage(after_airflow: Run) -> None:
-    modules = [f"airflow_provider_faraday.{name}" for name in ("hooks.faraday", "lineage", "triggers.datasets")]
+    modules = [
+        f"airflow_provider_faraday.{name}" for name in ("hooks.faraday", "lineage", "triggers.datasets")
+    ]
 
     assert {*modules} <= {*added_by(after_airflow, *modules)}
 
