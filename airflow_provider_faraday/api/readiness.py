@@ -59,7 +59,7 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, updated_after=times) if self.times else self
 
 
-class TooOld(NamedTuple):
+class TooOld(msgspec.Struct, frozen=True, gc=False):
     """The last build of a ready resource does not count, because of when it ended."""
 
     built_at: datetime | None
@@ -74,7 +74,7 @@ Reason = str | TooOld
 """Why a resource is waited for. It becomes a sentence only if it is shown."""
 
 
-class Finding(NamedTuple):
+class Finding(msgspec.Struct, frozen=True, gc=False):
     """A resource, and why it is in its group of a verdict."""
 
     state: ResourceState
@@ -173,7 +173,7 @@ class Verdict:
     @cached_property
     def pending(self) -> str:
         """What is still waited for and why, such as ``'orders' (…): status running``."""
-        return ", ".join(filter(None, (first_of(self.waiting), self._upstream)))
+        return ", ".join(filter(None, (self._waiting, self._upstream)))
 
     @cached_property
     def description(self) -> str:
@@ -182,7 +182,7 @@ class Verdict:
             "failed: ": first_of(self.failed),
             "failed upstream: ": first_of(self.failures.values()),
             "missing: ": first_of(self.missing),
-            "waiting for: ": first_of(self.waiting),
+            "waiting for: ": self._waiting,
             "skipped: ": first_of(self.skipped),
             "waiting for ": self._upstream,
             "": first_of(self.notes, separator="; "),
@@ -194,7 +194,11 @@ class Verdict:
         parts += [f"{group}{members}" for group, members in groups.items() if members]
         return one_line("; ".join(parts))
 
-    @property
+    @cached_property
+    def _waiting(self) -> str:
+        return first_of(self.waiting)
+
+    @cached_property
     def _upstream(self) -> str:
         """What is waited for upstream, each once, and for which resources."""
         blockers = first_of(self.blockers.values(), _at_distance)

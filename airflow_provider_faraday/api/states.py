@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -21,7 +21,7 @@ NO_REASON = "Faraday gave no reason"
 _REASON_LENGTH = 500
 
 
-class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The fields of a resource that readiness and updates depend on. Timestamps are as Faraday sent them."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
@@ -69,7 +69,8 @@ class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             build[self.resource_type.count_field] = self.count
         return build
 
-    @property
+    # Cached: thousands of subscribers may evaluate a state.
+    @cached_property
     def built_at(self) -> datetime | None:
         """When the last successful build ended; None if that is not known."""
         return timestamp(self.last_updated_output_at) if self.last_updated_output_at else None
@@ -106,7 +107,7 @@ class ResourceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             return "archived"
         return self.resource_type.preview if self.preview is True else None
 
-    @property
+    @cached_property
     def why_not_ready(self) -> str | None:
         """Why the resource is not ready, or about to be rebuilt; None if neither."""
         if self.status != "ready":
@@ -134,8 +135,8 @@ def state_type(resource_type: ResourceType) -> type[ResourceState]:
         rename={"count": resource_type.count_field or "count"},
         namespace={"resource_type": resource_type},
         frozen=True,
-        gc=False,
         kw_only=True,
+        dict=True,
     )
     built: type[ResourceState] = struct
     return built
