@@ -127,7 +127,7 @@ def moved(location: str, status: int = 302) -> Step:
     return answer(status, headers={"Location": location})
 
 
-def elsewhere(wire: str, step: Step, says: str = "It was not followed", **more: Any) -> Fault:
+def elsewhere(wire: str, step: Step, says: str = "It was not requested", **more: Any) -> Fault:
     return Fault(wire, [step], FaradayResponseError, says, **more)
 
 
@@ -195,18 +195,6 @@ FAULTS: dict[str, list[Fault]] = {
             "timed out",
             ends_in_worker=False,
         ),
-        Fault(
-            "A body of more than 512 MiB",
-            [drip(head("Content-Length: 999999999"), b" " * 1_000_000, 0)],
-            FaradayResponseError,
-            "response is larger than",
-        ),
-        Fault(
-            "A small gzip body that decompresses to more than 512 MiB",
-            [answer(body=gzip.compress(b" " * 20_000_000), headers=_GZIP | {"Connection": "close"})],
-            FaradayResponseError,
-            "response is larger than",
-        ),
     ],
     "Headers": [
         Fault("A header in Latin-1", [raw(head("X: y").replace(b"y", b"\xe9\xff") + _JSON)]),
@@ -228,7 +216,6 @@ FAULTS: dict[str, list[Fault]] = {
         unreadable("Plain text", b"upstream failed", "upstream failed"),
         unreadable("Truncated JSON", _JSON[:50]),
         unreadable("Two JSON values", b"[] []"),
-        unreadable("JSON lines", b'{"id": "a"}\n{"id": "b"}'),
         unreadable("UTF-16", _JSON.decode().encode("utf-16")),
         unreadable("Latin-1", '[{"id": "é"}]'.encode("latin-1"), "can't decode byte 0xe9"),
         Fault("UTF-8 with a byte order mark", [answer(body=b"\xef\xbb\xbf" + _JSON)]),
@@ -250,10 +237,6 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         lost("Invalid deflate", [answer(body=b"no", headers={"Content-Encoding": "deflate"})]),
         unreadable("`NaN`", dataset(row_count=float("nan"))),
-        unreadable(
-            "A number out of range, `1e999`",
-            dataset(row_count=1).replace(b": 1}", b": 1e999}"),
-        ),
         unreadable("Nested 100,000 deep", b'[{"id": "a", "options": ' + b"[" * 100_000),
         unreadable("Half of a surrogate pair", b'[{"id": "a", "name": "\\ud800"}]'),
         Fault("A number of 400 digits", [answer(body=dataset(row_count=10**399))]),
@@ -265,6 +248,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("Unknown fields, and no known one but `id`", [answer(body=[{"id": ID, "new": [{}]}])]),
         odd("An object", {"datasets": []}),
         odd("`null`", None),
+        odd("JSON lines", b'{"id": "a"}\n{"id": "b"}'),
+        odd("A number out of range, `1e999`", dataset(row_count=1).replace(b": 1}", b": 1e999}")),
         odd("A number", 5),
         odd("A string", "datasets"),
         odd("A list of strings", ["a"]),
@@ -398,39 +383,14 @@ FAULTS: dict[str, list[Fault]] = {
             "121",
             says="Retry after 121 seconds",
         ),
-        busy(
-            "503, a date 20 seconds after the response's `Date`",
-            503,
-            "Wed, 21 Oct 2015 07:28:20 GMT",
-            says="Retry after 20 seconds",
-            retried=True,
-            pause=20,
-        ),
-        busy("429, a date in the past", 429, "Wed, 21 Oct 2015 06:00:00 GMT", says="slow down", retried=True),
-        busy("429, a date in a hundred years", 429, "Fri, 31 Dec 2100 23:59:59 GMT", says="Retry after"),
         busy("503, a number of 400 digits", 503, "9" * 400, says="Retry after 999999999999 seconds"),
         *(
             busy(f"503, `Retry-After: {value}`", 503, value, says="slow down", retried=True)
-            for value in ("0", "-5", "soon", "1e9", "1.5", "²")
+            for value in ("0", "-5", "soon", "1.5", "²", "Wed, 21 Oct 2015 07:28:20 GMT")
         ),
     ],
     "Redirects and next pages": [
-        Fault("A redirect to the same origin", [moved(f"/v2{PATH}", 308), GOOD], requests=2),
-        Fault(
-            "A redirect to itself",
-            [moved(f"/v1{PATH}")],
-            FaradayResponseError,
-            "return to an earlier page",
-        ),
-        Fault(
-            "Redirects without end",
-            lambda r: moved(f"{r.target}x"),
-            FaradayResponseError,
-            "do not end",
-            requests=20,
-        ),
-        elsewhere("A redirect to another origin", moved("http://localhost:9/v1/x")),
-        elsewhere("A redirect to an invalid URL", moved("http://[bad/")),
+        Fault("A redirect", [moved(f"/v2{PATH}", 308)], FaradayApiError, "Faraday returned 308"),
         Fault("A redirect without `Location`", [answer(302)], FaradayApiError, "Faraday returned 302 Found"),
         Fault(
             "300 Multiple Choices",
@@ -441,13 +401,6 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "A next page on the same origin",
             [page("a", f"</v1{PATH}?offset=1>; rel=next"), GOOD],
-            requests=2,
-        ),
-        Fault(
-            "A next page that is an earlier one",
-            [page("a", "<?offset=1>; rel=next"), page("b", f'</v1{PATH}>; rel="next"')],
-            FaradayResponseError,
-            "return to an earlier page",
             requests=2,
         ),
         Fault(
@@ -542,10 +495,7 @@ FAULTS: dict[str, list[Fault]] = {
         download(refused(404, "NOT_FOUND", "No such.", "Check the id", FaradayNotFoundError)),
         download(Fault("503", [answer(503, b"no")], FaradayApiError, "503", retried=True)),
         download(Fault("A redirect to the same origin", [moved("/v1/files/1"), GOOD], requests=2)),
-        download(elsewhere("A redirect to an invalid URL", moved("http://[bad/"), "not followed")),
-        download(
-            Fault("Redirects without end", [moved("?")], FaradayResponseError, "do not end", requests=10)
-        ),
+        download(lost("A redirect to an invalid URL", [moved("http://[bad/")])),
     ],
     "The upload of a file is retried after any transient failure, unless Faraday's list has the file": [
         upload("200", answer(200)),
@@ -592,7 +542,6 @@ FAULTS: dict[str, list[Fault]] = {
             FaradayApiError,
             "of ***",
         ),
-        elsewhere("In a `Location`", moved(f"http://evil.example/{KEY}"), "http://evil.example/***"),
         elsewhere(
             "In a `Link`", page("a", f"<http://evil.example/?{KEY}>; rel=next"), "http://evil.example/?***"
         ),

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
-from airflow_provider_faraday.api.inputs import resource_id, resource_ids, upload_directory, upload_filename
+from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.inputs import (
+    excerpt,
+    resource_id,
+    resource_ids,
+    upload_directory,
+    upload_filename,
+)
 from airflow_provider_faraday.api.resources import ResourceType
 
 IDS_PER_REQUEST = 100
@@ -113,6 +120,31 @@ def update_webhook_endpoint(endpoint_id: object) -> Endpoint:
     """Change the events or the status of a registered URL (``updatewebhookendpoint``)."""
     path = f"/webhook_endpoints/{resource_id(endpoint_id, 'endpoint_id')}"
     return Endpoint("PATCH", path, private=True, content_type=MERGE_PATCH)
+
+
+def any_endpoint(method: object, path: object) -> Endpoint:
+    """Return an endpoint without a function in this module.
+
+    :param path: below the base URL, with or without a query.
+    :raises FaradayInputError: if it could be an absolute URL, or is not below the base URL.
+    """
+    if not (isinstance(method, str) and method.isascii() and method.isalpha()):
+        raise FaradayInputError(f"method must be an HTTP method such as 'GET', but is {excerpt(method)}.")
+    segments = unquote(path.partition("?")[0]).split("/") if isinstance(path, str) else []
+    if (
+        not isinstance(path, str)
+        or not path.isprintable()
+        or "#" in path
+        or "" in segments[1:-1]
+        or {".", ".."} & set(segments)
+    ):
+        raise FaradayInputError(
+            f"path must be a path below the base URL, such as '/scopes', but is {excerpt(path)}.\n"
+            "This hook sends the API key to Faraday only. Use another hook for other servers."
+        )
+    verb = method.upper()
+    content_type = MERGE_PATCH if verb == "PATCH" else None
+    return Endpoint(verb, f"/{path.removeprefix('/')}", content_type=content_type)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -179,7 +179,7 @@ def transport_error(request: Request, cause: BaseException, *, request_sent: boo
     :param cause: the innermost exception of the HTTP library.
     :param request_sent: whether Faraday may have received the request.
     """
-    server = urlsplit(request.url).netloc
+    server = urlsplit(request.url).netloc.rpartition("@")[2]
     server = f"Faraday at {server}" if request.is_faraday else f"{server} (where Faraday redirected to)"
     what = "No complete response from" if request_sent else "Could not connect to"
     through = " through the HTTP proxy" if request.has_proxy else ""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http.client import responses as phrases
-from itertools import chain
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
@@ -29,24 +26,17 @@ from airflow_provider_faraday.api.times import http_date
 
 T = TypeVar("T")
 
-MAX_REQUESTS = 1000
-"""Maximum number of requests per call, for pages and redirects."""
-
-MAX_REDIRECTS = 10
-"""Maximum number of requests for a download."""
-
-MAX_BODY_BYTES = 512 * 1024 * 1024
-"""The largest response to read, decompressed: about 150,000 datasets."""
+MAX_PAGES = 1000
+"""Maximum number of pages per call."""
 
 _ERROR_CLASSES: dict[int, type[FaradayApiError]] = {
     401: FaradayAuthenticationError,
     404: FaradayNotFoundError,
 }
 _PAGES = ("text/html", "application/xhtml")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Text is redacted before it is cut: half a key would not be recognized.
-_REDACTED = 65536
-_LONGEST_SECRET = 4096
+# Larger bodies are not quoted: redacting them takes too long.
+_MAX_QUOTED_BYTES = 65_536
+_NOT_JSON = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +46,14 @@ class Response:
     :param headers: case-insensitive.
     :param body: decompressed.
     :param next_link: the target of ``rel="next"`` in the ``Link`` header.
+    :param raw: the response of the HTTP library.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     next_link: str | None = None
+    raw: Any = None
 
 
 class Fetched(NamedTuple, Generic[T]):
@@ -98,7 +90,7 @@ class Remembering(Generic[T]):
 
 
 class Exchange(Generic[T]):
-    """The requests of one call, with redirects and further pages. It sends nothing itself.
+    """The requests of one call, one for each page. It sends nothing itself.
 
     A client sends :attr:`next_request` and passes the response to :meth:`receive`, until there is no next
     request. After an error, the same request may be sent again.
@@ -109,78 +101,54 @@ class Exchange(Generic[T]):
     def __init__(self, request: Request, decode: Decode[T], *, enough: int | None = None) -> None:
         self.next_request: Request | None = request
         self._decode = decode
-        self._missing = math.inf if enough is None else enough
-        self._seen: set[str] = set()
-        self._values: list[T] = []
+        self._enough = enough
+        self._value: Any = None
+        self._pages = 0
         self._date = ""
 
-    def receive(self, response: Response, now: datetime) -> None:
+    def receive(self, response: Response) -> None:
         """Take the response to the next request.
 
-        :param now: for a ``Retry-After`` date, if the response has no ``Date``.
         :raises FaradayApiError: if it has no value.
         """
         request = self.next_request
         assert request is not None
-        is_get = request.method == "GET"
-        location = response.headers.get("Location")
-        if is_get and response.status in _REDIRECTS and location is not None:
-            self.next_request = self._request_for(location, request)
-            return
         if not 200 <= response.status < 300:
-            raise _status_error(request, response, now)
+            raise _status_error(request, response)
         try:
-            value = self._decode(response)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            page: Any = self._decode(response)
+        except _NOT_JSON as error:
             raise _format_error(request, response, error) from None
-        link = None
-        if is_get and isinstance(value, list):
-            self._missing -= len(value)
-            link = response.next_link if self._missing > 0 else None
-        self.next_request = None if link is None else self._request_for(link, request)
-        self._values.append(value)
+        self._value = page if self._value is None else [*self._value, *page]
+        self._pages += 1
         self._date = response.headers.get("Date", "")
+        has_more = isinstance(page, list) and (self._enough is None or len(self._value) < self._enough)
+        link = response.next_link if has_more else None
+        self.next_request = self._next_page(link, request) if link else None
 
     @property
     def fetched(self) -> Fetched[T]:
         """The result, when there is no next request."""
-        value = self._values[0]
-        if len(self._values) > 1:
-            value = cast("T", list(chain.from_iterable(cast("list[list[Any]]", self._values))))
-        return Fetched(value, http_date(self._date))
+        return Fetched(self._value, http_date(self._date))
 
-    def _request_for(self, reference: str, request: Request) -> Request:
-        url = _same_origin(reference, request)
-        self._seen.add(request.url)
-        if url in self._seen or len(self._seen) >= MAX_REQUESTS:
-            what = "return to an earlier page" if url in self._seen else "do not end"
-            message = f"Faraday's pages or redirects {what} after {len(self._seen)} requests."
+    def _next_page(self, link: str, request: Request) -> Request:
+        """Return the request for the next page. Only the same origin may receive the API key."""
+        if self._pages >= MAX_PAGES:
+            message = f"Faraday's pages do not end after {MAX_PAGES} requests."
             raise api_error(FaradayResponseError, request, message, "Contact Faraday's support.")
-        return request._replace(url=url)
-
-
-def redirect(request: Request, response: Response, *, allow_http: bool) -> Request | None:
-    """Return the request to which a download is redirected, on any server; None if it is not redirected.
-
-    The query of a signed URL is a secret. No error quotes it.
-
-    :param allow_http: whether a redirect may lead from https to plain http.
-    :raises FaradayResponseError: if the redirect must not be followed.
-    """
-    location = response.headers.get("Location")
-    if response.status not in _REDIRECTS or location is None:
-        return None
-    url = _absolute(location, request)
-    scheme, host, _ = origin(url) if url else ("", "", None)
-    if scheme not in ("http", "https") or not host:
-        problem = "to a URL that is not valid"
-    elif scheme == "http" and origin(request.url)[0] == "https" and not allow_http:
-        problem = f"from https to plain http on {shortened(request.redact(host))}"
-    else:
-        stays = request.is_faraday and origin(request.url) == origin(url)
-        return request._replace(url=url, is_faraday=stays)
-    message = f"Faraday redirected the download {problem}. The redirect was not followed."
-    raise api_error(FaradayResponseError, request, message)
+        try:
+            url = quote(urljoin(request.url, link.strip()), safe="%/:=&?~#+!$,;'@()*[]")
+            is_safe = origin(url) == origin(request.url) and "@" not in urlsplit(url).netloc
+        except ValueError:
+            is_safe = False
+        if is_safe:
+            return request._replace(url=url)
+        message = (
+            f"Faraday's next page is {shortened(request.redact(link))}, which is not on "
+            f"{'{}://{}'.format(*urlsplit(request.url))}. It was not requested, to keep the API key from "
+            "other servers."
+        )
+        raise api_error(FaradayResponseError, request, message)
 
 
 def is_file(response: Response) -> bool:
@@ -194,11 +162,11 @@ def is_json_document(body: bytes) -> bool:
     """Return whether a body is a JSON object or array, such as an error of a proxy."""
     try:
         return isinstance(msgspec.json.decode(body), (dict, list))
-    except (msgspec.DecodeError, RecursionError):
+    except _NOT_JSON:
         return False
 
 
-def file_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
+def file_error(request: Request, response: Response) -> FaradayApiError:
     """Return the error for a response that is not the requested file.
 
     That of another server is not quoted, because it may contain the signed URL.
@@ -208,7 +176,7 @@ def file_error(request: Request, response: Response, now: datetime) -> FaradayAp
         message = f"Faraday returned a web page instead of a file: {_excerpt(request, response)}."
         return api_error(FaradayResponseError, request, message, broken=True, status_code=200)
     if request.is_faraday:
-        return _status_error(request, response, now)
+        return _status_error(request, response)
     what = "a web page" if status == 200 else _phrase(status)
     return api_error(
         FaradayApiError,
@@ -216,20 +184,8 @@ def file_error(request: Request, response: Response, now: datetime) -> FaradayAp
         f"Faraday redirected to {origin(request.url)[1]}, which returned {status} {what}.",
         TRY_LATER,
         status_code=status,
-        retry_after=_retry_after(response.headers, now),
+        retry_after=_retry_after(response.headers),
     )
-
-
-def too_large_error(request: Request) -> FaradayResponseError:
-    """Return the error for a response that is larger than :data:`MAX_BODY_BYTES`."""
-    message = f"Faraday's response is larger than {MAX_BODY_BYTES:,} bytes."
-    return api_error(FaradayResponseError, request, message)
-
-
-def redirects_error(request: Request) -> FaradayResponseError:
-    """Return the error for a download that is redirected again and again."""
-    message = f"The redirects of the download do not end after {MAX_REDIRECTS} requests."
-    return api_error(FaradayResponseError, request, message, "Contact Faraday's support.")
 
 
 def decode_resources(response: Response) -> list[dict[str, Any]]:
@@ -275,40 +231,13 @@ def _check_id(item: dict[str, Any], where: str) -> None:
         raise msgspec.ValidationError(f"Object has no id - at `{where}`")
 
 
-def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the ``Retry-After`` in seconds; None if there is none, or if it is a date."""
     text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    until = http_date(text)
-    if until is None:
-        return None
-    return max(0.0, (until - (http_date(headers.get("Date", "")) or now)).total_seconds())
+    return float(text[:12]) if text.isascii() and text.isdigit() else None
 
 
-def _absolute(reference: str, request: Request) -> str:
-    """Return the absolute URL of a reference in a response; empty if it is not valid."""
-    try:
-        url = urlsplit(quote(urljoin(request.url, reference.strip()), safe="%/:=&?~#+!$,;'@()*[]"))
-        _ = url.port
-    except ValueError:
-        return ""
-    return "" if "@" in url.netloc else url._replace(fragment="").geturl()
-
-
-def _same_origin(reference: str, request: Request) -> str:
-    """Return an absolute URL that may be sent the API key."""
-    url = _absolute(reference, request)
-    if url and origin(url) == origin(request.url):
-        return url
-    server = "{}://{}".format(*urlsplit(request.url))
-    message = (
-        f"Faraday's response points to {shortened(request.redact(reference))}, which is not on "
-        f"{server}. It was not followed, to keep the API key from other servers."
-    )
-    raise api_error(FaradayResponseError, request, message)
-
-
-def _status_error(request: Request, response: Response, now: datetime) -> FaradayApiError:
+def _status_error(request: Request, response: Response) -> FaradayApiError:
     body = _error_body(request, response)
     code, error_id, note = (_text(body.get(key)) for key in ("error", "id", "note"))
     listed = body.get("validationErrors")
@@ -317,7 +246,7 @@ def _status_error(request: Request, response: Response, now: datetime) -> Farada
         " ".join(filter(None, (_text(e.get(key)) for key in ("path", "message", "suggestion"))))
         for e in invalid
     )
-    wait = _retry_after(response.headers, now)
+    wait = _retry_after(response.headers)
     label = code or _phrase(response.status)
     sentences = [
         f"Faraday returned {response.status} {shortened(label)}: "
@@ -347,17 +276,13 @@ def _error_body(request: Request, response: Response) -> dict[str, Any]:
         # Encoded again, since the body may hold a secret in any form that JSON has.
         text = msgspec.json.encode(msgspec.json.decode(json_body(response))).decode()
         body = msgspec.json.decode(request.redact(text))
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except _NOT_JSON:
         return {}
     return body if isinstance(body, dict) else {}
 
 
 def _format_error(request: Request, response: Response, error: Exception) -> FaradayResponseError:
-    # A type that does not match is reported before the syntax of what follows.
-    broken = True
-    with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-        msgspec.json.decode(json_body(response))
-        broken = False
+    broken = not isinstance(error, msgspec.ValidationError)
     what = "is not valid JSON" if broken else "has an unexpected format"
     message = (
         f"Faraday returned {response.status}, but the response {what}: {error}. "
@@ -370,11 +295,9 @@ def _excerpt(request: Request, response: Response) -> str:
     size = len(response.body)
     if not size:
         return "an empty body"
-    if request.private:
+    if request.private or size > _MAX_QUOTED_BYTES:
         return f"{size} bytes, not shown"
-    text = request.redact(response.body[:_REDACTED].decode(errors="replace"))
-    if size > _REDACTED:
-        text = text[:-_LONGEST_SECRET]
+    text = request.redact(response.body.decode(errors="replace"))
     kind = request.redact(response.headers.get("Content-Type", "no content type").split(";")[0])
     return f"{size} bytes of {shortened(kind)}, {shortened(' '.join(text.split()))!r}"
 

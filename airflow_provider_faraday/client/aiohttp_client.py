@@ -8,14 +8,13 @@ import ssl
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import aiohttp
 import tenacity
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from airflow_provider_faraday.api import errors, responses, retries
+from airflow_provider_faraday.api import errors, retries
 from airflow_provider_faraday.api.endpoints import Endpoint
 from airflow_provider_faraday.api.errors import FaradayAuthenticationError, FaradayError, Request
 from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Remembering, Response
@@ -54,7 +53,7 @@ class AiohttpClient:
     async def fetch(
         self, endpoint: Endpoint, decode: Decode[T], *, seconds: float | None = None
     ) -> Fetched[T]:
-        """Request an endpoint, with redirects and all pages.
+        """Request an endpoint, with all pages.
 
         :param seconds: the longest that a request may take. Once it has taken that long with its retries, it
             is not retried again; waiting for a ``Retry-After`` does not count.
@@ -158,7 +157,7 @@ class _Session:
         if len(response.body) > _LARGE_BYTES:
             # Other coroutines get their turn between reading a large body and decoding it.
             await asyncio.sleep(0)
-        exchange.receive(response, datetime.now(UTC))
+        exchange.receive(response)
 
     async def _send(self, request: Request, seconds: float | None, last_body: bytes) -> Response:
         config = self.config
@@ -171,7 +170,7 @@ class _Session:
             async with self._session.request(
                 request.method, request.url, proxy=config.proxy, allow_redirects=False, timeout=limits
             ) as response:
-                body = await _read(request, response, last_body)
+                body = await _read(response, last_body)
                 links = ", ".join(response.headers.getall("Link", ()))
                 link = next_link(links) if links else None
                 return Response(response.status, response.headers, body, link)
@@ -182,7 +181,7 @@ class _Session:
         raise failure
 
 
-async def _read(request: Request, response: aiohttp.ClientResponse, last_body: bytes) -> bytes:
+async def _read(response: aiohttp.ClientResponse, last_body: bytes) -> bytes:
     """Return the body; ``last_body`` itself if it has the same bytes.
 
     Comparing each chunk costs a third of putting a body of megabytes together.
@@ -196,8 +195,6 @@ async def _read(request: Request, response: aiohttp.ClientResponse, last_body: b
         if not is_same:
             chunks.append(chunk)
         size += len(chunk)
-        if size > responses.MAX_BODY_BYTES:
-            raise responses.too_large_error(request)
     if is_same:
         return last_body if size == len(last_body) else last_body[:size]
     return b"".join(chunks)

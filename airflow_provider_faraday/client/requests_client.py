@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import io
 import logging
 import ssl
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,11 +15,12 @@ import tenacity
 import urllib3
 
 from airflow_provider_faraday.api import errors, responses, retries
-from airflow_provider_faraday.api.endpoints import MERGE_PATCH, Endpoint, origin
+from airflow_provider_faraday.api.endpoints import Endpoint, origin
 from airflow_provider_faraday.api.errors import (
     FaradayAuthenticationError,
     FaradayError,
     FaradayInputError,
+    FaradayResponseError,
     Request,
 )
 from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Response
@@ -31,6 +30,7 @@ from airflow_provider_faraday.client.environment import next_link, user_agent, w
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +47,17 @@ _BEFORE_SENDING = (
     urllib3.exceptions.ConnectTimeoutError,
     ssl.SSLCertVerificationError,
 )
-_NETWORK_ERRORS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
+_NETWORK_ERRORS = (OSError, ValueError, urllib3.exceptions.HTTPError, http.client.HTTPException)
 
 
-# Whether the request in progress has a signed URL.
-_url_is_secret: ContextVar[bool] = ContextVar("_url_is_secret", default=False)
+# Whether the request in progress may be redirected to a signed URL.
+_is_download: ContextVar[bool] = ContextVar("_is_download", default=False)
 
 
 def _shows_no_secret(record: logging.LogRecord) -> bool:
     """Drop what urllib3 logs of signed URLs, and of header lines in which a server may echo the API key."""
     of_headers = str(record.msg).startswith("Failed to parse headers")
-    return not (of_headers or (_url_is_secret.get() and record.levelno == logging.DEBUG))
+    return not (of_headers or (_is_download.get() and record.levelno == logging.DEBUG))
 
 
 for _module in ("connection", "connectionpool"):
@@ -102,11 +102,10 @@ class FaradaySession(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (self.config.connect_seconds, self.config.read_seconds)
+        is_plain = origin(str(request.url))[0] == "http"
+        if is_plain and self.config.base_url.startswith("https:") and not self.config.allow_http:
+            raise FaradayResponseError("Faraday redirected to plain http. The redirect was not followed.")
         return super().send(request, **kwargs)
-
-    def resolve_redirects(self, *args: Any, yield_requests: bool = False, **kwargs: Any) -> Any:
-        # With allow_redirects=False, requests would read the whole body here, and fail on a bad Location.
-        return iter(()) if yield_requests else super().resolve_redirects(*args, **kwargs)
 
     def should_strip_auth(self, old_url: str, new_url: str) -> bool:
         return origin(old_url) != origin(new_url)
@@ -154,65 +153,40 @@ class RequestsClient:
         endpoint: Endpoint,
         decode: Decode[T],
         *,
+        params: Any = None,
         json: Any = None,
+        data: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         attempts: int | None = None,
         enough: int | None = None,
         timeout: float | None = None,
     ) -> Fetched[T]:
-        """Request an endpoint, with redirects and all pages.
+        """Request an endpoint, with all pages.
 
+        :param params: query parameters in addition to the endpoint's, as in requests.
         :param json: payload.
-        :param enough: how many items of a list are enough; None for all pages.
+        :param data: payload that is not JSON.
+        :param headers: headers in addition to the session's.
         :param attempts: how often a request is sent; by default as the Airflow connection says.
+        :param enough: how many items of a list are enough; None for all pages.
         :param timeout: seconds to connect, and between two parts of a response; the same default.
+        :raises FaradayInputError: if the arguments cannot be encoded.
         :raises FaradayApiError: if it fails permanently, or still fails on the last attempt.
         """
 
         def call() -> Fetched[T]:
             exchange = Exchange(self.session.config.request(endpoint), decode, enough=enough)
-            self._complete(exchange, attempts, json=json, timeout=timeout)
+            payload = {"params": params, "json": json, "data": data, "headers": headers, "timeout": timeout}
+
+            def attempt() -> None:
+                assert exchange.next_request
+                exchange.receive(_received(self._send(exchange.next_request, **payload)))
+
+            while exchange.next_request:
+                self._retry(attempt, attempts)
+                # The link to the next page contains them.
+                payload["params"] = None
             return exchange.fetched
-
-        return self._with_current_key(call)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Any = None,
-        json: Any = None,
-        data: str | bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        """Send any request and return the 2xx response, read completely.
-
-        :param path: begins with ``/`` and is below the base URL.
-        :raises FaradayInputError: if the arguments cannot be encoded.
-        :raises FaradayApiError: see :meth:`fetch`.
-        """
-
-        def call() -> requests.Response:
-            request = self._any_request(method, path, params=params, json=json, data=data, headers=headers)
-            exchange = Exchange(request, responses.decode_nothing)
-            return self._complete(exchange, json=json, data=data, headers=headers)
-
-        return self._with_current_key(call)
-
-    def request_list(self, path: str, params: Any = None) -> list[dict[str, Any]]:
-        """Get any list of objects, with redirects and all pages.
-
-        :param path: begins with ``/`` and is below the base URL.
-        :raises FaradayInputError: if the parameters cannot be encoded.
-        :raises FaradayApiError: see :meth:`fetch`.
-        """
-
-        def call() -> list[dict[str, Any]]:
-            # The items may hold secrets, like those of /webhook_endpoints.
-            request = self._any_request("GET", path, params=params)._replace(private=True)
-            exchange = Exchange(request, responses.decode_objects)
-            self._complete(exchange)
-            return exchange.fetched.value
 
         return self._with_current_key(call)
 
@@ -240,12 +214,9 @@ class RequestsClient:
             # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
             seconds = self.session.config.read_seconds
             with open_chunks() as chunks:
-                sent = self._send(
-                    request,
-                    data=_Body(chunks, size) if size else b"".join(chunks),
-                    timeout=(seconds, seconds),
-                )
-            exchange.receive(_received(sent), datetime.now(UTC))
+                body = _Body(chunks, size) if size else b"".join(chunks)
+                sent = self._send(request, data=body, timeout=(seconds, seconds))
+            exchange.receive(_received(sent))
             return exchange.fetched.sent_at
 
         # Unlike other POSTs, it can be sent again after any transient failure.
@@ -261,20 +232,13 @@ class RequestsClient:
         return self._with_current_key(lambda: self._retry(lambda: self._download(endpoint, save)))
 
     def _download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
-        config = self.session.config
-        request = config.request(endpoint)
-        for _ in range(responses.MAX_REDIRECTS):
-            with self._begin(request, headers=_FILE_HEADERS) as response:
-                head = Response(response.status_code, response.headers, b"")
-                redirect = responses.redirect(request, head, allow_http=config.allow_http)
-                if redirect is None:
-                    if responses.is_file(head):
-                        chunks = self._chunks(request, response, decode_content=False)
-                        return save(chunks, response.raw.length_remaining)
-                    body = self._read(request, response) if request.is_faraday else b""
-                    raise responses.file_error(request, replace(head, body=body), datetime.now(UTC))
-            request = redirect
-        raise responses.redirects_error(request)
+        request = self.session.config.request(endpoint)
+        with self._send(request, headers=_FILE_HEADERS, is_file=True) as sent:
+            request = _redirected(request, sent.url)
+            if responses.is_file(_head(sent)):
+                return save(self._chunks(request, sent), sent.raw.length_remaining)
+            body = self._guard(request, lambda: sent.content) if request.is_faraday else b""
+            raise responses.file_error(request, replace(_head(sent), body=body))
 
     def _with_current_key(self, call: Callable[[], T]) -> T:
         """Return what a call returns, which is repeated after a 401 if the configuration has changed."""
@@ -303,36 +267,6 @@ class RequestsClient:
         self._session = session
         return True
 
-    def _any_request(self, method: str, path: str, **arguments: Any) -> Request:
-        """Return a request with the query in its URL. Check that all arguments can be encoded."""
-        endpoint = Endpoint(method, path, content_type=MERGE_PATCH if method == "PATCH" else None)
-        request = self.session.config.request(endpoint)
-        try:
-            prepared = requests.Request(method, request.url, **arguments).prepare()
-            # As the standard library does when it sends them.
-            for name, value in prepared.headers.items():
-                name.encode("ascii")
-                str(value).encode("latin-1")
-        except (ValueError, TypeError, AttributeError, requests.exceptions.InvalidJSONError) as error:
-            reason = request.redact(str(error))
-            raise FaradayInputError(f"The arguments of {method} {path} cannot be sent: {reason}") from None
-        return request._replace(url=str(prepared.url), path=path.partition("?")[0])
-
-    def _complete(
-        self, exchange: Exchange[Any], attempts: int | None = None, **arguments: Any
-    ) -> requests.Response:
-        """Send the requests of an exchange, and return the last response."""
-
-        def attempt() -> requests.Response:
-            sent = self._send(request, **arguments)
-            exchange.receive(_received(sent), datetime.now(UTC))
-            return sent
-
-        while exchange.next_request:
-            request = exchange.next_request
-            sent = self._retry(attempt, attempts)
-        return sent
-
     def _retry(
         self,
         attempt: Callable[[], T],
@@ -347,44 +281,40 @@ class RequestsClient:
             raise error.with_traceback(None) from None
 
     def _send(
-        self, request: Request, headers: Mapping[str, str] | None = None, **arguments: Any
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: Any = None,
+        is_file: bool = False,
+        **payload: Any,
     ) -> requests.Response:
-        merged = {"Content-Type": request.content_type} | dict(headers or {})
-        with self._begin(request, headers=merged, **arguments) as response:
-            body = self._read(request, response)
-        # For `content` and `json()`: requests itself would read without a limit.
-        response.raw = io.BytesIO(body)
-        return response
+        """Send a request once.
 
-    def _begin(self, request: Request, **arguments: Any) -> requests.Response:
-        """Send a request and return the response, whose body has not been read."""
-        send = partial(
-            self.session.request,
-            request.method,
-            request.url,
-            stream=True,
-            allow_redirects=False,
-            **arguments,
-        )
-        secret = _url_is_secret.set(not request.is_faraday)
+        :param is_file: whether to follow redirects, and not to read the body.
+        """
+        session = self.session
+        merged = {"Content-Type": request.content_type} | dict(headers or {})
+        try:
+            prepared = session.prepare_request(
+                requests.Request(request.method, request.url, headers=merged, **payload)
+            )
+        except (ValueError, TypeError, AttributeError, requests.exceptions.InvalidJSONError) as error:
+            what = f"{request.method} {request.path}"
+            raise FaradayInputError(
+                f"The arguments of {what} cannot be sent: {request.redact(str(error))}"
+            ) from None
+        settings = session.merge_environment_settings(prepared.url, {}, is_file, None, None)
+        send = partial(session.send, prepared, allow_redirects=is_file, timeout=timeout, **settings)
+        token = _is_download.set(is_file)
         try:
             return self._guard(request, send)
         finally:
-            _url_is_secret.reset(secret)
+            _is_download.reset(token)
 
-    def _read(self, request: Request, response: requests.Response) -> bytes:
-        body = bytearray()
-        for chunk in self._chunks(request, response, decode_content=True):
-            body += chunk
-            if len(body) > responses.MAX_BODY_BYTES:
-                raise responses.too_large_error(request)
-        return bytes(body)
-
-    def _chunks(
-        self, request: Request, response: requests.Response, *, decode_content: bool
-    ) -> Iterator[bytes]:
+    def _chunks(self, request: Request, response: requests.Response) -> Iterator[bytes]:
         # Full chunks: with TLS, only 16 KiB arrive at a time.
-        read = partial(response.raw.read, _CHUNK_BYTES, decode_content=decode_content)
+        read = partial(response.raw.read, _CHUNK_BYTES, decode_content=False)
         while chunk := self._guard(request, read):
             yield chunk
 
@@ -395,6 +325,8 @@ class RequestsClient:
         except _SourceError as error:
             failure: BaseException = error.__cause__ or error
         except _NETWORK_ERRORS as error:
+            if isinstance(error, requests.RequestException) and error.request is not None:
+                request = _redirected(request, str(error.request.url))
             cause = _root(error)
             sent = not isinstance(cause, _BEFORE_SENDING)
             failure = errors.transport_error(request, _plain(cause), request_sent=sent)
@@ -402,9 +334,21 @@ class RequestsClient:
         raise failure
 
 
-def _received(sent: requests.Response) -> Response:
+def _head(sent: requests.Response) -> Response:
     link = next_link(sent.headers.get("Link", ""))
-    return Response(sent.status_code, sent.headers, sent.content, link)
+    return Response(sent.status_code, sent.headers, b"", link, sent)
+
+
+def _received(sent: requests.Response) -> Response:
+    return replace(_head(sent), body=sent.content)
+
+
+def _redirected(request: Request, url: str) -> Request:
+    """Return a request with the URL that it was redirected to."""
+    try:
+        return request._replace(url=url, is_faraday=origin(url) == origin(request.url))
+    except ValueError:
+        return request._replace(is_faraday=False)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -422,4 +366,7 @@ def _plain(cause: BaseException) -> BaseException:
     """Return the standard library's exception for one of urllib3's, which quote their own classes."""
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
         return cause.__cause__ or cause
+    if isinstance(cause, requests.RequestException):
+        # They quote URLs, which may be signed.
+        return OSError(type(cause).__name__)
     return TimeoutError("timed out") if isinstance(cause, urllib3.exceptions.TimeoutError) else cause

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import NoneType
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.api.resources import ResourceType
     from airflow_provider_faraday.client.config import ClientConfig
     from airflow_provider_faraday.client.requests_client import RequestsClient
-
-_OWN_HEADERS = ("authorization", "content-length", "host", "transfer-encoding")
 
 
 class FaradayHook(BaseHook):
@@ -412,19 +409,19 @@ class FaradayHook(BaseHook):
             ``application/json``.
         :param data: payload that is not JSON, instead of ``json``.
         :param headers: headers in addition to the hook's, or instead of them, such as ``Content-Type``.
-            ``Authorization``, ``Host``, ``Content-Length`` and ``Transfer-Encoding`` are rejected.
+            ``Authorization`` is always the hook's.
         :return: the response, read completely; its status is 2xx.
         """
-        verb, path = _checked_request(method, path)
-        if not isinstance(data, (str, bytes, NoneType)):
-            raise FaradayInputError(
-                f"data must be a string or bytes, but is {type(data).__name__} {excerpt(data)}.\n"
-                "To upload a file, use upload_file()."
-            )
-        if data is not None and json is not None:
-            raise FaradayInputError(f"{verb} {path} takes json or data, but got both.")
-        _check_headers(headers or ())
-        return self.client.request(verb, path, params=params, json=json, data=data, headers=headers)
+        fetched = self.client.fetch(
+            endpoints.any_endpoint(method, path),
+            lambda response: response.raw,
+            params=params,
+            json=json,
+            data=data,
+            headers=headers,
+        )
+        sent: requests.Response = fetched.value
+        return sent
 
     def request_list(self, path: str, *, params: Any = None) -> list[dict[str, Any]]:
         """Send a ``GET`` request to any list endpoint of Faraday and return the items of all pages.
@@ -432,7 +429,9 @@ class FaradayHook(BaseHook):
         :param path: path below the base URL, such as ``/scopes``, as for :meth:`request`.
         :param params: query parameters, as in requests. ``limit`` is the length of a page, not of the list.
         """
-        return self.client.request_list(_checked_request("GET", path)[1], params)
+        # The items may hold secrets, like those of /webhook_endpoints.
+        endpoint = replace(endpoints.any_endpoint("GET", path), private=True)
+        return self.client.fetch(endpoint, decode_objects, params=params).value
 
     def _list_of(self, container: str, container_id: str, resource_type: str) -> list[dict[str, Any]]:
         kind, listed = resource_type_named(container), resource_type_named(resource_type)
@@ -460,33 +459,6 @@ class FaradayHook(BaseHook):
                 "If it comes from a template, check the rendered value."
             )
         return client_config(self.get_connection(rendered))
-
-
-def _checked_request(method: object, path: object) -> tuple[str, str]:
-    if not (isinstance(method, str) and method.isascii() and method.isalpha()):
-        raise FaradayInputError(f"method must be an HTTP method such as 'GET', but is {excerpt(method)}.")
-    segments = unquote(path.partition("?")[0]).split("/") if isinstance(path, str) else []
-    if (
-        not isinstance(path, str)
-        or not path.isprintable()
-        or "#" in path
-        or "" in segments[1:-1]
-        or {".", ".."} & set(segments)
-    ):
-        raise FaradayInputError(
-            f"path must be a path below the base URL, such as '/scopes', but is {excerpt(path)}.\n"
-            "This hook sends the API key to Faraday only. Use another hook for other servers."
-        )
-    return method.upper(), path if path.startswith("/") else f"/{path}"
-
-
-def _check_headers(names: Iterable[object]) -> None:
-    for name in names:
-        if not isinstance(name, str) or name.strip().lower() in _OWN_HEADERS:
-            raise FaradayInputError(
-                f"headers must not have {excerpt(name)}, which the hook sets itself.\n"
-                "For another key or host, use another Airflow connection."
-            )
 
 
 def _form() -> dict[str, Any]:

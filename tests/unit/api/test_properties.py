@@ -113,7 +113,7 @@ def test_any_response_is_a_page_of_datasets_or_one_of_our_errors(
     response = responses.Response(status, fields, body, next_link(fields.get("Link", "")))
     exchange = responses.Exchange(request, decode)
     try:
-        exchange.receive(response, datetime.now(UTC))
+        exchange.receive(response)
     except FaradayApiError as error:
         check(error)
     else:

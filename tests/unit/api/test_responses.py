@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +16,6 @@ from airflow_provider_faraday.api.errors import (
     FaradayAuthenticationError,
     FaradayNotFoundError,
     FaradayResponseError,
-    Request,
 )
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import Exchange, Response
@@ -37,7 +36,7 @@ def receive(call: Exchange[Any], body: Any = b"[]", status: int = 200, **headers
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     response = Response(status, fields, content, next_link=next_link(fields.get("Link", "")))
-    call.receive(response, NOW)
+    call.receive(response)
     return call
 
 
@@ -141,22 +140,11 @@ def test_an_error_does_not_quote_a_private_body() -> None:
     assert "secret" not in str(failure(b"secret", 500, endpoint=endpoints.current_account()))
 
 
-def test_an_error_is_redacted_before_it_is_cut() -> None:
-    request = Request(
-        "GET", "/x", "https://x", "faraday_default", redact=lambda text: text.replace("secret", "***")
-    )
-    response = Response(500, {}, b" " * 65_530 + b"secret")
-    with pytest.raises(FaradayApiError) as caught:
-        Exchange(request, responses.decode_resources).receive(response, NOW)
-    assert "sec" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
         ("20", 20),
-        ((NOW + timedelta(seconds=30)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 30),
-        ((NOW - timedelta(days=1)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 0),
+        ("Fri, 02 Jan 2026 03:04:35 GMT", None),
         ("soon", None),
         ("-1", None),
         ("1.5", None),
@@ -181,12 +169,6 @@ def test_continues_at_the_next_link(link: str, url: str | None) -> None:
     assert next_url(Link=link) == url
 
 
-def test_ignores_the_next_link_of_other_methods() -> None:
-    call = receive(exchange(Endpoint("POST", "/datasets")), Link="<?a>; rel=next")
-    assert call.next_request is None
-    assert call.fetched.value == []
-
-
 def test_follows_a_link_to_a_hundred_ids() -> None:
     ids = "&".join(f"ids={n:036}" for n in range(100))
     link = ", ".join(
@@ -209,15 +191,9 @@ def test_follows_a_link_to_a_hundred_ids() -> None:
     ],
 )
 def test_rejects_another_origin(target: str) -> None:
-    for error in (failure(status=302, Location=target), failure(Link=f"<{target}>; rel=next")):
-        assert isinstance(error, FaradayResponseError)
-        assert "It was not followed" in str(error)
-
-
-def test_redirects_a_get_only() -> None:
-    assert next_url(status=308, Location="/v2/x#y") == "https://api.faraday.ai/v2/x"
-    assert failure(status=302, endpoint=Endpoint("POST", "/x"), Location="/v2").status_code == 302
-    assert failure(status=302).status_code == 302
+    error = failure(Link=f"<{target}>; rel=next")
+    assert isinstance(error, FaradayResponseError)
+    assert "It was not requested" in str(error)
 
 
 def test_collects_all_pages() -> None:
@@ -234,14 +210,8 @@ def test_repeats_a_request_after_an_error() -> None:
     assert receive(call, [{"id": "b"}]).fetched.value == [{"id": "a"}, {"id": "b"}]
 
 
-def test_pages_must_not_return_to_an_earlier_one() -> None:
-    error = failure([], Link="</v1/datasets>; rel=next")
-    assert isinstance(error, FaradayResponseError)
-    assert "return to an earlier page after 1 requests" in str(error)
-
-
 def test_pages_must_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responses, "MAX_REQUESTS", 2)
+    monkeypatch.setattr(responses, "MAX_PAGES", 2)
     call = receive(exchange(), Link="<?page=2>; rel=next")
     with pytest.raises(FaradayResponseError, match="do not end after 2 requests"):
         receive(call, Link="<?page=3>; rel=next")

@@ -107,12 +107,6 @@ def test_follows_a_next_link_in_a_second_or_a_long_header() -> None:
             assert fetch(server.url) == [{"id": "a"}, {"id": "b"}]
 
 
-def test_follows_a_redirect_on_the_same_origin_with_the_key() -> None:
-    with RawServer([answer(307, headers={"Location": f"/v2{PATH}"}), answer(body=DATASETS)]) as server:
-        assert fetch(server.url) == DATASETS
-        assert [r.headers["authorization"] for r in server.received] == [f"Bearer {KEY}"] * 2
-
-
 def test_verifies_certificates_unless_disabled(self_signed: ssl.SSLContext, tmp_path: Path) -> None:
     with RawServer([answer(body=DATASETS)], tls=self_signed) as server:
         with pytest.raises(FaradayTransportError, match=r"(?s)certificate verify failed.*'verify'") as caught:

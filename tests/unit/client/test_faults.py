@@ -116,8 +116,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(retries, "policy", policy)
     monkeypatch.setattr(retries, "BACKOFF", lambda state: 0.01)
-    monkeypatch.setattr(responses, "MAX_BODY_BYTES", 1_000_000)
-    monkeypatch.setattr(responses, "MAX_REQUESTS", 20)
+    monkeypatch.setattr(responses, "MAX_PAGES", 20)
     return waits
 
 

@@ -411,11 +411,10 @@ def test_a_page_is_not_taken_for_the_file(play: Any, destination: Path, content_
 def test_a_redirect_to_what_is_not_a_url_of_a_server_is_not_followed(
     play: Any, destination: Path, location: str
 ) -> None:
-    error, server = play(Target(moved(location + "?" + SECRET)), destination)
-    assert isinstance(error, FaradayResponseError)
-    assert "redirected" in str(error)
+    error, _ = play(Target(moved(location + "?" + SECRET)), destination, extra={"max_attempts": 1})
+    assert isinstance(error, FaradayTransportError)
     assert SECRET not in str(error)
-    assert downloads(server) == 1
+    assert "user:pw" not in str(error)
 
 
 def test_a_host_that_no_library_accepts_is_an_error_without_the_signed_url(
@@ -429,10 +428,9 @@ def test_a_host_that_no_library_accepts_is_an_error_without_the_signed_url(
 
 
 def test_redirects_without_end_are_an_error(play: Any, destination: Path) -> None:
-    error, server = play(Target(moved(DOWNLOAD)), destination)
-    assert isinstance(error, FaradayResponseError)
-    assert "do not end" in str(error)
-    assert downloads(server) == 10
+    error, _ = play(Target(moved(DOWNLOAD)), destination, extra={"max_attempts": 1})
+    assert isinstance(error, FaradayTransportError)
+    assert "TooManyRedirects" in str(error)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -449,7 +447,7 @@ def test_a_redirect_from_https_to_http_needs_allow_http(
         if allowed:
             assert download(destination)["md5"] == MD5
         else:
-            with pytest.raises(FaradayResponseError, match="from https to plain http on 127"):
+            with pytest.raises(FaradayResponseError, match="redirected to plain http"):
                 download(destination)
             assert elsewhere.received == []
 
