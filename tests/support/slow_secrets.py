@@ -9,10 +9,10 @@ from airflow.secrets import BaseSecretsBackend
 
 
 class SlowSecrets(BaseSecretsBackend):
-    """Takes ten seconds to look up the Airflow connection ``slow``, and knows none."""
+    """Does not respond about the Airflow connection ``slow``, and knows no other."""
 
     def get_conn_value(self, conn_id: str, **_: object) -> str | None:
         if conn_id == "slow":
             logging.getLogger(__name__).warning("looks up %s", conn_id)
-            time.sleep(10)
+            time.sleep(3600)
         return None

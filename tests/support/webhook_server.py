@@ -1,6 +1,6 @@
 """Serve Airflow's plugins over a socket, as its API server does, without the rest of it. Run as a script.
 
-The arguments are a port, and overrides of the receiver's constants as JSON.
+The arguments are a port, and replacements for constants of the package as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow.models.connection import Connection
 from fastapi import FastAPI
 
 from airflow_provider_faraday.client.config import client_config
-from airflow_provider_faraday.plugins import announcements, connections, receiver
+from airflow_provider_faraday.plugins import announcements, connections, receiver, throttled_log
 
 _is_announced = announcements.is_announced
 
@@ -32,8 +32,8 @@ def _is_announced_slowly(*arguments: Any) -> bool:
 def main() -> None:
     """Serve until the process is ended."""
     logging.getLogger("airflow_provider_faraday").setLevel(logging.INFO)
-    for name, value in json.loads(sys.argv[2]).items():
-        [module] = [module for module in (connections, receiver) if hasattr(module, name)]
+    for name, value in {"LOG_SECONDS": 3600.0, **json.loads(sys.argv[2])}.items():
+        [module] = [module for module in (connections, receiver, throttled_log) if hasattr(module, name)]
         setattr(module, name, value)
     announcements.is_announced = _is_announced_slowly
     # The first lookup in a process loads providers, and may take longer than a message waits for it.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sqlite3
 import time
 from base64 import b64encode
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from standardwebhooks import Webhook
 import local_airflow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 CONN_ID = "faraday_hooks"
 # Not imported: Airflow 2 does not have what it imports.
@@ -61,54 +62,47 @@ def signed(
 
 @dataclass
 class Receiver:
-    """A process that receives webhooks as Airflow's API server does.
+    """A process that receives webhooks as Airflow's API server does."""
 
-    :param home: its ``AIRFLOW_HOME``, with a migrated metadata database.
-    :param env: environment variables of Airflow, in addition to those of the home.
-    """
-
-    home: Path
-    env: Mapping[str, str]
-
-    def start(self, **overrides: float) -> None:
-        """Start the process and wait until it accepts TCP connections.
-
-        :param overrides: constants of the receiver.
-        """
-        self.port = local_airflow.free_port()
-        self.log = self.home / f"receiver-{self.port}.log"
-        env = local_airflow.environment(self.home, self.home / "dags") | dict(self.env)
-        with self.log.open("wb") as output:
-            self._process = local_airflow.start_script(
-                env, _SERVER, str(self.port), json.dumps(overrides), output=output
-            )
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self._process.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-
-    def end(self) -> None:
-        local_airflow.end(self._process)
+    port: int
+    log: Path
 
     def url(self, conn_id: str = CONN_ID) -> str:
         return f"http://127.0.0.1:{self.port}/faraday/webhooks/{conn_id}"
 
     def post(self, body: Any, headers: Mapping[str, str], conn_id: str = CONN_ID) -> requests.Response:
-        return requests.post(self.url(conn_id), data=body, headers=dict(headers), timeout=60)
+        return requests.post(self.url(conn_id), data=body, headers=dict(headers), timeout=300)
 
     def logged(self) -> str:
         return self.log.read_text()
 
-    def peak_megabytes(self) -> float:
-        """Return the most memory that the process has used so far. Linux only."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        [kilobytes] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-        return int(kilobytes) / 1024
+
+@contextmanager
+def receiving(home: Path, env: Mapping[str, str], constants: Mapping[str, float]) -> Iterator[Receiver]:
+    """Start a receiver and wait until it accepts TCP connections.
+
+    :param home: its ``AIRFLOW_HOME``, with a migrated metadata database.
+    :param env: environment variables of Airflow, in addition to those of the home.
+    :param constants: replacements for constants of the package.
+    """
+    port = local_airflow.free_port()
+    receiver = Receiver(port, home / f"receiver-{port}.log")
+    env = local_airflow.environment(home, home / "dags") | dict(env)
+    with receiver.log.open("wb") as output:
+        process = local_airflow.start_script(env, _SERVER, str(port), json.dumps(constants), output=output)
+    try:
+        deadline = time.monotonic() + 250
+        while True:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            assert process.poll() is None, receiver.logged()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield receiver
+    finally:
+        # A thread may be in a lookup that does not end.
+        local_airflow.end(process, signal.SIGKILL)
 
 
 class Database:
