@@ -97,7 +97,7 @@ DEVIATIONS: dict[str, dict[str, Any]] = {
     "graph-nodes": {"path": "/graph$"},
     "graph-states": {"path": "/datasets$", "body": [DATASET]},
     "ingress-logs": {"path": "/logs/ingress$"},
-    "download": {"path": r"/download\.csv$", "status": 302, "headers": {"Location": "ftp://a.example/"}},
+    "download": {"path": r"/download\.csv$", "status": 400},
     "credentials": {"path": "/connections$", "body": [{"id": WAREHOUSE, "options": {"password": "****"}}]},
     "upload-builds": {"path": "/(datasets|uploads)$", "body": [BUILT_BEFORE_ITS_UPLOAD]},
     "uploaded-files": {"path": "/uploads$"},
