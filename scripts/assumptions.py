@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+import msgspec
 import requests
 
 from airflow_provider_faraday.api import endpoints, responses, retries, states, uploads
@@ -293,7 +294,7 @@ def credentials(faraday: Faraday) -> Answer:
 @assumption("transfers/uploads.py", "the lists of datasets and uploads")
 def upload_builds(faraday: Faraday) -> Answer:
     """An upload starts builds of the datasets that read it: they were built after their last upload."""
-    listed = uploads.uploads(faraday.hook.list_uploads())
+    listed = msgspec.convert(faraday.hook.list_uploads(), list[uploads.Upload])
     latest = {each.path.split("/")[0]: each.uploaded_at for each in sorted(listed, key=_uploaded_at)}
     built = []
     for dataset in faraday.resources("datasets"):
@@ -307,7 +308,7 @@ def upload_builds(faraday: Faraday) -> Answer:
 
 
 def _uploaded_at(upload: uploads.Upload) -> datetime:
-    return upload.uploaded_at or uploads.OLDEST
+    return upload.uploaded_at or datetime.min.replace(tzinfo=UTC)
 
 
 # What is created, and removed again
@@ -321,10 +322,10 @@ def uploaded_files(faraday: Faraday) -> Answer:
         # Times may have whole seconds.
         time.sleep(1.1)
         faraday.upload(content)
-        listed = uploads.uploads(faraday.hook.list_uploads())
+        listed = msgspec.convert(faraday.hook.list_uploads(), list[uploads.Upload])
         found = [each for each in listed if each.path == faraday.upload_path]
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if [(each.size, each.md5) for each in found] != [(len(content), md5)]:
+        if [each.is_copy_of(len(content), md5) for each in found] != [True]:
             return Answer(False, f"{len(found)} files, or another size or MD5")
         times.append(_uploaded_at(found[0]))
     return _unless(times[0] >= times[1], "created_at did not change", "size, MD5 and created_at")

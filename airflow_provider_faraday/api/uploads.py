@@ -1,72 +1,66 @@
-"""What Faraday's list of uploads says about a file."""
+"""Faraday's list of uploads, and the datasets that read them."""
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode
+from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from airflow_provider_faraday.api.resources import resource_type_named
+from airflow_provider_faraday.api.responses import Response, json_body
 from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.times import timestamp
 
 DOCUMENTED_BYTES = 5 * 10**9
 """The largest CSV file in Faraday's documentation, 5 GB. No limit is documented for uploads by the API."""
 
-OLDEST = datetime.min.replace(tzinfo=UTC)
-"""The time of an upload whose time is not known, for sorting."""
-
 # A file may be stamped at the end of one second, and the response sent at the beginning of the next.
 _RESPONDS_WITHIN = timedelta(milliseconds=100)
-_HEX = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True, rename={"path": "subpath", "size": "file_size", "md5": "md5_hash"}):
     """A file in Faraday's list of uploads.
 
-    :param path: ``directory/filename``.
-    :param size: bytes; None if the list does not say.
-    :param md5: in hexadecimal; None if the list has no valid one.
-    :param uploaded_at: when it was uploaded, by Faraday's clock: no build that finished before this time
-        contains it. None if the list has no valid time.
+    :ivar path: ``directory/filename``.
+    :ivar md5: in hexadecimal, or in Base64 as object stores write it.
     """
 
     path: str
-    size: int | None
-    md5: str | None
-    uploaded_at: datetime | None
+    size: int
+    md5: str | None = None
+    created_at: str = ""
+
+    @property
+    def uploaded_at(self) -> datetime | None:
+        """The time of the upload, by Faraday's clock; None if it is not valid.
+
+        Builds that finished before this time do not contain the file.
+        """
+        time = timestamp(self.created_at)
+        return time if time is None or "." in self.created_at else end_of_second(time)
 
     def is_copy_of(self, size: int, md5: str) -> bool:
-        """Return whether it has this size and MD5, as far as the list says."""
-        return self.size in (None, size) and self.md5 in (None, md5)
+        """Return whether the file has this size and this MD5 in hexadecimal."""
+        return self.size == size and self.md5 in (md5, b64encode(bytes.fromhex(md5)).decode())
 
     def __str__(self) -> str:
-        size = "unknown size" if self.size is None else f"{self.size:,} bytes"
-        return f"{size}, MD5 {self.md5 or 'unknown'}"
+        return f"{self.size:,} bytes, MD5 {self.md5 or 'unknown'}"
 
 
-def uploads(items: Iterable[dict[str, Any]]) -> list[Upload]:
-    """Return the files in Faraday's list of uploads."""
-    return [
-        Upload(
-            str(item.get("subpath")),
-            item["file_size"] if isinstance(item.get("file_size"), int) else None,
-            _md5(item.get("md5_hash")),
-            _time(item.get("created_at")),
-        )
-        for item in items
-    ]
+_UPLOADS = msgspec.json.Decoder(list[Upload])
 
 
-def newest(path: str, among: Iterable[Upload]) -> Upload | None:
-    """Return the file of a path. Some object stores list all versions of a file: then the newest one."""
-    versions = [upload for upload in among if upload.path == path]
-    return max(versions, key=lambda each: each.uploaded_at or OLDEST, default=None)
+def decode_uploads(response: Response) -> list[Upload]:
+    """Decode Faraday's list of uploads."""
+    return _UPLOADS.decode(json_body(response))
+
+
+def find(path: str, among: Iterable[Upload]) -> Upload | None:
+    """Return the file of a path; None if there is none."""
+    return next((upload for upload in among if upload.path == path), None)
 
 
 def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
@@ -77,16 +71,15 @@ def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
     return time is not None and all(other.uploaded_at and other.uploaded_at < time for other in others)
 
 
-def end_of_upload(upload: Upload, replaced: Upload | None, ended_before: datetime | None) -> datetime | None:
+def end_of_upload(upload: Upload, ended_before: datetime | None) -> datetime | None:
     """Return a time by Faraday's clock that is not before the end of an upload, if there is one.
 
     It is the time of the list, unless that is earlier than the second in which a later response was sent:
     object stores stamp large files when their upload begins. Builds before its end do not contain them.
 
-    :param replaced: the file that was there before. The list may keep its time.
     :param ended_before: the ``Date`` of a response that was sent after the end.
     """
-    listed = upload.uploaded_at if replaced is None or replaced.uploaded_at != upload.uploaded_at else None
+    listed = upload.uploaded_at
     if ended_before is None or (listed and listed + _RESPONDS_WITHIN >= ended_before):
         return listed
     return end_of_second(ended_before)
@@ -114,17 +107,3 @@ def readers(datasets: list[dict[str, Any]]) -> dict[str, list[ResourceState]]:
         if isinstance(directory := options.get("upload_directory"), str):
             found.setdefault(directory, []).append(state)
     return found
-
-
-def _md5(value: object) -> str | None:
-    text = value if isinstance(value, str) else ""
-    if _BASE64.fullmatch(text):
-        # As object stores write it.
-        return b64decode(text).hex()
-    return text.lower() if _HEX.fullmatch(text) else None
-
-
-def _time(value: object) -> datetime | None:
-    text = value if isinstance(value, str) else ""
-    time = timestamp(text)
-    return time if time is None or "." in text else end_of_second(time)

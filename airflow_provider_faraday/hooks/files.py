@@ -16,12 +16,11 @@ from queue import Queue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import tenacity
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from airflow_provider_faraday.api import endpoints, retries, uploads
+from airflow_provider_faraday.api import endpoints, uploads
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayInputError,
@@ -31,7 +30,6 @@ from airflow_provider_faraday.api.errors import (
 from airflow_provider_faraday.api.inputs import excerpt
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.responses import (
-    decode_objects,
     decode_resource,
     decode_resources,
     is_json_document,
@@ -56,8 +54,6 @@ _CHUNK_BYTES = 512 * 1024
 _UNHASHED_CHUNKS = 16
 # What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default.
 _BLOCK_BYTES = 8 * 1024 * 1024
-# How often to look for a file in Faraday's list after it was uploaded.
-_CONFIRM_ATTEMPTS = 5
 # A target that Faraday rebuilds meanwhile is downloaded once more.
 _DOWNLOADS = 2
 # What file systems say of a file that changes when it is written.
@@ -84,15 +80,14 @@ def upload_file(
             f"The file to upload is empty: {storage}\n"
             "Check the task that writes it, or set allow_empty=True to upload it anyway."
         )
-    listed = uploads.uploads(client.fetch(endpoints.list_uploads(), decode_objects).value)
+    listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads).value
     dataset_ids = _readers(client, log, directory, required=require_dataset)
-    existing = uploads.newest(name, listed)
+    existing = uploads.find(name, listed)
     skipped = (
         existing is not None
-        and existing.md5 is not None
         and existing.size == source.size
         and uploads.is_newest(existing, listed)
-        and existing.md5 == source.read_md5()
+        and existing.is_copy_of(source.size, source.read_md5())
     )
     if existing and skipped:
         uploaded_at = existing.uploaded_at
@@ -257,11 +252,6 @@ class _Source:
             raise FaradayInputError(
                 f"The file to upload {problem}: {path}\nCheck the argument path, and the task that writes it."
             )
-        if not isinstance(info.get("size"), int):
-            raise FaradayInputError(
-                f"The file system does not know the size of the file to upload: {path}\n"
-                "Copy it to another one."
-            )
         self.size: int = info["size"]
         self._version = _version(path)
         self.md5: str | None = None
@@ -279,15 +269,16 @@ class _Source:
         with self.path.open("rb", block_size=_BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
             yield self._chunks(file, verb)
 
-    def read_md5(self) -> str | None:
+    def read_md5(self) -> str:
         """Read the whole file, and return its MD5."""
         with self.open("Compared") as chunks:
             for _ in chunks:
                 pass
+        assert self.md5
         return self.md5
 
     def is_copied_to(self, upload: Upload | None) -> bool:
-        """Return whether an upload is the file that was read last, as far as Faraday's list says."""
+        """Return whether an upload is the file that was read last."""
         return upload is not None and self.md5 is not None and upload.is_copy_of(self.size, self.md5)
 
     def _chunks(self, file: Any, verb: str) -> Iterator[bytes]:
@@ -484,8 +475,8 @@ def _send(
     name = endpoint.path.removeprefix("/uploads/")
 
     def look_up(attempts: int | None = None) -> tuple[Upload | None, datetime | None]:
-        listed = client.fetch(endpoints.list_uploads(), decode_objects, attempts=attempts)
-        return uploads.newest(name, uploads.uploads(listed.value)), listed.sent_at
+        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads, attempts=attempts)
+        return uploads.find(name, listed.value), listed.sent_at
 
     def has_arrived() -> bool:
         # Without an MD5, no attempt has sent the whole file.
@@ -498,13 +489,7 @@ def _send(
     # Not of an earlier comparison.
     source.md5 = None
     responded_at = client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
-    # The list may be older than the upload.
-    found, listed_at = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda result: not source.is_copied_to(result[0])),
-        stop=tenacity.stop_after_attempt(_CONFIRM_ATTEMPTS),
-        wait=lambda state: retries.BACKOFF(state),
-        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-    )(look_up)
+    found, listed_at = look_up()
     if found is None or not source.is_copied_to(found):
         what = f"its copy differs ({found})" if found else "its list of uploads does not have it"
         raise _response_error(
@@ -512,11 +497,8 @@ def _send(
             f"Faraday accepted {name} ({source.size:,} bytes, MD5 {source.md5}), but {what}.",
             "Check whether another task uploads a file of the same name, then upload it again.",
         )
-    if found.md5 is None:
-        log.warning("Faraday's list of uploads has no valid MD5 of %s: it was not compared.", name)
-    verified = "size verified" if found.md5 is None else "MD5 verified"
-    log.info("Uploaded %s (%s) to %s, %s", source.path, file_size(source.size), name, verified)
-    return uploads.end_of_upload(found, existing, responded_at or listed_at)
+    log.info("Uploaded %s (%s) to %s, MD5 verified", source.path, file_size(source.size), name)
+    return uploads.end_of_upload(found, responded_at or listed_at)
 
 
 def _response_error(
