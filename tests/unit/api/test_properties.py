@@ -23,9 +23,8 @@ from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.environment import next_link
 from airflow_provider_faraday.client.requests_client import RequestsClient
-from faults import ID, KEY
 from raw_server import RawServer, raw
-from support.clients import always
+from support.clients import ID, KEY, always
 
 # The same examples on every run and machine.
 searched = settings(derandomize=True, deadline=None, database=None, max_examples=300)

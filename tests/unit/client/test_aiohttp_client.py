@@ -30,10 +30,9 @@ from airflow_provider_faraday.exceptions import (
     FaradayConfigurationError,
     FaradayTransportError,
 )
-from faults import DATASETS, ID, KEY, PATH
 from raw_server import RawServer, answer, drip, reset
 from support.certificates import certified
-from support.clients import always
+from support.clients import DATASETS, ID, KEY, PATH, always
 
 ENDPOINT = endpoints.resources_of(RESOURCE_TYPES["connections"], ID, RESOURCE_TYPES["datasets"])
 

@@ -1,209 +1,223 @@
-"""The fault table over real sockets, with both clients: how each fault ends, and after how many requests."""
+"""What can go wrong on the wire: both clients raise the same error, after as many requests.
+
+Responses that arrive complete are in ``api/test_responses.py``, those to transfers in ``transfers/``.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
-import re
-import socket
 import ssl
-import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_faraday.api import endpoints, responses, retries, states
-from airflow_provider_faraday.api.endpoints import Endpoint
+from airflow_provider_faraday.api import endpoints, responses, states
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.requests_client import RequestsClient
-from airflow_provider_faraday.exceptions import FaradayApiError
-from faults import FAULTS, GOOD, ID, KEY, UPLOAD, Fault
-from raw_server import RawServer, after_body, answer
-from support.clients import always
+from airflow_provider_faraday.exceptions import (
+    FaradayApiError,
+    FaradayResponseError,
+    FaradayTransportError,
+)
+from raw_server import RawServer, Script, answer, raw, reset, stall
+from support.clients import DATASETS, ID, KEY, PATH, always
 
-DATASETS = RESOURCE_TYPES["datasets"]
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+KIND = RESOURCE_TYPES["datasets"]
+GET = endpoints.resources_of(RESOURCE_TYPES["connections"], ID, KIND)
+POST = endpoints.force_update(KIND, ID)
 ATTEMPTS = 2
-TOTAL_SECONDS = 3.0
-# Far more than any of them takes: the tests show that a request ends, not when.
-SECONDS = 60
-
-ENDPOINTS = {
-    "GET": endpoints.resources_of(RESOURCE_TYPES["connections"], ID, DATASETS),
-    "POST": endpoints.force_update(DATASETS, ID),
-}
-
-Arguments = dict[str, Any]
+GOOD = answer(body=DATASETS)
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+BODY = json.dumps(DATASETS).encode()
+GZIP = {"Content-Encoding": "gzip", "Connection": "close"}
 
 
-def in_worker(config: ClientConfig, call: str) -> list[str]:
+@dataclass(frozen=True)
+class Fault:
+    """Something that can happen on the wire, and its outcome.
+
+    :param wire: what happens.
+    :param script: what the server does.
+    :param sees: class of the error; None if the task gets the data.
+    :param says: part of the error's text.
+    :param retried: whether the request is retried up to the limit.
+    :param requests: how many requests arrive if it is not retried.
+    :param method: ``GET`` lists datasets, ``POST`` forces an update.
+    :param timeout: seconds without data before a request times out.
+    """
+
+    wire: str
+    script: Script
+    sees: type[FaradayApiError] | None
+    says: str = ""
+    retried: bool = False
+    requests: int = 1
+    method: str = "GET"
+    timeout: float = 10.0
+
+
+def lost(wire: str, *steps: Any, says: str = "No complete response", **more: Any) -> Fault:
+    """No complete response: retried."""
+    return Fault(wire, steps, FaradayTransportError, says, retried=True, **more)
+
+
+def elsewhere(wire: str, link: str, says: str = "It was not requested") -> Fault:
+    """A next page that is not requested."""
+    step = answer(body=DATASETS, headers={"Link": f"<{link}>; rel=next"})
+    return Fault(wire, [step], FaradayResponseError, says)
+
+
+FAULTS = [
+    lost("the connection is reset", reset),
+    lost("silence", stall(30), says="timed out", timeout=0.2),
+    lost("the body stalls", stall(30, HEAD + b"Content-Length: 50\r\n\r\n["), says="timed out", timeout=0.2),
+    lost("another protocol", raw(b"SSH-2.0-OpenSSH_9.2\r\n")),
+    lost("an incomplete body", answer(body=BODY, length=5000)),
+    lost("an incomplete chunk", raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5000\r\n" + BODY)),
+    lost("invalid gzip", answer(body=b"no gzip", headers=GZIP)),
+    Fault("gzip", [answer(body=gzip.compress(BODY), headers=GZIP)], None),
+    Fault("healed by one good response", [answer(503), GOOD], None, requests=2),
+    Fault("HTML", [answer(body=b"<h1>")], FaradayResponseError, "is not valid JSON", retried=True),
+    Fault("an object", [answer(body={})], FaradayResponseError, "has an unexpected format"),
+    Fault("501", [answer(501, b"no")], FaradayApiError, "501 Not Implemented"),
+    Fault("429", [answer(429)], FaradayApiError, "429 Too Many Requests", retried=True),
+    Fault(
+        "a long Retry-After", [answer(503, headers={"Retry-After": "121"})], FaradayApiError, "121 seconds"
+    ),
+    Fault("a redirect", [answer(308, headers={"Location": PATH})], FaradayApiError, "returned 308"),
+    Fault("a next page", [answer(body=[], headers={"Link": "<?b=1>; rel=next"}), GOOD], None, requests=2),
+    elsewhere("a next page on another origin", "http://localhost:9/v1/x"),
+    elsewhere("an invalid next page", "http://[bad/"),
+    # A POST is retried only if Faraday cannot have processed it.
+    Fault("204", [raw(b"HTTP/1.1 204 No Content\r\n\r\n")], None, method="POST"),
+    Fault("429", [answer(429)], FaradayApiError, "429", retried=True, method="POST"),
+    Fault("503", [answer(503)], FaradayApiError, "503", method="POST"),
+    Fault("reset", [reset], FaradayTransportError, "No complete response", method="POST"),
+    Fault("silence", [stall(30)], FaradayTransportError, "timed out", method="POST", timeout=0.2),
+    Fault("redirect", [answer(307, headers={"Location": "/"})], FaradayApiError, "307", method="POST"),
+    # A server that echoes the key. All others do so in the reason phrase and in a header.
+    Fault("key as body", [answer(body=KEY.encode())], FaradayResponseError, "'***'", retried=True),
+    Fault("key in an error", [answer(400, dict.fromkeys(("error", KEY), KEY))], FaradayApiError, "400 ***"),
+    Fault("key as a header", [raw(HEAD + f"{KEY}\r\n\r\n".encode() + b"no")], FaradayApiError, retried=True),
+    elsewhere("key in a Link", f"http://evil.example/{KEY}", "http://evil.example/***"),
+    lost("key as status", raw(f"HTTP/1.1 {KEY}\r\n\r\n".encode()), says="***"),
+]
+
+
+def in_worker(config: ClientConfig, method: str) -> list[str]:
     client = RequestsClient(lambda: config)
     try:
-        if call == "upload":
-            opened = lambda: nullcontext([UPLOAD])  # noqa: E731
-            client.upload(endpoints.upload("any", "any.csv"), len(UPLOAD), opened, lambda: False)
-            return []
-        if call == "download":
-            saved = client.download(endpoints.download_target(ID), lambda chunks, total: b"".join(chunks))
-            return [item["id"] for item in json.loads(saved)]
-        endpoint = ENDPOINTS[call]
-        fetched = client.fetch(endpoint, decoder(endpoint, responses.decode_resources))
-        return [item["id"] for item in fetched.value]
+        if method == "POST":
+            return client.fetch(POST, lambda response: []).value
+        return [item["id"] for item in client.fetch(GET, responses.decode_resources).value]
     finally:
         client.close()
 
 
-def in_triggerer(config: ClientConfig, call: str) -> list[str]:
-    endpoint = ENDPOINTS[call]
-
+def in_triggerer(config: ClientConfig, method: str) -> list[str]:
     async def run() -> list[str]:
         client = AiohttpClient(always(config))
         try:
-            decode = decoder(endpoint, states.decode_states(DATASETS))
-            fetched = await client.fetch(endpoint, decode, seconds=TOTAL_SECONDS)
-            return [item.id for item in fetched.value]
+            if method == "POST":
+                return (await client.fetch(POST, lambda response: [])).value
+            return [state.id for state in (await client.fetch(GET, states.decode_states(KIND))).value]
         finally:
             await client.close()
 
     return asyncio.run(run())
 
 
-def decoder(endpoint: Endpoint, of_a_list: Any) -> Any:
-    return (lambda response: []) if endpoint.method == "POST" else of_a_list
+def config_for(url: str, **fields: Any) -> ClientConfig:
+    return ClientConfig(conn_id="faraday_default", api_key=KEY, base_url=url, max_attempts=ATTEMPTS, **fields)
 
 
-def rows(only_retried: bool = False) -> list[Any]:
-    """Return each fault for each client."""
-    return [
-        pytest.param(fetch, fault, id=f"{where}-{topic.split('(')[0]}-{fault.wire}")
-        for topic, faults in FAULTS.items()
-        for row in faults
-        for where, fetch, fault in (
-            ("worker", in_worker, row),
-            ("triggerer", in_triggerer, replace(row, **row.triggerer)),
-        )
-        if (not fault.is_transfer if where == "triggerer" else fault.ends_in_worker)
-        and (not only_retried or (fault.retried and fault.script and not fault.tls))
-    ]
+CLIENTS = pytest.mark.parametrize("fetch", [in_worker, in_triggerer])
 
 
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Shorten what would take long, and return the seconds waited between attempts."""
-    computed: list[float] = []
-    waits: list[float] = []
-    real_policy = retries.policy
-
-    def policy(*arguments: Any, **named: Any) -> dict[str, Any]:
-        real = real_policy(*arguments, **named)
-
-        def wait(state: Any) -> float:
-            # tenacity also computes a wait after the last attempt.
-            computed.append(real["wait"](state))
-            return 0.0
-
-        def before_sleep(state: Any) -> None:
-            waits.append(computed[-1])
-
-        return real | {"wait": wait, "before_sleep": before_sleep}
-
-    monkeypatch.setattr(retries, "policy", policy)
-    monkeypatch.setattr(retries, "BACKOFF", lambda state: 0.01)
-    monkeypatch.setattr(responses, "MAX_PAGES", 20)
-    return waits
-
-
-@pytest.fixture
-def speaking(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
-    """Return a context manager of a fault's server and the client's settings for it."""
-
-    @contextmanager
-    def start(fault: Fault, script: Any) -> Iterator[tuple[RawServer, Arguments]]:
-        context: ssl.SSLContext | None = None
-        settings: Arguments = {}
-        if fault.tls == "another host":
-            context = request.getfixturevalue("for_another_host")
-            settings["verify"] = str(tmp_path / "server.pem")
-        elif fault.tls in ("self-signed", "server alone"):
-            context = request.getfixturevalue("self_signed")
-        with RawServer(script or [GOOD], tls=context) as server:
-            settings["base_url"] = {
-                "client alone": server.url.replace("http:", "https:"),
-                "server alone": server.url.replace("https:", "http:"),
-            }.get(fault.tls, server.url)
-            if script is None:
-                with socket.create_server(("127.0.0.1", 0)) as listener:
-                    port = listener.getsockname()[1]
-                settings["base_url"] = f"http://127.0.0.1:{port}"
-            yield server, settings
-
-    return start
-
-
-def ask(fetch: Any, fault: Fault, settings: Arguments) -> list[str]:
-    config = ClientConfig(
-        conn_id="faraday_default",
-        api_key=KEY,
-        connect_seconds=fault.timeout,
-        read_seconds=fault.timeout,
-        max_attempts=ATTEMPTS,
-        **settings,
-    )
-    started = time.monotonic()
-    try:
-        return fetch(config, fault.call)
-    finally:
-        assert time.monotonic() - started < SECONDS
-        assert KEY not in repr(config)
-
-
-@pytest.mark.parametrize(("fetch", "fault"), rows())
-def test_a_fault_ends_as_documented_and_does_not_leak_the_key(
-    fetch: Any, fault: Fault, speaking: Any, waits: list[float], caplog: pytest.LogCaptureFixture
+@CLIENTS
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.method} {fault.wire}")
+def test_a_fault_ends_as_expected_and_does_not_leak_the_key(
+    fetch: Any, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG), speaking(fault, fault.script) as (server, settings):
+    with caplog.at_level(logging.DEBUG), RawServer(fault.script) as server:
+        config = config_for(server.url, connect_seconds=fault.timeout, read_seconds=fault.timeout)
         if fault.sees is None:
-            found = ask(fetch, fault, settings)
-            assert set(found) <= {ID, "a"}
-            assert (ID in found) is fault.gets_data
+            assert fetch(config, fault.method) == ([ID] if fault.method == "GET" else [])
         else:
-            with pytest.raises(FaradayApiError) as caught:
-                ask(fetch, fault, settings)
-            error = caught.value
-            assert type(error) is fault.sees
-            assert re.search(re.escape(fault.says).replace("…", ".*"), str(error))
-            assert error.attempts == (ATTEMPTS if fault.retried else 1)
-            shown = "".join([*traceback.format_exception(error), repr(error), repr(vars(error))])
-            assert KEY not in shown
-            holder: BaseException | None = error
-            while holder is not None:
-                assert not hasattr(holder, "request")
-                assert not hasattr(holder, "request_info")
-                holder = holder.__cause__ or holder.__context__
-        arrived = ATTEMPTS * (1 + fault.resent_by_aiohttp) if fault.retried else fault.requests
-        assert len(server.received) == (arrived if reaches_the_server(fault) else 0)
-    assert waits == ([fault.pause or 0.01] * (ATTEMPTS - 1) if fault.retried else [])
-    assert KEY not in caplog.text
+            with pytest.raises(fault.sees) as caught:
+                fetch(config, fault.method)
+            assert fault.says in str(caught.value)
+            assert caught.value.attempts == (ATTEMPTS if fault.retried else 1)
+            check_shows_no_key(caught.value)
+        # aiohttp itself may resend a GET.
+        assert fault.retried or len(server.received) == fault.requests
+        assert {each.headers["authorization"] for each in server.received} == {f"Bearer {KEY}"}
+    assert KEY not in caplog.text + repr(config)
 
 
-def reaches_the_server(fault: Fault) -> bool:
-    return fault.script is not None and fault.tls in ("", "client alone")
+def check_shows_no_key(error: FaradayApiError) -> None:
+    assert KEY not in "".join([*traceback.format_exception(error), repr(error), repr(vars(error))])
+    holder: BaseException | None = error
+    while holder is not None:
+        # Exceptions of requests and aiohttp hold the request's headers.
+        assert not {"request", "request_info"} & set(dir(holder))
+        holder = holder.__cause__ or holder.__context__
 
 
-@pytest.mark.parametrize(("fetch", "fault"), rows(only_retried=True))
-def test_recovers_after_one_good_response(
-    fetch: Any, fault: Fault, speaking: Any, waits: list[float]
+@CLIENTS
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_refused_connection_is_retried_with_any_method(fetch: Any, method: str) -> None:
+    with pytest.raises(
+        FaradayTransportError, match=r"connect to .*127\.0\.0\.1:9: Connection refused"
+    ) as caught:
+        fetch(config_for("http://127.0.0.1:9/v1"), method)
+    assert caught.value.attempts == ATTEMPTS
+    assert caught.value.request_sent is False
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("fixture", "trusted", "says"),
+    [
+        ("self_signed", False, "certificate verify failed"),
+        ("for_another_host", True, "IP address mismatch"),
+    ],
+)
+def test_a_certificate_that_is_not_valid_is_an_error_with_a_remedy(
+    fetch: Any, fixture: str, trusted: bool, says: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    (bad,) = fault.script
-    good = GOOD if fault.gets_data else after_body(answer(204))
-    with speaking(fault, [bad, good]) as (server, settings):
-        assert ask(fetch, fault, settings) == ([ID] if fault.gets_data else [])
-        assert len(server.received) == 2
-    assert waits == ([] if fault.resent_by_aiohttp else [fault.pause or 0.01])
+    context: ssl.SSLContext = request.getfixturevalue(fixture)
+    verify = str(tmp_path / "server.pem") if trusted else None
+    with RawServer([GOOD], tls=context) as server, pytest.raises(FaradayTransportError) as caught:
+        fetch(config_for(server.url, verify=verify), "POST")
+    assert says in str(caught.value)
+    assert "'verify'" in str(caught.value)
+    assert caught.value.request_sent is False
+    assert server.received == []
+
+
+@CLIENTS
+def test_certificates_are_not_verified_if_that_is_disabled(fetch: Any, self_signed: ssl.SSLContext) -> None:
+    with RawServer([GOOD], tls=self_signed) as server:
+        assert fetch(config_for(server.url, verify=False), "GET") == [ID]
+
+
+@CLIENTS
+@pytest.mark.parametrize("step", [reset, answer(503), answer(404), answer(body=b"<html>")])
+def test_a_traceback_shows_no_frames_of_libraries(fetch: Any, step: Any) -> None:
+    with RawServer([step]) as server, pytest.raises(FaradayApiError) as caught:
+        fetch(config_for(server.url), "GET")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "_client.py" in shown
+    for library in ("site-packages", "http/client.py", "During handling"):
+        assert library not in shown

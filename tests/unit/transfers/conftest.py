@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
 
-from faults import KEY
+from support.clients import KEY
 
 Connect = Callable[..., None]
 

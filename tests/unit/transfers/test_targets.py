@@ -29,8 +29,8 @@ from airflow_provider_faraday.exceptions import (
 )
 from airflow_provider_faraday.hooks import files
 from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
-from faults import KEY
 from raw_server import RawServer, Received, Step, answer, raw, reset, stall
+from support.clients import KEY
 from support.events import Events
 from support.ids import TARGET
 

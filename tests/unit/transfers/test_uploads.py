@@ -31,8 +31,8 @@ from airflow_provider_faraday.exceptions import (
 )
 from airflow_provider_faraday.hooks import files
 from airflow_provider_faraday.transfers.uploads import UploadFileOperator
-from faults import KEY
 from raw_server import RawServer, Received, Step, after_body, answer, raw, reset, stall
+from support.clients import KEY
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 

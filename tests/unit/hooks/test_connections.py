@@ -1,0 +1,169 @@
+"""FaradayHook and its Airflow connection: get_conn, a rotated key, proxies, and the Test button."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayTransportError
+from airflow_provider_faraday.hooks.faraday import FaradayHook
+from raw_server import RawServer, answer, raw, stall
+from support.clients import DATASETS, ID, KEY, PATH, error_body
+
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+SetConnection = Callable[..., FaradayHook]
+
+
+def test_get_conn_sends_the_key_to_faraday_only(connect: SetConnection) -> None:
+    with RawServer([answer(body=[])]) as elsewhere:
+        moved = answer(302, headers={"Location": f"{elsewhere.url}/stolen"})
+        with RawServer([moved]) as server:
+            session = connect(server.url).get_conn()
+            assert isinstance(session, requests.Session)
+            session.get(f"{server.url}/graph")
+            session.get(f"{elsewhere.url}/graph")
+            assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+            assert elsewhere.targets == ["/v1/stolen", "/v1/graph"]
+            assert not any("authorization" in each.headers for each in elsewhere.received)
+            assert KEY not in repr(session.headers) + repr(session.auth)
+
+
+def test_get_conn_uses_the_timeout_of_the_airflow_connection(connect: SetConnection) -> None:
+    with RawServer([stall(30)]) as server, pytest.raises(requests.ReadTimeout):
+        connect(server.url, timeout=0.2).get_conn().get(f"{server.url}/graph")
+
+
+def test_the_proxy_and_verify_of_the_airflow_connection_override_the_environment(
+    connect: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer([answer(body=DATASETS)]) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+        url = f"http://127.0.0.1:{proxy.port}"
+        hook = connect("http://faraday.test", proxy=url, allow_http=True, verify=False)
+        assert hook.list_connection_datasets(ID) == DATASETS
+        assert proxy.targets == [f"http://faraday.test/v1{PATH}"]
+        settings = hook.get_conn().merge_environment_settings("https://faraday.test", {}, None, None, None)
+        assert settings["verify"] is False
+
+
+def test_a_post_that_a_proxy_received_is_not_resent(connect: SetConnection) -> None:
+    with RawServer([raw(b"")]) as proxy:
+        hook = connect("http://faraday.test", proxy=f"http://127.0.0.1:{proxy.port}", allow_http=True)
+        with pytest.raises(FaradayTransportError):
+            hook.force_update_dataset(ID)
+        assert len(proxy.received) == 1
+
+
+def test_a_post_is_not_resent_after_a_tls_error_in_the_response(
+    connect: SetConnection, self_signed: ssl.SSLContext
+) -> None:
+    def garbage(connection: ssl.SSLSocket, request: Any) -> None:
+        with socket.socket(fileno=connection.detach()) as plain:
+            plain.sendall(b"HTTP/1.1 500 no TLS at all\r\n\r\n" * 20)
+
+    with RawServer([garbage], tls=self_signed) as server:
+        with pytest.raises(FaradayTransportError):
+            connect(server.url, verify=False).force_update_dataset(ID)
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda hook: hook.list_connection_datasets(ID), lambda hook: hook.request("GET", PATH).json()],
+)
+def test_a_replaced_key_is_used_after_a_401(connect: SetConnection, use: Any) -> None:
+    def step(request: Any) -> Any:
+        good = request.headers["authorization"] == "Bearer new-key"
+        return answer(body=DATASETS) if good else answer(401, error_body("EXPIRED_API_KEY", "Expired"))
+
+    with RawServer(step) as server:
+        hook = connect(server.url, password="old-key")
+        with pytest.raises(FaradayAuthenticationError):
+            use(hook)
+        assert len(server.received) == 1
+        connect(server.url, password="new-key")
+        assert use(hook) == DATASETS
+        assert len(server.received) == 3
+
+
+def test_an_airflow_connection_that_was_moved_is_followed_after_a_401(connect: SetConnection) -> None:
+    with RawServer([answer(401)]) as old, RawServer([answer(body=DATASETS)]) as new:
+        hook = connect(old.url)
+        session = hook.get_conn()
+        connect(new.url)
+        assert hook.list_connection_datasets(ID) == DATASETS
+        assert len(old.received) == len(new.received) == 1
+        assert hook.get_conn() is not session
+
+
+def test_a_401_is_raised_if_the_airflow_connection_cannot_be_looked_up(
+    connect: SetConnection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(conn_id: str) -> Any:
+        raise RuntimeError("the token s3cret was rejected")
+
+    with RawServer([answer(401)]) as server:
+        hook = connect(server.url)
+        hook.get_conn()
+        monkeypatch.setattr(hook, "get_connection", unavailable)
+        with pytest.raises(FaradayAuthenticationError) as caught:
+            hook.list_connection_datasets(ID)
+        assert len(server.received) == 1
+    assert "'faraday_default' could not be looked up: RuntimeError" in caplog.text
+    assert "s3cret" not in caplog.text + "".join(traceback.format_exception(caught.value))
+
+
+def test_the_connection_test_accepts_a_valid_key_and_does_not_show_the_account(
+    connect: SetConnection,
+) -> None:
+    with RawServer([answer(body={"id": ID, "name": "Acme", "api_key": "another-secret"})]) as server:
+        assert connect(server.url).test_connection() == (True, "Faraday accepts the API key.")
+        assert server.targets == ["/v1/accounts/current"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (401, error_body("MALFORMED_API_KEY", "The key is malformed."), "401 MALFORMED_API_KEY"),
+        (200, b"<html>log in</html>", "Faraday returned 200, but the response"),
+        (200, {"api_key": "another-secret"}, "Faraday returned 200, but the response"),
+        (500, {"id": ID, "api_key": "another-secret"}, "500"),
+    ],
+)
+def test_the_connection_test_requires_an_account(
+    connect: SetConnection, status: int, body: Any, says: str
+) -> None:
+    with RawServer([answer(status, body)]) as server:
+        ok, message = connect(server.url).test_connection()
+    assert not ok
+    assert says in message
+    assert "another-secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("host", "says"), [("http://127.0.0.1:9", "Could not connect"), ("http://plain.example", "plain http")]
+)
+def test_the_connection_test_names_a_wrong_host(connect: SetConnection, host: str, says: str) -> None:
+    ok, message = connect(host).test_connection()
+    assert not ok
+    assert says in message
+
+
+def test_the_connection_test_reports_a_missing_airflow_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(conn_id: str) -> Any:
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    monkeypatch.setattr(FaradayHook, "get_connection", staticmethod(missing))
+    ok, message = FaradayHook("no_such_connection").test_connection()
+    assert not ok
+    assert "no_such_connection" in message
