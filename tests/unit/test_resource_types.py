@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -111,14 +110,7 @@ def test_it_can_be_force_updated(wait_for_completion: bool) -> None:
 def test_it_can_be_watched() -> None:
     asset: Any = resource_asset("widgets", A, watch_every=0.02)
     _, arguments = asset.watchers[0].trigger.serialize()
-
-    async def first_event() -> Any:
-        run = ResourceUpdatedTrigger(**arguments | {"emit_initial": True}).run()
-        event = await asyncio.wait_for(anext(run), 60)
-        await run.aclose()
-        return event.payload
-
-    payload = asyncio.run(first_event())
+    payload = event_of(ResourceUpdatedTrigger(**arguments | {"emit_initial": True}))
     assert (payload["resource_type"], payload["id"], payload["part_count"]) == ("widgets", A, 3)
     assert "row_count" not in payload
 
