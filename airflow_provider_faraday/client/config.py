@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Protocol
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
@@ -22,6 +22,10 @@ from airflow_provider_faraday.api.endpoints import Endpoint
 from airflow_provider_faraday.api.errors import FaradayConfigurationError, Request
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.api.webhooks import signing_keys
+
+if TYPE_CHECKING:
+    from airflow.models.connection import Connection as StoredConnection
+    from airflow.providers.common.compat.sdk import Connection
 
 log = logging.getLogger(__name__)
 
@@ -94,25 +98,10 @@ class ClientConfig:
         return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
 
 
-class AirflowConnection(Protocol):
-    """The fields that are read from an Airflow ``Connection``.
+def client_config(connection: Connection | StoredConnection, *, warn: bool = True) -> ClientConfig:
+    """Check an Airflow connection, and return the configuration of a client.
 
-    ``extra`` is JSON text: ``extra_dejson`` blocks inside a trigger on Airflow 3.
-    """
-
-    conn_id: Any
-    host: Any
-    schema: Any
-    port: Any
-    password: Any
-
-    @property
-    def extra(self) -> Any:
-        """The extra, as JSON text."""
-
-
-def client_config(connection: AirflowConnection, *, warn: bool = True) -> ClientConfig:
-    """Check an Airflow connection, and return what a client needs.
+    It reads ``extra``, because ``extra_dejson`` blocks inside a trigger on Airflow 3.
 
     :param warn: whether to log unknown extras.
     :raises FaradayConfigurationError: about the first field that is not valid.
@@ -172,53 +161,32 @@ def _api_key(password: Any) -> str:
 
 def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
     text = str(host or "").strip()
-    scheme = str(schema or "").strip().lower()
-    if scheme not in ("", "http", "https"):
-        raise _FieldError(f"its schema is '{scheme}'.\nUse https or http, or leave it empty.")
     if not text:
-        if scheme == "http" or port:
-            raise _FieldError(
-                "it has a schema or a port, but no host.\nSet the host, or leave all three empty."
-            )
         return DEFAULT_BASE_URL
-    parts = _split(text if "://" in text else f"{scheme or 'https'}://{text}")
-    if scheme and scheme != parts.scheme:
+    try:
+        parts = urlsplit(text if "://" in text else f"{schema or 'https'}://{text}")
+        if port and not parts.port:
+            parts = parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{port}")
+        is_server = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_server = False
+    if (
+        not is_server
+        or parts.scheme not in ("http", "https")
+        or parts.query
+        or parts.fragment
+        or re.search(r"[^!-~]|@", parts.netloc + parts.path)
+    ):
         raise _FieldError(
-            f"its host starts with {parts.scheme}, but its schema is {scheme}.\nLeave the schema empty."
-        )
-    if port and parts.port not in (None, int(port)):
-        raise _FieldError(
-            f"its host has port {parts.port}, but its port field is {port}.\nLeave the port field empty."
+            "its host, with the schema and the port, is not an http or https URL without a user, query or "
+            f"fragment.\nLeave them empty, or set the host to a URL such as {DEFAULT_BASE_URL}."
         )
     if parts.scheme == "http" and not (allow_http or _is_loopback(str(parts.hostname))):
         raise _FieldError(
             f"its host uses plain http ({parts.hostname}), which exposes the API key to the network.\n"
             'Use https, or set the extra "allow_http": true if you trust the network.'
         )
-    hostname = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-    number = parts.port or port
-    path = parts.path.rstrip("/") or urlsplit(DEFAULT_BASE_URL).path
-    return _split(f"{parts.scheme}://{hostname}{f':{number}' if number else ''}{path}").geturl()
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        valid = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or not url.isascii() or any(character.isspace() for character in url):
-        raise _FieldError(
-            "its host is not a host name or URL with a valid port.\n"
-            f"Leave it empty, or use a URL such as {DEFAULT_BASE_URL}."
-        )
-    if parts.scheme not in ("http", "https"):
-        raise _FieldError(f"its host has the scheme {parts.scheme}.\nUse https, or http for localhost.")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise _FieldError(
-            "its host is a URL with a user, query or fragment.\nRemove them. The API key is the password."
-        )
-    return parts
+    return parts._replace(path=parts.path.rstrip("/") or urlsplit(DEFAULT_BASE_URL).path).geturl()
 
 
 def _is_loopback(hostname: str) -> bool:
