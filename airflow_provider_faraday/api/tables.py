@@ -28,21 +28,14 @@ def table_names(tables: object) -> list[str]:
 
 
 def table_of(dataset: dict[str, Any]) -> str | None:
-    """Return the table that a dataset reads, with its schema and database if the dataset has them.
-
-    None if it does not read a table, but files, for example.
-    """
+    """Return the table that a dataset reads, with its schema if the dataset has one; None without a table."""
     options = dataset.get("options")
     options = options if isinstance(options, dict) else {}
     name = options.get("table_name")
     if not isinstance(name, str) or not name:
         return None
-    *qualifiers, table = name.split(".")
-    if not qualifiers:
-        # Not in Faraday's reference, where the Faraday connection has the schema.
-        schema = options.get("schema") or options.get("dataset")
-        qualifiers = [str(part) for part in (schema and options.get("database"), schema) if part]
-    return ".".join([*qualifiers, table])
+    schema = options.get("schema") or options.get("dataset")
+    return f"{schema}.{name}" if schema and "." not in name else name
 
 
 def reads(dataset: dict[str, Any], table: str) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -12,16 +11,10 @@ import msgspec
 
 @lru_cache(maxsize=32_768)
 def timestamp(text: str) -> datetime | None:
-    """Parse an RFC 3339 timestamp to UTC, leap seconds included; None if it is not valid.
-
-    A timestamp without an offset is taken as UTC.
-    """
-    # Python has no second 60.
-    leap_second = re.fullmatch(r"(.{16}):60(.*)", text)
+    """Parse an RFC 3339 timestamp to UTC; None if it is not valid. One without an offset is in UTC."""
     try:
-        if leap_second:
-            return _in_utc(":59".join(leap_second.groups())) + timedelta(seconds=1)
-        return _in_utc(text)
+        moment = msgspec.convert(text, datetime)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (msgspec.ValidationError, OverflowError):
         return None
 
@@ -39,8 +32,3 @@ def http_date(text: str) -> datetime | None:
 def shown(moment: datetime) -> str:
     """Return a time in UTC for messages, as Faraday writes it: ``2026-01-31T06:00:00.000Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _in_utc(text: str) -> datetime:
-    moment = msgspec.convert(text, datetime)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -339,21 +339,6 @@ def test_the_later_timestamp_compares_later_in_every_form(
 
 
 @searched
-@given(MOMENTS, WRITTEN)
-def test_a_leap_second_lies_after_second_59_and_not_after_the_next_minute(
-    moment: datetime, form: Any
-) -> None:
-    offset, digits, t, z = form
-    last = moment.replace(second=59)
-    leap = timestamp(rfc3339(last, offset, digits, t, z, second="60"))
-    before, after = timestamp(rfc3339(last, offset, digits, t, z)), last.replace(microsecond=0, tzinfo=UTC)
-    assert before is not None
-    assert leap is not None
-    assert before < leap == before + timedelta(seconds=1)
-    assert leap >= after + timedelta(seconds=1)
-
-
-@searched
 @given(
     st.text(max_size=40) | st.from_regex(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{0,12})?(Z|[+-]\d\d:\d\d)?")
 )

@@ -10,7 +10,6 @@ from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.tables import reads, select_by_table, table_names, table_of
 
 PUBLIC = {"schema": "public"}
-RETAIL = {"database": "retail", "schema": "public"}
 
 
 @pytest.mark.parametrize(
@@ -35,11 +34,6 @@ RETAIL = {"database": "retail", "schema": "public"}
         ({"table_name": "orders"} | PUBLIC, "sales.orders", False),
         ({"table_name": "orders", "dataset": "sales"}, "sales.orders", True),
         ({"table_name": "orders", "dataset": "sales"}, "public.orders", False),
-        ({"table_name": "orders"} | RETAIL, "public.orders", True),
-        ({"table_name": "orders"} | RETAIL, "retail.public.orders", True),
-        ({"table_name": "orders"} | RETAIL, "other.public.orders", False),
-        # A database without a schema says nothing about the schema.
-        ({"table_name": "orders", "database": "retail"}, "public.orders", True),
         ({"upload_directory": "orders"}, "orders", False),
         ({"table_name": None}, "None", False),
         ({"table_name": 7}, "7", False),
