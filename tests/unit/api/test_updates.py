@@ -51,20 +51,32 @@ def test_a_later_build_is_an_update_once() -> None:
     ]
 
 
+READY, NEW = state(FIRST), state(None, status="new")
+
+
+@pytest.mark.parametrize(
+    ("polls", "expected"),
+    [
+        # The first build of a known dataset.
+        ([[NEW], [READY]], [[], [FIRST]]),
+        # A build counts once its status is ready.
+        ([[READY], [state(SECOND, status="running")], [state(SECOND)]], [[], [], [SECOND]]),
+        # A rebuild that was running initially.
+        ([[state(FIRST, status="running")], [state(SECOND)]], [[], [SECOND]]),
+        # Missing from a poll, which does not make it new.
+        ([[READY], [], [state(SECOND)]], [[], [], [SECOND]]),
+        # Listed twice.
+        ([[READY], [state(SECOND), state(SECOND)]], [[], [SECOND]]),
+        # An invalid time.
+        ([[state("soon")], [READY]], [[], [FIRST]]),
+    ],
+)
+def test_a_later_build_in_any_order_of_polls(polls: Any, expected: Any) -> None:
+    assert builds(*polls) == expected
+
+
 def test_emit_initial_makes_the_initial_state_an_update() -> None:
-    assert builds([state(FIRST)], [state(FIRST)], emit_initial=True) == [[FIRST], []]
-
-
-def test_the_first_build_of_a_known_dataset_is_an_update() -> None:
-    assert builds([state(None, status="new")], [state(FIRST)]) == [[], [FIRST]]
-
-
-def test_a_build_is_an_update_once_the_status_is_ready() -> None:
-    assert builds([state(FIRST)], [state(SECOND, status="running")], [state(SECOND)]) == [[], [], [SECOND]]
-
-
-def test_a_rebuild_that_was_running_initially_is_an_update() -> None:
-    assert builds([state(FIRST, status="running")], [state(SECOND)]) == [[], [SECOND]]
+    assert builds([READY], [READY], emit_initial=True) == [[FIRST], []]
 
 
 @pytest.mark.parametrize(
@@ -73,18 +85,6 @@ def test_a_rebuild_that_was_running_initially_is_an_update() -> None:
 )
 def test_an_earlier_build_or_the_same_time_in_another_format_is_not_an_update(same: str | None) -> None:
     assert builds([state(SECOND)], [state(same)], [state(SECOND)]) == [[], [], []]
-
-
-def test_a_dataset_that_was_missing_from_a_poll_is_not_new() -> None:
-    assert builds([state(FIRST)], [], [state(SECOND)]) == [[], [], [SECOND]]
-
-
-def test_a_dataset_that_is_listed_twice_counts_once() -> None:
-    assert builds([state(FIRST)], [state(SECOND), state(SECOND)]) == [[], [SECOND]]
-
-
-def test_an_invalid_time_is_no_update() -> None:
-    assert builds([state("soon")], [state(FIRST)]) == [[], [FIRST]]
 
 
 def failed(at: str | None = FIRST) -> ResourceState:
