@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
-import shutil
-import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from queue import Queue
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
-from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from airflow_provider_faraday.api import endpoints, uploads
 from airflow_provider_faraday.api.errors import (
@@ -38,6 +32,7 @@ from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.text import file_size, first_of, one_line
 from airflow_provider_faraday.api.times import shown
 from airflow_provider_faraday.exceptions import ResourcesFailedError
+from airflow_provider_faraday.hooks.destinations import BLOCK_BYTES, check_destination, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,10 +47,6 @@ LOG_EVERY_SECONDS = 5.0
 _CHUNK_BYTES = 512 * 1024
 # How many chunks may wait to be hashed, while the network or the disk pauses.
 _UNHASHED_CHUNKS = 16
-# What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default.
-_BLOCK_BYTES = 8 * 1024 * 1024
-# A target that Faraday rebuilds meanwhile is downloaded once more.
-_DOWNLOADS = 2
 # What file systems say of a file that changes when it is written.
 _VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ETag", "etag", "generation")
 
@@ -124,7 +115,7 @@ def download_target(
     kind = resource_type_named("targets")
     resource = endpoints.get_resource(kind, target_id)
     storage = _storage_path(path)
-    destination = _destination(storage)
+    check_destination(storage)
 
     def look_up() -> tuple[dict[str, Any], ResourceState]:
         found = client.fetch(resource, decode_resource).value
@@ -134,35 +125,20 @@ def download_target(
     _check_has_output(state)
 
     def save(chunks: Iterator[bytes], total: int | None) -> tuple[int, str]:
-        with _Meter(log, "Received", total) as meter:
-            destination.write(meter.count(chunks))
-            problem = _problem(meter, state)
+        nonlocal target, state
+        with written(storage, log) as file, _Meter(log, "Received", total) as meter:
+            file.writelines(meter.count(chunks))
+            problem, built_at = _problem(meter, state), state.last_updated_output_at
+            if not problem:
+                target, state = look_up()
+                if state.last_updated_output_at != built_at:
+                    problem = "is outdated, because Faraday rebuilt the target meanwhile"
             if problem:
                 # Repeated, like a download of a web page.
                 raise _response_error(endpoint, f"The download of {state.title} {problem}.", broken=True)
             return meter.size, meter.finish()
 
-    try:
-        for _ in range(_DOWNLOADS):
-            size, md5 = client.download(endpoint, save)
-            before = state.last_updated_output_at
-            target, state = look_up()
-            if state.last_updated_output_at == before:
-                break
-            log.warning("Faraday rebuilt %s while it was downloaded", state.title)
-        else:
-            raise _response_error(
-                endpoint,
-                f"Faraday rebuilt {state.title} during each of {_DOWNLOADS} downloads.",
-                "Wait until the target is ready, then download it.",
-            )
-        destination.commit()
-    except BaseException:
-        try:
-            destination.discard()
-        except Exception as error:  # whatever a file system raises
-            log.warning("Could not remove what was written of %s: %s", storage, one_line(str(error)))
-        raise
+    size, md5 = client.download(endpoint, save)
     log.info("Downloaded %s, built at %s, to %s", state.title, state.last_updated_output_at, storage)
     result = {
         "path": str(storage),
@@ -266,7 +242,7 @@ class _Source:
     @contextmanager
     def open(self, verb: str) -> Iterator[Iterator[bytes]]:
         """Open the file for one pass."""
-        with self.path.open("rb", block_size=_BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
+        with self.path.open("rb", block_size=BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
             yield self._chunks(file, verb)
 
     def read_md5(self) -> str:
@@ -299,116 +275,6 @@ class _Source:
             self.md5 = meter.finish()
             # Held back until now: without it, the upload is not complete, and Faraday keeps its copy.
             yield last
-
-
-class _Destination:
-    """A file to write: :meth:`write` for each attempt, then :meth:`commit` or :meth:`discard`.
-
-    Nothing is visible before :meth:`commit`. Closing a file of fsspec after an exception would commit what
-    was written so far, so this class writes a local temporary file, and copies it.
-    """
-
-    def __init__(self, fs: AbstractFileSystem, path: str) -> None:
-        self._fs = fs
-        self._path = path
-        self._file: Any = None
-
-    def write(self, chunks: Iterable[bytes]) -> None:
-        """Write the whole file, and discard what an earlier attempt wrote."""
-        self.discard()
-        self._file = self._open()
-        self._file.writelines(chunks)
-
-    def commit(self) -> None:
-        """Replace the file at the destination."""
-        self._file.flush()
-        self._fs.put_file(self._file.name, self._path)
-        self._file.close()
-
-    def discard(self) -> None:
-        """Remove what was written."""
-        if self._file is not None:
-            self._file.close()
-
-    def _open(self) -> Any:
-        # Removed when it is closed.
-        return tempfile.NamedTemporaryFile(prefix="faraday-")
-
-
-class _StagedFile(_Destination):
-    """Sent to a bucket, which does not show it before it is committed."""
-
-    def commit(self) -> None:
-        self._file.close()
-        self._file.commit()
-
-    def discard(self) -> None:
-        try:
-            # Otherwise, the garbage collector closes it, which begins another upload.
-            super().discard()
-        finally:
-            if self._file is not None:
-                self._file.discard()
-
-    def _open(self) -> Any:
-        file = self._fs.open(self._path, "wb", block_size=_BLOCK_BYTES, autocommit=False)
-        # It would stay there: this is no transaction of fsspec, which ends.
-        self._fs.transaction.files.remove(file)
-        return file
-
-
-class _RenamedFile(_Destination):
-    """Written to a sibling, which is renamed."""
-
-    def __init__(self, fs: AbstractFileSystem, path: str) -> None:
-        super().__init__(fs, path)
-        # Unlike any other: a worker that was taken for lost may still write to its own.
-        self._part = f"{path}.{uuid4().hex[:8]}.part"
-
-    def commit(self) -> None:
-        self._file.close()
-        self._fs.mv(self._part, self._path)
-
-    def discard(self) -> None:
-        if self._file is not None:
-            super().discard()
-            with suppress(FileNotFoundError):
-                self._fs.rm_file(self._part)
-
-    def _open(self) -> Any:
-        # SFTP servers refuse large blocks.
-        return self._fs.open(self._part, "wb")
-
-
-class _LocalFile(_RenamedFile):
-    """Keeps the mode of the file that it replaces, and, with its real path, the links to it."""
-
-    def _open(self) -> Any:
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        for left in glob.glob(f"{glob.escape(self._path)}.{'[0-9a-f]' * 8}.part"):
-            # By a worker that was killed. If it was only taken for lost, it can no longer commit.
-            os.remove(left)
-        file = super()._open()
-        with suppress(FileNotFoundError):
-            shutil.copymode(self._path, self._part)
-        return file
-
-
-_DESTINATIONS: dict[str, type[_Destination]] = {
-    **dict.fromkeys(("s3", "s3a", "s3n", "gs", "gcs"), _StagedFile),
-    **dict.fromkeys(("sftp", "ssh"), _RenamedFile),
-}
-
-
-def _destination(path: ObjectStoragePath) -> _Destination:
-    if not isinstance(path.fs, LocalFileSystem):
-        return _DESTINATIONS.get(path.protocol, _Destination)(path.fs, path.path)
-    real = os.path.realpath(path.path)
-    if os.path.exists(real) and not os.path.isfile(real):
-        raise FaradayInputError(
-            f"path must be the path of a file, but is that of a directory or device: {path}\nAdd a file name."
-        )
-    return _LocalFile(path.fs, real)
 
 
 def _storage_path(path: object) -> ObjectStoragePath:

@@ -24,7 +24,7 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
 
     The file is streamed, and appears at the destination when it is complete. Until then, an existing file is
     not touched. A local file keeps its mode, and a symbolic link stays a link. The bytes are stored as sent:
-    a compressed file stays compressed. If Faraday rebuilds the target meanwhile, it is downloaded once more.
+    a compressed file stays compressed. If Faraday rebuilds the target meanwhile, it is downloaded again.
 
     Returns ``{"path": str, "bytes": int, "md5": str, "count": int | None, "last_updated_output_at": str |
     None}``, with the count and the build time of the target. Each entry is also a separate XCom.

@@ -1,0 +1,106 @@
+"""Where downloads are written. A file is not visible at its destination before it is complete.
+
+fsspec commits a file when it is closed after an exception, so each kind of file system needs its own way.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
+from airflow_provider_faraday.api.errors import FaradayInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+BLOCK_BYTES = 8 * 1024 * 1024
+"""What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default."""
+
+
+def check_destination(path: ObjectStoragePath) -> None:
+    """Check that a path is not that of a local directory or device.
+
+    :raises FaradayInputError: if it is.
+    """
+    is_local = isinstance(path.fs, LocalFileSystem)
+    if is_local and os.path.exists(path.path) and not os.path.isfile(path.path):
+        raise FaradayInputError(
+            f"path must be the path of a file, but is that of a directory or device: {path}\nAdd a file name."
+        )
+
+
+@contextmanager
+def written(path: ObjectStoragePath, log: Any) -> Iterator[Any]:
+    """Open a file to write. Without an exception, it replaces the file at the path in the end."""
+    if isinstance(path.fs, LocalFileSystem):
+        # The real path, so that a symbolic link stays a link.
+        real = os.path.realpath(path.path)
+        os.makedirs(os.path.dirname(real), exist_ok=True)
+        for left in glob.glob(f"{glob.escape(real)}.{'[0-9a-f]' * 8}.part"):
+            # By a worker that was killed. If it was only taken for lost, it can no longer commit.
+            os.remove(left)
+        way = _renamed(path.fs, real, log)
+    elif path.protocol in ("sftp", "ssh"):
+        way = _renamed(path.fs, path.path, log)
+    elif path.protocol in ("s3", "s3a", "s3n", "gs", "gcs"):
+        way = _committed(path.fs, path.path)
+    else:
+        way = _copied(path.fs, path.path)
+    with way as file:
+        yield file
+
+
+@contextmanager
+def _renamed(fs: Any, path: str, log: Any) -> Iterator[Any]:
+    """Write a sibling, and rename it."""
+    # Unlike any other: a worker that was taken for lost may still write to its own.
+    part = f"{path}.{uuid4().hex[:8]}.part"
+    try:
+        # SFTP servers refuse large blocks.
+        with fs.open(part, "wb") as file:
+            if isinstance(fs, LocalFileSystem):
+                with suppress(FileNotFoundError):
+                    shutil.copymode(path, part)
+            yield file
+        fs.mv(part, path)
+    except BaseException:
+        try:
+            with suppress(FileNotFoundError):
+                fs.rm_file(part)
+        except Exception as error:  # whatever a file system raises
+            log.warning("Could not remove %s: %s", part, error)
+        raise
+
+
+@contextmanager
+def _committed(fs: Any, path: str) -> Iterator[Any]:
+    """Write to a bucket, which does not show the file before it is committed."""
+    file = fs.open(path, "wb", block_size=BLOCK_BYTES, autocommit=False)
+    # It would stay there: this is no transaction of fsspec, which ends.
+    fs.transaction.files.remove(file)
+    try:
+        # Closed in any case. Otherwise, the garbage collector closes it, which begins another upload.
+        with file:
+            yield file
+        file.commit()
+    except BaseException:
+        file.discard()
+        raise
+
+
+@contextmanager
+def _copied(fs: Any, path: str) -> Iterator[Any]:
+    """Write a local temporary file, and copy it."""
+    with tempfile.NamedTemporaryFile(prefix="faraday-") as file:
+        yield file
+        file.flush()
+        fs.put_file(file.name, path)
