@@ -172,7 +172,3 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
                 f"{task_label(self)} takes tables with connection_id or scope_id, but got datasets.\n"
                 "Pass tables to the operator that lists the datasets instead."
             )
-
-    @property
-    def _source_arguments(self) -> dict[str, Any]:
-        return {"connection_id": self.connection_id, "scope_id": self.scope_id, "datasets": self.datasets}

@@ -12,7 +12,6 @@ from airflow_provider_faraday.api.inputs import field_names, seconds
 from airflow_provider_faraday.api.resources import (
     check_builds,
     count_by_status,
-    resource_type_named,
     select_fields,
 )
 from airflow_provider_faraday.assets.outlets import attach_builds, attach_resources
@@ -21,11 +20,12 @@ from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.arguments import (
     check_literals,
     check_rendered,
+    check_source,
     check_upstream,
     naming,
+    parse_source,
     task_label,
 )
-from airflow_provider_faraday.waiting.source import Source, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +67,9 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
     tables: Sequence[str] | str | None = None
     """Only datasets are listed by table."""
 
+    _ids_argument: ClassVar[str] = "resource_ids"
+    """The argument that names the resources themselves."""
+
     _found: Sequence[dict[str, Any]] = ()
     """The resources that the task has listed, for lineage."""
 
@@ -88,9 +91,7 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         self.resource_ids = resource_ids
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
-        with naming(self):
-            kind = resource_type_named(resource_type)
-        check_source(task_label(self), kind, self._source_arguments, all_allowed=True)
+        check_source(self, all_allowed=True)
         self._given = check_literals(self)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -102,22 +103,11 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         with naming(self):
             check_rendered(self, self._given)
             field_names(self.fields)
-            source = Source.parse(
-                task_label(self), self.resource_type, all_allowed=True, **self._source_arguments
-            )
-            source = tasks.look_up(hook, source)
+            source = tasks.look_up(hook, parse_source(self, all_allowed=True))
             self._found = resources = tasks.list_resources(hook, source, self.tables)
         self.log.info("Faraday returned %s", count_by_status(source.type, resources))
         attach_resources(context, self.outlets, source.type, resources)
         return select_fields(source.type, resources, self.fields, self.log)
-
-    @property
-    def _source_arguments(self) -> dict[str, Any]:
-        return {
-            "connection_id": self.connection_id,
-            "scope_id": self.scope_id,
-            "resource_ids": self.resource_ids,
-        }
 
     def _lineage(self) -> Lineage:
         from airflow_provider_faraday.lineage import read_lineage
@@ -227,10 +217,9 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         self.timeout = seconds(timeout, f"{label}: timeout")
         self.faraday_conn_id = faraday_conn_id
         self.deferrable = deferrable
+        self._listed_by = check_source(self)
         with naming(self):
-            kind = resource_type_named(resource_type)
             self.checks = parse_checks(checks)
-        self._listed_by = check_source(label, kind, self._source_arguments)
         self._given = check_literals(self)
         check_upstream(label, resource_type, include_upstream)
         if include_upstream and not wait_for_completion:
@@ -254,8 +243,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         hook = tasks.FaradayHook(self.faraday_conn_id)
         with naming(self):
             check_rendered(self, self._given)
-            source = Source.parse(task_label(self), self.resource_type, **self._source_arguments)
-            source = tasks.look_up(hook, source)
+            source = tasks.look_up(hook, parse_source(self))
             found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
         rebuilds = rebuild.Rebuilds(source, found, self.log)
         self._found = rebuilds.resources
@@ -289,14 +277,6 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         """Resume a deferred task."""
         with deferral_timeout_as_sensor_timeout():
             return super().resume_execution(next_method, next_kwargs, context)
-
-    @property
-    def _source_arguments(self) -> dict[str, Any]:
-        return {
-            "connection_id": self.connection_id,
-            "scope_id": self.scope_id,
-            "resource_ids": self.resource_ids,
-        }
 
     def _defer(self, wait: Wait) -> NoReturn:
         from airflow_provider_faraday.triggers.resources import defer_wait

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -26,12 +26,13 @@ from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.arguments import (
     check_literals,
     check_rendered,
+    check_source,
     check_upstream,
     naming,
+    parse_source,
     parse_updated_after,
     task_label,
 )
-from airflow_provider_faraday.waiting.source import Source, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,6 +109,9 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     )
     ui_color = "#d5ccf5"
 
+    _ids_argument: ClassVar[str] = "resource_ids"
+    """The argument that names the resources themselves."""
+
     _wait: Wait | None = None
 
     def __init__(
@@ -145,8 +149,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         if deferrable is None:
             deferrable = not pokes_only and conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
+        check_source(self)
         with naming(self):
-            kind = resource_type_named(resource_type)
             self.checks = parse_checks(checks)
         check_updated_after(label, resource_type, updated_after)
         if deferrable and pokes_only:
@@ -154,7 +158,6 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
                 f"{label} with deferrable=True shares its polls with other tasks. It does not support "
                 "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
             )
-        check_source(label, kind, self._source_arguments)
         self.unchanged_after = check_upstream(
             label, resource_type, include_upstream, unchanged_after, updated_after
         )
@@ -207,26 +210,13 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         with self._skips(), deferral_timeout_as_sensor_timeout():
             return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
-    @property
-    def _source_arguments(self) -> dict[str, Any]:
-        return {
-            "connection_id": self.connection_id,
-            "scope_id": self.scope_id,
-            "resource_ids": self.resource_ids,
-        }
-
     def _new_wait(self, context: Context) -> Wait:
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.waiting import tasks
 
         check_rendered(self, self._given)
         field_names(self.fields)
-        source = Source.parse(
-            task_label(self),
-            self.resource_type,
-            include_upstream=self.include_upstream,
-            **self._source_arguments,
-        )
+        source = parse_source(self, include_upstream=self.include_upstream)
         criteria = tasks.Criteria(
             updated_after=parse_updated_after(self.updated_after),
             fail_on_error=self.fail_on_error,

@@ -41,6 +41,7 @@ class ScopesReadySensor(ResourcesReadySensor):
     """
 
     template_fields: Sequence[str] = ("scopes", "updated_after", "fields", "faraday_conn_id")
+    _ids_argument = "scopes"
 
     def __init__(
         self,
@@ -71,7 +72,3 @@ class ScopesReadySensor(ResourcesReadySensor):
             deferrable=deferrable,
             **kwargs,
         )
-
-    @property
-    def _source_arguments(self) -> dict[str, Any]:
-        return {"scopes": self.scopes}

@@ -51,6 +51,7 @@ class TargetsReadySensor(ResourcesReadySensor):
         "fields",
         "faraday_conn_id",
     )
+    _ids_argument = "targets"
 
     def __init__(
         self,
@@ -85,7 +86,3 @@ class TargetsReadySensor(ResourcesReadySensor):
             deferrable=deferrable,
             **kwargs,
         )
-
-    @property
-    def _source_arguments(self) -> dict[str, Any]:
-        return {"connection_id": self.connection_id, "scope_id": self.scope_id, "targets": self.targets}

@@ -22,6 +22,7 @@ from airflow_provider_faraday.api.inputs import (
 from airflow_provider_faraday.api.resources import CONTAINERS, resource_type_named
 from airflow_provider_faraday.api.tables import table_names
 from airflow_provider_faraday.compat import to_utc
+from airflow_provider_faraday.waiting.source import Source, given_source
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
@@ -68,6 +69,30 @@ def naming(task: BaseOperator) -> Iterator[None]:
         if label not in str(error):
             error.args = (f"{label}: {error}",)
         raise
+
+
+def check_source(task: Any, *, all_allowed: bool = False) -> str | None:
+    """Return which of the arguments of a task that describe a source is given; None for all of the account.
+
+    :raises FaradayInputError: if they do not describe exactly one source.
+    """
+    with naming(task):
+        kind = resource_type_named(task.resource_type)
+        return given_source(task_label(task), kind, _source_arguments(task), all_allowed=all_allowed)
+
+
+def parse_source(task: Any, *, all_allowed: bool = False, include_upstream: bool = False) -> Source:
+    """Return the source that the arguments of a task describe.
+
+    :raises FaradayInputError: if they do not describe exactly one source.
+    """
+    return Source.parse(
+        task_label(task),
+        task.resource_type,
+        all_allowed=all_allowed,
+        include_upstream=include_upstream,
+        **_source_arguments(task),
+    )
 
 
 def check_literals(task: BaseOperator) -> frozenset[str]:
@@ -148,6 +173,10 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
 
 _KEYS = ("requested_at", "updated_after")
 """What force updates and uploads return for ``updated_after``, by key."""
+
+
+def _source_arguments(task: Any) -> dict[str, Any]:
+    return {name: getattr(task, name, None) for name in (*CONTAINERS, task._ids_argument)}
 
 
 def _time(value: object) -> datetime:

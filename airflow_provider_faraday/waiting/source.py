@@ -64,7 +64,7 @@ class Source(NamedTuple):
         :raises FaradayInputError: if they do not describe exactly one source.
         """
         kind = resource_type_named(resource_type)
-        argument = check_source(owner, kind, given, all_allowed=all_allowed)
+        argument = given_source(owner, kind, given, all_allowed=all_allowed)
         if argument is None:
             return cls(kind, include_upstream=include_upstream)
         if argument in CONTAINERS:
@@ -127,7 +127,7 @@ class Source(NamedTuple):
         return endpoints.resources_by_id(self.type, self.ids if ids is None else ids)
 
 
-def check_source(
+def given_source(
     owner: str, kind: ResourceType, given: Mapping[str, object], *, all_allowed: bool = False
 ) -> str | None:
     """Return which of the arguments that describe a source is given; None for all of the account.
