@@ -113,7 +113,7 @@ def wait_lineage(wait: Wait) -> Lineage:
     if resources is None:
         # Names that could not be looked up are left out.
         resources = [{"id": id_} for id_ in wait.source.ids or () if is_resource_id(id_)]
-    lineage = built_lineage(resource_type, resources, is_built=bool(wait.ready))
+    lineage = built_lineage(resource_type, resources, is_built=wait.is_ready)
     if wait.graph is None:
         return lineage
     edges = list(lineage.edges)

@@ -14,7 +14,7 @@ from airflow_provider_faraday.api.resources import (
     count_by_status,
     select_fields,
 )
-from airflow_provider_faraday.assets.outlets import attach_builds, attach_resources
+from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
 from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.arguments import (
@@ -106,7 +106,7 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
             source = tasks.look_up(hook, parse_source(self, all_allowed=True))
             self._found = resources = tasks.list_resources(hook, source, self.tables)
         self.log.info("Faraday returned %s", count_by_status(source.type, resources))
-        attach_resources(context, self.outlets, source.type, resources)
+        attach_builds(context, self.outlets, source.type, resources)
         return select_fields(source.type, resources, self.fields, self.log)
 
     def _lineage(self) -> Lineage:
@@ -144,7 +144,8 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     :param allow_empty: succeed if there is nothing to update, instead of failing.
     :param wait_for_completion: wait until the builds finish.
     :param include_upstream: while waiting, also wait until everything that the resources are built from is
-        settled; see :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
+        settled; see
+        :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
     :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
     :param checks: while waiting, limits for fields of the ready resources, with the keys of Airflow's
         ``SQLColumnCheckOperator``, such as ``{"row_count": {"geq_to": 1000}}``; nested fields have dotted
@@ -222,16 +223,12 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
             self.checks = parse_checks(checks)
         self._given = check_literals(self)
         check_upstream(label, resource_type, include_upstream)
-        if include_upstream and not wait_for_completion:
-            raise FaradayInputError(
-                f"{label} does not wait, so it cannot wait for what is upstream.\n"
-                "Set wait_for_completion=True, or remove include_upstream."
-            )
-        if self.checks and not wait_for_completion:
-            raise FaradayInputError(
-                f"{label} does not wait, so it cannot check the builds.\n"
-                "Set wait_for_completion=True, or remove checks."
-            )
+        for name, given in {"include_upstream": include_upstream, "checks": self.checks}.items():
+            if given and not wait_for_completion:
+                raise FaradayInputError(
+                    f"{label} does not wait, so it cannot use {name}.\n"
+                    f"Set wait_for_completion=True, or remove {name}."
+                )
         if wait_for_completion:
             check_builds(f"{label} cannot use wait_for_completion with", resource_type)
 
@@ -284,7 +281,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         defer_wait(self, wait)
 
     def _complete(self, context: Context, wait: Wait) -> dict[str, Any]:
-        attach_builds(context, self.outlets or (), wait.ready)
+        attach_builds(context, self.outlets, wait.source.type, wait.polled or [])
         times = wait.criteria.times
         return self._returned({id_: times[id_] for id_ in wait.source.ids or ()})
 

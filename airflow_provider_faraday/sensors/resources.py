@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_faraday.api.checks import parse_checks
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import field_names
-from airflow_provider_faraday.api.resources import check_updated_after, resource_type_named, select_fields
+from airflow_provider_faraday.api.resources import check_updated_after, select_fields
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
@@ -247,8 +247,9 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     def _returned(self, context: Context, ready: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not ready or self._wait is None:
             return []
-        attach_builds(context, self.outlets or (), self._wait.ready)
-        returned = select_fields(resource_type_named(self.resource_type), ready, self.fields, self.log)
+        kind = self._wait.source.type
+        attach_builds(context, self.outlets, kind, ready)
+        returned = select_fields(kind, ready, self.fields, self.log)
         if self._wait.criteria.unchanged_after is None:
             return returned
         unchanged = self._wait.unchanged

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.assets.outlets import attach_resources
+from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.arguments import check_literals, check_rendered, naming
 
@@ -78,7 +78,7 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
             self._downloaded = {}, {"id": target_id}
             self._downloaded = files.download_target(hook.client, hook.log, target_id, self.path)
         result, target = self._downloaded
-        attach_resources(context, self.outlets, resource_type_named("targets"), [target])
+        attach_builds(context, self.outlets, resource_type_named("targets"), [target])
         return result
 
     def _lineage(self) -> Lineage:

@@ -169,7 +169,7 @@ class Account:
         except Exception as error:  # whatever a secrets backend, Airflow's API or a decryption raises
             failure = error if isinstance(error, FaradayError) else lookup_error(self.conn_id, error)
             if self._config:
-                log.warning("The last configuration stays in use: %s", one_line(str(failure)))
+                log.warning("Using the last configuration: %s", one_line(str(failure)))
             raise failure from None
         if self._config and config != self._config:
             log.info(

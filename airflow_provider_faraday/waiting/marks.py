@@ -47,7 +47,7 @@ class AssetStates:
         self._warned: set[str] = set()
 
     async def attempt(self, asset: str, exchange: Awaitable[Any]) -> bool:
-        """Read or write. Return whether that has worked, or is not needed. Log failures once in a row."""
+        """Read or write. Return whether that succeeded or is not needed. Log repeated failures once."""
         try:
             await exchange
         except Exception as error:  # whatever Airflow's API or a state backend raises

@@ -86,8 +86,8 @@ class Source(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The source as JSON values, in trigger arguments.
 
-        Stored watchers are identified by these fields. A field that is added later is left out while it has
-        its default, so that they stay the same.
+        Stored watchers are identified by these fields. Fields that are added later are omitted while they
+        have their default values, so that the identity does not change.
         """
         saved: dict[str, Any] = {
             "resource_type": self.type.name,

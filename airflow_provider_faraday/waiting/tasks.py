@@ -12,8 +12,7 @@ from airflow_provider_faraday.api.text import first_of, one_line
 from airflow_provider_faraday.exceptions import FaradayNotFoundError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
-from airflow_provider_faraday.waiting.names import look_up
-from airflow_provider_faraday.waiting.wait import Wait
+from airflow_provider_faraday.waiting.wait import Wait, look_up
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.waiting.source import Source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from airflow_provider_faraday.api.checks import Checks, failed_checks
 from airflow_provider_faraday.api.errors import FaradayApiError
 from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, unclear_previews
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
+from airflow_provider_faraday.api.resources import CONTAINERS
 from airflow_provider_faraday.api.responses import decode_resources
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
@@ -24,13 +24,25 @@ from airflow_provider_faraday.api.text import first_of
 from airflow_provider_faraday.exceptions import EVENT_ERRORS, ChecksFailedError, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
-from airflow_provider_faraday.waiting.names import look_up
 from airflow_provider_faraday.waiting.progress import Progress, describe_problem
 from airflow_provider_faraday.waiting.reasons import with_ingress_logs
 from airflow_provider_faraday.waiting.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def look_up(hook: FaradayHook, source: Source) -> Source:
+    """Return the source with ids in place of names. It sends one request if there is a name.
+
+    :raises FaradayLookupError: if a name does not identify one resource.
+    """
+    if source.container:
+        id_ = hook.find_id(CONTAINERS[source.container.argument].name, source.container.id)
+        return source._replace(container=source.container._replace(id=id_))
+    if source.ids:
+        return source._replace(ids=tuple(hook.find_ids(source.type.name, source.ids)))
+    return source
 
 
 @dataclass(kw_only=True)
@@ -56,7 +68,7 @@ class Wait:
     log: Any
     checks: Checks = field(default_factory=dict)
     has_polled: Callable[[], bool] = bool
-    ready: tuple[ResourceState, ...] = field(default=(), init=False)
+    is_ready: bool = field(default=False, init=False)
     unchanged: frozenset[str] = field(default=frozenset(), init=False)
     polled: list[dict[str, Any]] | None = field(default=None, init=False)
     graph: Graph | None = field(default=None, init=False)
@@ -95,7 +107,7 @@ class Wait:
             "poke_interval": self.poke_interval,
             "deadline": self.deadline,
         }
-        built: dict[str, Any] = json.loads(msgspec.json.encode(saved, order="deterministic"))
+        built: dict[str, Any] = msgspec.to_builtins(saved, order="deterministic")
         return built
 
     def _needed_criteria(self) -> Criteria:
@@ -118,7 +130,7 @@ class Wait:
         :raises FaradayError: if the poll fails; after a successful one, only if retrying cannot help.
         """
         try:
-            found, states, verdict = self._poll()
+            found, verdict = self._poll()
         except FaradayApiError as error:
             if not (is_transient(error) and self.has_polled()):
                 raise
@@ -128,19 +140,18 @@ class Wait:
         self.progress.polled(verdict)
         if verdict.problem or verdict.is_ready:
             # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
-            pairs = zip(states, found, strict=True)
-            self.polled = [resource for state, resource in pairs if not state.why_skipped]
+            self.polled = [resource for state, resource in found if not state.why_skipped]
         if verdict.problem:
             message = describe_problem(verdict.problem, self.source)
             raise self._failure(verdict.problem.kind, message, verdict.problem.logged)
         if not verdict.is_ready:
             return None
-        self.ready, self.unchanged = tuple(verdict.ready), frozenset(verdict.unchanged)
-        ready = {state.id for state in verdict.ready}
-        pairs = zip(states, found, strict=True)
-        by_id = {state.id: item for state, item in pairs if state.id in ready and not state.why_skipped}
-        self._check(list(by_id.values()))
-        return list(by_id.values())
+        self.is_ready, self.unchanged = True, frozenset(verdict.unchanged)
+        ids = {state.id for state in verdict.ready}
+        by_id = {state.id: item for state, item in found if state.id in ids and not state.why_skipped}
+        ready = list(by_id.values())
+        self._check(ready)
+        return ready
 
     def _check(self, ready: list[dict[str, Any]]) -> None:
         failed = failed_checks(self.checks, ready)
@@ -154,7 +165,7 @@ class Wait:
             logged = ids if self.source.type.has_ingress_logs else ()
             raise ChecksFailedError(with_ingress_logs(message, logged, self._hook), ids)
 
-    def _poll(self) -> tuple[list[dict[str, Any]], list[ResourceState], Verdict]:
+    def _poll(self) -> tuple[list[tuple[ResourceState, dict[str, Any]]], Verdict]:
         self.source = look_up(self._hook, self.source)
         found: list[dict[str, Any]] = []
         sent_at = None
@@ -167,8 +178,8 @@ class Wait:
         if self.source.include_upstream:
             self.graph, sent_at = self._graph([state.key for state in states if not state.why_skipped])
         now = sent_at or datetime.now(UTC)
-        criteria = self.criteria
-        return found, states, assess(self.source.type, states, criteria, self.source.ids, self.graph, now=now)
+        verdict = assess(self.source.type, states, self.criteria, self.source.ids, self.graph, now=now)
+        return list(zip(states, found, strict=True)), verdict
 
     def _graph(self, waited: list[str]) -> tuple[Graph, datetime | None]:
         client = self._hook.client

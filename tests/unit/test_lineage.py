@@ -152,7 +152,7 @@ def test_a_waited_resource_is_no_input_even_if_another_one_is_built_from_it() ->
     wait: Any = SimpleNamespace(
         source=Source(RESOURCE_TYPES["cohorts"], ids=(CUSTOMER_COHORT, WEB_BUYERS)),
         polled=[all_buyers, web_buyers],
-        ready=("any",),
+        is_ready=True,
         graph=Graph(msgspec.convert(sent, list[Edge])),
     )
 
