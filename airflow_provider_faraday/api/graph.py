@@ -42,11 +42,11 @@ _TYPE_NAME = re.compile(r"[a-z_]{1,60}")
 _SIDES = ("upstream", "downstream")
 
 PreviewKey = tuple[str, str | None]
-"""A resource in one of its configurations: a preview can be turned into the real thing."""
+"""A resource and the time of its configuration, which decides whether it is a preview."""
 
 Edge: Any = msgspec.defstruct(
     "Edge",
-    # Any type: one odd edge must not end every wait of the account.
+    # Any type, so that one invalid edge does not end every wait of the account.
     [(f"{side}_{name}", Any, None) for side in _SIDES for name in _FIELDS],
     frozen=True,
     gc=False,
@@ -71,7 +71,7 @@ class Upstream:
         to the waited resource. Nearest first.
     :param steps: by the id of each upstream resource, the length of that path.
     :param unsettled: the ids of upstream resources that are not ready, or about to be rebuilt. Nearest first.
-    :param skipped: archived resources and previews. What lies behind them is not in ``next_ids``.
+    :param skipped: archived resources and previews. The search does not go past them.
     """
 
     nodes: Mapping[str, ResourceState]
@@ -105,7 +105,7 @@ class Graph:
     :ivar nodes: all resources that have an edge, by id.
     :ivar unsettled: the ids of those that are not ready, or about to be rebuilt.
     :ivar previews: the ids of those that are known to be previews, which waits skip.
-    :ivar unclear: the ids of those that may be previews, with the error of the request that would have told.
+    :ivar unclear: the ids of those that may be previews, with the error of the failed request.
     """
 
     def __init__(self, edges: Iterable[Any]) -> None:
@@ -206,8 +206,8 @@ class Graph:
     ) -> list[tuple[ResourceType, Endpoint]]:
         """Return the requests that tell which resources upstream are previews.
 
-        The graph does not say so. It matters for what is not settled, and for what is downstream of that:
-        what lies behind a preview does not block.
+        The graph does not contain this. It matters for resources that are not up to date and those downstream
+        of them, because resources upstream of a preview do not block.
 
         :param waited: the ids of the waited resources.
         :param known: which resources are known to be previews, or not.
@@ -223,7 +223,7 @@ class Graph:
         for id_ in sorted(affected):
             state = self.nodes[id_]
             may_be = state.resource_type.preview and preview_key(state) not in known
-            # Nothing can be requested by another kind of id.
+            # Other ids cannot be requested.
             if may_be and is_resource_id(id_):
                 by_type[state.resource_type.name].append(id_)
         return [
@@ -275,9 +275,9 @@ class Graph:
 def unclear_previews(
     requests: Iterable[tuple[ResourceType, Endpoint]], error: FaradayError
 ) -> dict[str, FaradayError]:
-    """Return the error for each resource that may be a preview, if the request that would tell has failed.
+    """Return the error for each resource that may be a preview, after a failed request.
 
-    It is transient, whatever the failure: it says nothing about the waited resources.
+    It is always transient, because it does not concern the waited resources themselves.
     """
     failure = FaradayTransportError(
         f"Could not look up which upstream resources are previews. {error.args[0]}",

@@ -1,4 +1,4 @@
-"""Judge resources: states plus criteria make a verdict."""
+"""Evaluate resources: turn their states and criteria into a verdict."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from airflow_provider_faraday.api.text import LISTED, first_of, one_line
 from airflow_provider_faraday.api.times import shown
 
 TRUSTED_AFTER = timedelta(minutes=10)
-"""How long a build counts as incomplete if it read its input too early. After that, its end decides: what
-``last_read_input_at`` means for each type is not confirmed, and no wait may hang on it."""
+"""How long a build is not accepted if it read its input too early. After that, its end decides, because the
+meaning of ``last_read_input_at`` is not confirmed for each type, and a wait must not depend on it."""
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class Verdict:
     :ivar failures: these others by id: why they have failed, and the path from them.
     :ivar failed_upstream: the states of these others.
     :ivar skipped_upstream: the archived resources and previews upstream, each with the reason.
-    :ivar notes: what else the log should say about ready resources.
+    :ivar notes: remarks about ready resources, for the log.
     :ivar unchanged: the ids of resources that count as ready although they were not rebuilt.
     :ivar changes_in: seconds until the verdict changes, even if no resource does.
     """
@@ -172,7 +172,7 @@ class Verdict:
 
     @cached_property
     def pending(self) -> str:
-        """What is still waited for and why, such as ``'orders' (…): status running``."""
+        """The resources that are not ready, with reasons, such as ``'orders' (…): status running``."""
         return ", ".join(filter(None, (self._waiting, self._upstream)))
 
     @cached_property
@@ -219,7 +219,7 @@ def assess(
     *,
     now: datetime,
 ) -> Verdict:
-    """Judge the resources of one poll.
+    """Evaluate the resources of one poll.
 
     :param ids: the resources to wait for, each of which must be there; None for all.
     :param graph: to wait for everything upstream as well. It is newer than the states.
@@ -379,7 +379,7 @@ class _UpstreamJudge(_Judge):
                     self.verdict.failures[each.state.key] = _failure(each, upstream, state)
                     self.verdict.failed_upstream.append(each.state)
             return
-        # Ready only if both are: neither says for sure when it was taken.
+        # Ready only if both are, because it is unknown which of them is newer.
         reason = self.why_waiting(newest, after, since) or state.why_not_ready
         reason = reason or (node.why_not_ready if node else None)
         if blockers:
@@ -420,7 +420,7 @@ class _UpstreamJudge(_Judge):
             after = self.after.get(id_) or max(after.values())
         built_at = state.built_at
         if after and built_at and built_at >= after:
-            # What was built since does not block, whatever it does next. A busy account would never settle.
+            # A resource that was built since does not block: in a busy account, the wait might never end.
             early = self.read_too_early(state, self.since[id_]) if id_ in self.since else None
             is_early = early and not self.is_trusted(state)
             return Blocker(state, "", f"{state.title} is {early}") if is_early else None
@@ -437,7 +437,7 @@ class _UpstreamJudge(_Judge):
     def _wait_for_change(
         self, state: ResourceState, newest: ResourceState, upstream: Upstream, reason: TooOld
     ) -> None:
-        """Judge a resource that only has not been rebuilt: everything is settled."""
+        """Evaluate a resource that was not rebuilt, although everything upstream is up to date."""
         times = (reason.after, upstream.changed_at, state.changed_at, newest.changed_at)
         since = max(filter(None, times))
         settled = f"nothing upstream has changed since {shown(since)}"
@@ -489,7 +489,7 @@ def _failure(blocker: Blocker, upstream: Upstream, waited: ResourceState) -> str
 
 
 def _activity(state: ResourceState) -> str:
-    """Return what an upstream resource is doing that is not settled."""
+    """Return why an upstream resource is not up to date."""
     if state.status == "error":
         return f"is in error, {state.error}"
     if state.status == "ready":

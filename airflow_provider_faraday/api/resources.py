@@ -1,4 +1,4 @@
-"""The resource types of Faraday, as a table: all that this provider does, it does for any row of it."""
+"""Faraday's resource types. Operators, sensors and triggers support every type in this table."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def resource_type_named(name: object) -> ResourceType:
 def check_builds(refusal: str, resource_type: str) -> None:
     """Check that resources of a type have build times.
 
-    :param refusal: who cannot do what, such as ``X cannot watch``.
+    :param refusal: the first words of the error, such as ``X cannot watch``.
     :raises FaradayInputError: if they do not.
     """
     kind = resource_type_named(resource_type)

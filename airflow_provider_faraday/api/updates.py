@@ -1,4 +1,4 @@
-"""States plus marks make update events: what Faraday has built, or failed to build, since the last ones."""
+"""Compare states with marks to find builds and failures that have not been announced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Marks = Mapping[str, Mark]
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """What a poll brought that has not been announced.
+    """The builds and failures of a poll that have not been announced.
 
     :param events: a payload for each build and each failure, in the order of the states.
     :param marks: the marks of all resources of the poll, once these events are announced.
@@ -41,7 +41,7 @@ class Updates:
 def detect_updates(
     states: Iterable[ResourceState], marks: Marks, *, on_error: bool, emit_initial: bool
 ) -> Updates:
-    """Compare the states of a poll with what has been announced.
+    """Compare the states of a poll with the announced builds and failures.
 
     A resource was rebuilt if its status is ``ready`` and its ``last_updated_output_at`` is later than the
     mark's. A resource without a mark is new: its current state is its initial state.

@@ -1,4 +1,4 @@
-"""What tasks attach to the events of their outlets."""
+"""Attach builds to the events of outlets."""
 
 from __future__ import annotations
 

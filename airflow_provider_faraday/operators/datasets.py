@@ -108,8 +108,7 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
         list of names, or a single one, each with or without its schema. Case is ignored (templated).
     :param allow_empty: succeed if there is nothing to update, and ignore tables that no dataset reads.
     :param wait_for_completion: wait until the builds finish.
-    :param include_upstream: while waiting, also wait until everything that the datasets are built from is
-        settled; see
+    :param include_upstream: while waiting, also wait until all upstream resources are up to date; see
         :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
     :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
     :param checks: while waiting, limits for fields of the ready datasets, with the keys of Airflow's

@@ -143,8 +143,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         ``resource_ids``.
     :param allow_empty: succeed if there is nothing to update, instead of failing.
     :param wait_for_completion: wait until the builds finish.
-    :param include_upstream: while waiting, also wait until everything that the resources are built from is
-        settled; see
+    :param include_upstream: while waiting, also wait until all upstream resources are up to date; see
         :class:`~airflow_provider_faraday.sensors.resources.ResourcesReadySensor`.
     :param fail_on_error: while waiting, fail as soon as a build fails; False keeps waiting.
     :param checks: while waiting, limits for fields of the ready resources, with the keys of Airflow's

@@ -48,8 +48,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
     """Wait until all resources of a Faraday connection, of a scope, or of a list are ready.
 
     A resource is ready if its ``status`` is ``ready``, its configuration has not changed since its last
-    build, and, with ``updated_after``, that build is recent enough. Archived resources and previews are left
-    out.
+    build, and, with ``updated_after``, that build is recent enough. Archived resources and previews are
+    skipped.
 
     Any API failure of the first poll fails the task. After a successful poll, transient failures (no
     response; 408, 429, every 5xx but 501 and 505; a response that is not JSON) are logged and retried until
@@ -74,9 +74,9 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         them (templated).
     :param fail_on_error: fail as soon as a resource is in status ``error``; False waits until it is fixed.
     :param allow_empty: succeed if there is nothing to wait for, instead of failing.
-    :param include_upstream: also wait until everything that the resources are built from is settled: not
-        building, about to be rebuilt or in ``error``. With ``updated_after``, older errors upstream are
-        waited out, and what was built since does not block.
+    :param include_upstream: also wait until all upstream resources are up to date: not building, about to be
+        rebuilt or in ``error``. With ``updated_after``, older errors upstream are waited out, and resources
+        that were built since do not block.
     :param unchanged_after: Faraday rebuilds a resource only if it detects changes upstream. After this many
         seconds without any change upstream since ``updated_after``, treat a resource as ready even if it was
         not rebuilt. Each returned dict then has a flag ``unchanged``. By default, the sensor keeps waiting.
@@ -258,7 +258,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
 
     @contextmanager
     def _skips(self) -> Iterator[None]:
-        """Skip the task if ``soft_fail`` or ``never_fail`` say so, alike in all modes."""
+        """Skip the task on errors if ``soft_fail`` or ``never_fail`` is set, in all modes."""
         try:
             with naming(self):
                 yield

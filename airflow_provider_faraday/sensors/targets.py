@@ -32,7 +32,7 @@ class TargetsReadySensor(ResourcesReadySensor):
         them (templated).
     :param fail_on_error: fail as soon as a target is in status ``error``; False waits until it is fixed.
     :param allow_empty: succeed if there is nothing to wait for, instead of failing.
-    :param include_upstream: also wait until everything that the targets are built from is settled.
+    :param include_upstream: also wait until all upstream resources are up to date.
     :param unchanged_after: with ``include_upstream`` and ``updated_after``: seconds without any change
         upstream after which a target counts as ready although Faraday did not rebuild it.
     :param checks: limits for fields of the ready targets, with the keys of Airflow's

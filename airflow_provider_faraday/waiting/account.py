@@ -1,4 +1,4 @@
-"""What all waiting triggers of an Airflow connection share: its configuration, a client and the graph."""
+"""The configuration, client and graph that the triggers of an Airflow connection share."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ LOOKUP_SECONDS = 10.0
 """How long a lookup of the Airflow connection may take."""
 
 PREVIEW_SECONDS = 10.0
-"""How long a request for previews may take. Until then, it holds up the other waits."""
+"""How long a request for previews may take. It delays the other waits."""
 
 SEARCHES_AT_A_TIME = 5
-"""How many resources are searched upstream before the event loop gets to do other work."""
+"""How many resources are searched upstream before the coroutine yields to others."""
 
 REQUEST_SECONDS = 60.0
 """How long a request may take, unless polls are further apart."""
 
 
 class Shared(Generic[T]):
-    """A request whose result is shared by all who need one that is newer than a given time.
+    """A request whose result is shared by all callers that need one newer than a given time.
 
     :param request: sends the request.
     """
@@ -66,7 +66,7 @@ class Shared(Generic[T]):
                 continue
             loop = asyncio.get_running_loop()
             self._began_at = loop.time()
-            # In a context of its own: what it logs belongs to no single trigger.
+            # Its own context, so that its log lines are not attributed to one trigger.
             self._task = loop.create_task(self._request(), context=Context())
             self._task.add_done_callback(_retrieve)
         return await asyncio.shield(self._task)
@@ -81,11 +81,11 @@ class Shared(Generic[T]):
 class Account:
     """An Airflow connection in an event loop.
 
-    While lookups fail, the last good configuration stays: on Airflow 3, a failure of a secrets backend looks
-    like an Airflow connection that does not exist.
+    While lookups fail, the last valid configuration is used. On Airflow 3, a failure of a secrets backend
+    looks like an Airflow connection that does not exist.
 
     :ivar client: uses the latest configuration.
-    :ivar feeds: what is polled for subscribers.
+    :ivar feeds: the feeds that poll for subscribers.
     :ivar phase: when polls that need the graph begin, as a share of their interval. They begin together.
     """
 
@@ -142,7 +142,7 @@ class Account:
         return max(interval, REQUEST_SECONDS, self._config.read_seconds if self._config else 0.0)
 
     async def close(self) -> None:
-        """Cancel what is running, and close the TCP connections."""
+        """Cancel running requests, and close the TCP connections."""
         self._refreshing.cancel()
         await asyncio.wait([self._refreshing])
         await self._lookups.close()
@@ -183,7 +183,7 @@ class Account:
             endpoints.graph(), self._decode_edges, seconds=self.longest_request()
         )
         if fetched.value != self._edges:
-            # Other coroutines get their turn between decoding the edges and reading them.
+            # Yields to other coroutines between decoding the edges and reading them.
             await asyncio.sleep(0)
             self._edges, self._graph = fetched.value, Graph(fetched.value)
         return self._graph, fetched.sent_at
@@ -198,7 +198,7 @@ async def _search(graph: Graph, waited: Collection[str]) -> None:
 
 
 def _retrieve(task: asyncio.Task[object]) -> None:
-    # All who wanted the result may have gone.
+    # Otherwise, asyncio logs the exception if every caller was cancelled.
     if not task.cancelled():
         task.exception()
 
@@ -210,7 +210,7 @@ _accounts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Accoun
 
 @asynccontextmanager
 async def joined(faraday_conn_id: str) -> AsyncIterator[Account]:
-    """Join the account of an Airflow connection in this event loop, which exists while anybody has joined."""
+    """Share the account of an Airflow connection in this event loop. The last one to leave closes it."""
     accounts = _accounts.setdefault(asyncio.get_running_loop(), {})
     account = accounts.get(faraday_conn_id)
     if account is None:

@@ -110,7 +110,7 @@ def check_literals(task: BaseOperator) -> frozenset[str]:
 
 
 def check_rendered(task: BaseOperator, given: Iterable[str]) -> None:
-    """Check that each argument that was given still has a value. None must not pass for "not given".
+    """Check that no argument that was given rendered to None, which would mean "not given".
 
     :param given: what :func:`check_literals` returned when the task was created.
     :raises FaradayInputError: if one is None.

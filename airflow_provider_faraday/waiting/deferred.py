@@ -53,14 +53,14 @@ async def _wait(
             subscribe(faraday_conn_id, source, poke_interval) as subscriber,
         ):
             while True:
-                # From the deadline on, the next poll decides, also if it brings nothing new.
+                # After the deadline, the next poll decides, even if it is unchanged.
                 poll = await subscriber.next_poll(deliver_after=min(ends_at, progress.changes_at))
                 if event := _judged(poll, source, criteria, deadline, progress):
                     return event
                 if clock() > ends_at:
                     break
     except TimeoutError:
-        pass  # not even a poll came to its end
+        pass  # no poll finished in time
     return TimedOut(progress.pending or source.label)
 
 
@@ -69,8 +69,8 @@ def _judged(
 ) -> Event | None:
     """Return the event with which a poll ends the wait; None if the wait goes on.
 
-    The verdict must not outlive this: thousands of waits with a hundred findings each would keep Python's
-    garbage collector, and so the event loop, busy.
+    Do not keep the verdict: thousands of waits with a hundred findings each would slow down Python's garbage
+    collector, which blocks the event loop.
     """
     try:
         verdict = poll.verdict(criteria, source.ids)

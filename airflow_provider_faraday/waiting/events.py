@@ -14,7 +14,7 @@ from airflow_provider_faraday.exceptions import EVENT_ERRORS
 class Ready(msgspec.Struct, frozen=True, tag_field="status", tag="ready"):
     """Everything is ready.
 
-    ``airflow dags test`` passes nothing but the event to the resumed task: hence the criteria and the
+    ``airflow dags test`` passes only the event to the resumed task, so it contains the criteria and the
     deadline.
     """
 
@@ -23,7 +23,7 @@ class Ready(msgspec.Struct, frozen=True, tag_field="status", tag="ready"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="status", tag="failed"):
-    """Waiting is pointless, because of a :class:`~airflow_provider_faraday.api.readiness.Problem`."""
+    """The wait failed because of a :class:`~airflow_provider_faraday.api.readiness.Problem`."""
 
     kind: Literal["missing", "failed", "empty"]
     message: str
@@ -31,7 +31,7 @@ class Failed(msgspec.Struct, frozen=True, tag_field="status", tag="failed"):
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag_field="status", tag="timeout"):
-    """The deadline has passed. ``pending`` says what was still waited for."""
+    """The deadline has passed. ``pending`` describes the resources that were not ready."""
 
     pending: str
 

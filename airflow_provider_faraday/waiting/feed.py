@@ -36,10 +36,10 @@ TICK_SECONDS = 0.1
 It is also the shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
 
 WORK_AT_A_TIME = 500
-"""How many subscribers get a poll before the event loop gets to do other work."""
+"""How many subscribers get a poll before the feed yields to other coroutines."""
 
 NOTIFICATION = 100
-"""How many of these a notified subscriber counts for, since it judges the poll."""
+"""How many subscribers a notified one counts as, because it evaluates the poll."""
 
 VERDICTS = 8
 """How many verdicts of a poll are kept, for subscribers with equal criteria. Each may take kilobytes."""
@@ -82,7 +82,7 @@ class Poll:
         return not failed and self.states == last.states and self.graph == last.graph
 
     def verdict(self, criteria: Criteria, ids: Collection[str] | None) -> Verdict:
-        """Judge the states. Subscribers of a list with equal criteria share the verdict.
+        """Evaluate the states. Subscribers of a list with equal criteria share the verdict.
 
         :param ids: what the subscriber waits for, for a source by id.
         :raises FaradayError: if the poll failed. See :func:`~airflow_provider_faraday.api.readiness.assess`
@@ -115,7 +115,7 @@ class FeedKey(NamedTuple):
 class Subscriber:
     """A subscription to a feed.
 
-    It receives the polls that begin after it has settled, except those that bring nothing new.
+    It receives polls that begin after :data:`SETTLE_SECONDS`, except unchanged ones.
     """
 
     def __init__(self, ids: tuple[str, ...] | None, settled_at: float) -> None:
@@ -127,9 +127,9 @@ class Subscriber:
         self._deliver_after = math.inf
 
     async def next_poll(self, deliver_after: float = math.inf) -> Poll:
-        """Wait for the next poll that failed or brings something new; the latest if several are pending.
+        """Wait for the next failed or changed poll. If several are pending, return the latest.
 
-        :param deliver_after: the event loop's time from which on any poll will do.
+        :param deliver_after: the event loop's time after which unchanged polls are returned, too.
         :raises BaseException: whatever ended the feed unexpectedly.
         """
         self._deliver_after = deliver_after
@@ -168,14 +168,14 @@ class Feed:
         self._interval = key.interval
         self._ids: Counter[str] = Counter()
         self._decoders: dict[Endpoint, Remembering[list[ResourceState]]] = {}
-        # In a context of its own: what it logs belongs to no single task, but to the triggerer's log.
+        # Its own context, so that its log lines are not attributed to one task.
         self.task = asyncio.get_running_loop().create_task(
             self._run(SETTLE_SECONDS + first_pause), name=f"faraday feed {key}", context=Context()
         )
         self.task.add_done_callback(self._ended)
 
     def has_room_for(self, ids: tuple[str, ...] | None) -> bool:
-        """Return whether ids fit into the feed's request, whose trouble is that of all its subscribers."""
+        """Return whether ids fit into the feed's request."""
         new = len({*(ids or ())} - self._ids.keys())
         return not new or len(self._ids) + new <= IDS_PER_REQUEST
 
@@ -196,7 +196,7 @@ class Feed:
             await self._sleep(0.0 if self._source.include_upstream else self._interval)
 
     async def _poll_for(self, subscribers: list[Subscriber]) -> None:
-        """Poll for all subscribers together, and again for each one if Faraday refuses their request."""
+        """Poll for all subscribers together, and again for each one if Faraday rejects their request."""
         shared = await self._poll(list(self._ids))
         if self._source.ids is not None and len(subscribers) > 1 and _is_refused(shared.error):
             for subscriber in subscribers:
@@ -263,7 +263,7 @@ class Feed:
 
 
 def _is_refused(error: FaradayError | None) -> bool:
-    """Return whether Faraday refuses a request for good, maybe because of one of its ids."""
+    """Return whether Faraday rejects a request permanently, possibly because of one of its ids."""
     if not isinstance(error, FaradayApiError) or isinstance(error, FaradayAuthenticationError):
         return False
     return error.path != endpoints.graph().path and not is_transient(error)

@@ -27,8 +27,7 @@ Airflow's triggerer sends events to be stored about once a second, and drops the
 """
 
 RETRY_SECONDS = 10.0
-"""How long to leave the state store alone after a failure: Airflow's own retries block its whole
-triggerer."""
+"""How long to wait after a failure of the state store, because Airflow's own retries block the triggerer."""
 
 
 class AssetStates:
@@ -113,7 +112,7 @@ class Record:
                 if await self._states.attempt(asset, exchange):
                     self.written[asset] = value
                 else:
-                    done = False  # the other assets are written all the same
+                    done = False  # still write the other assets
             if not done:
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -134,7 +133,7 @@ class MarkStore:
         self._record = Record(states, "0", self._events_are_stored)
 
     async def load(self) -> None:
-        """Read the builds that an earlier process announced. Retry until it works, or builds are missed."""
+        """Read the builds that an earlier process announced. Retry until that succeeds, to miss no build."""
         for asset in self._states.states:
             stored = self._record.written[asset] = await self._read(asset)
             self.marks = merge_marks(self.marks, stored)
@@ -154,7 +153,7 @@ class MarkStore:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def load_webhooks(self) -> bool:
-        """Read the builds that webhooks have announced, and take them over. Return whether there are any."""
+        """Add the builds that webhooks have announced to the marks. Return whether there are any."""
         try:
             stored = [
                 msgspec.convert(await state.aget(WEBHOOK_KEY) or {}, dict[str, Mark])

@@ -1,4 +1,4 @@
-"""Why a watcher cannot watch: in the log, and in the state of its assets."""
+"""Report failures of a watcher in the log and in the state of its assets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Problems:
         self._shown = Record(states, "problem")
 
     def poll_failed(self, error: FaradayError, failures: int, seconds: float) -> None:
-        """Log the error of a poll, and report it if somebody should look at it.
+        """Log the error of a poll, and report it if it is permanent or persists.
 
         :param failures: how many polls have failed in a row.
         :param seconds: until the next poll.

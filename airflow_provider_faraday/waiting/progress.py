@@ -1,4 +1,4 @@
-"""What a wait logs, and what it says when it ends."""
+"""The log lines and error messages of a wait."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _REMEDIES = {
 
 
 class Progress:
-    """Log the verdicts of a wait, each change once, and remember what is still waited for.
+    """Log each change of a wait's verdict.
 
-    :ivar pending: what is still waited for, in a sentence.
+    :ivar pending: the resources that are not ready, in a sentence.
     :ivar changes_at: when the last verdict changes, even if no resource does, on the clock of the polls.
     """
 
@@ -34,7 +34,7 @@ class Progress:
         self._waiting = ""
 
     def polled(self, verdict: Verdict, began_at: float = 0.0) -> None:
-        """Take the verdict of a poll, and the time when it began."""
+        """Log the verdict of a poll that began at a given time."""
         self.pending = self._waiting = verdict.pending
         self.changes_at = began_at + verdict.changes_in
         if verdict.description != self._logged:
@@ -45,7 +45,7 @@ class Progress:
         self._unknown |= verdict.unknown_statuses
 
     def poll_failed(self, error: Exception) -> None:
-        """Take the transient error of a poll."""
+        """Log a transient error of a poll."""
         text = one_line(str(error)).rstrip(".")
         self.pending = f"{self._waiting or 'the first successful poll'}. The last poll failed: {text}"
         self._logged = ""
@@ -53,5 +53,5 @@ class Progress:
 
 
 def describe_problem(problem: Problem, source: Source) -> str:
-    """Return a message about a problem, with what to do about it on a second line."""
+    """Return a message about a problem, with a remedy on the second line."""
     return f"{problem.message} (Waited for the {source.label}.)\n{_REMEDIES[problem.kind]}"

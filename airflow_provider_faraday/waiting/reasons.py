@@ -1,4 +1,4 @@
-"""Why datasets failed: what their ingress logs add to an error."""
+"""Add the ingress logs of failed datasets to an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_DATASETS = 3
 """How many failed datasets are looked up: one request each, which is not retried."""
 
 TIMEOUT_SECONDS = 10.0
-"""How long Faraday may be silent. The task has failed already."""
+"""The read timeout. It is short because the task has failed already."""
 
 LOGS = 50
 """How many of a dataset's newest logs are read."""
@@ -36,6 +36,6 @@ def with_ingress_logs(message: str, dataset_ids: Iterable[str], hook: FaradayHoo
             ).value
             if reason := explain(newest_first(logs)):
                 lines.append(f"Ingress log of {id_}: {reason}.")
-    except Exception as error:  # whatever it is, it must not hide why the task has failed
+    except Exception as error:  # any exception, so that the failure of the task is not hidden
         hook.log.warning("Could not read ingress logs: %s", one_line(str(error)))
     return "\n".join([*lines, remedy])

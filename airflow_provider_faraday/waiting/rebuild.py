@@ -34,7 +34,7 @@ class Rebuilds:
         self._log = log
         states = states_of(source.type, found)
         self._states = live_states(states)
-        # Faraday leaves unknown ids out of a list, but its response to a request for one is an error.
+        # Faraday omits unknown ids from a list, but rejects a request to update one.
         ids = self._states if source.ids is None else source.ids
         self._ids = [id_ for id_ in ids if id_ not in self._states or not self._states[id_].why_skipped]
         pairs = zip(states, found, strict=True)
@@ -58,7 +58,7 @@ class Rebuilds:
             try:
                 requested_at[id_] = self._request(hook, id_)
             except FaradayAuthenticationError as error:
-                # Not about this resource: the remaining requests would be rejected, too.
+                # The remaining requests would be rejected, too.
                 rejected |= dict.fromkeys(self._ids[n:], error)
                 break
             except FaradayApiError as error:
@@ -125,7 +125,7 @@ class Rebuilds:
         reasons = first_of(
             list(rejected), lambda id_: f"{self._label(id_)}: {rejected[id_].args[0]}", separator="; "
         )
-        # A message names at most as many resources as one list of it may.
+        # A message names at most LISTED resources.
         named = f" ({first_of(requested, self._label) or 'none'})" if len(self._ids) <= LISTED else ""
         error.args = (
             f"Requested a rebuild of {len(requested)} of {len(self._ids)} {self._source.type.plural}{named}. "

@@ -31,8 +31,8 @@ class Container(NamedTuple):
 class Source(NamedTuple):
     """Resources of one type: those of a container, those listed by id, or all of the account.
 
-    :meth:`parse` makes one from arguments and refuses what is not valid. Nothing checks it again. It may have
-    names in place of ids until :func:`~airflow_provider_faraday.waiting.tasks.look_up` replaces them.
+    :meth:`parse` validates the arguments, so a source is always valid. It may have names in place of ids
+    until :func:`~airflow_provider_faraday.waiting.tasks.look_up` replaces them.
 
     :param container: None for a source by id, or of the account.
     :param ids: in lower case; None for all.
@@ -57,7 +57,7 @@ class Source(NamedTuple):
     ) -> Source:
         """Return the source that arguments describe.
 
-        :param owner: who has these arguments, for the error.
+        :param owner: the task or class that has these arguments, for the error.
         :param all_allowed: whether no argument at all describes all resources of the account.
         :param names_allowed: whether names may stand in place of ids.
         :param given: ids of containers, such as ``scope_id``, and the resources; all but one None.

@@ -1,4 +1,4 @@
-"""Run-time dependencies of operators and sensors. They load too much for a DAG file that is parsed."""
+"""Run-time dependencies of operators and sensors, which are not imported when a DAG file is parsed."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def resumed_wait(
 ) -> tuple[Wait, events.Event]:
     """Return the wait of a task that its trigger has resumed, and the trigger's event.
 
-    :param payload: the event as Airflow hands it over.
-    :param saved: the wait that was deferred. ``airflow dags test`` hands over nothing but the event.
+    :param payload: the event as Airflow passes it.
+    :param saved: the wait that was deferred. ``airflow dags test`` passes only the event.
     :param new: makes a wait from the task's arguments, in case there is none.
     :raises FaradayError: if the event is missing or unknown.
     """

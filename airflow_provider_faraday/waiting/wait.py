@@ -1,4 +1,4 @@
-"""A wait: source, criteria, interval and deadline, and what is done about each poll's verdict."""
+"""A wait: a source, criteria, an interval and a deadline."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def look_up(hook: FaradayHook, source: Source) -> Source:
 
 @dataclass(kw_only=True)
 class Wait:
-    """Wait for a source: poll it in a worker, or hand the wait over to a trigger and take it back.
+    """Wait for a source: poll it in a worker, or defer to a trigger and resume.
 
     :param faraday_conn_id: the Airflow connection.
     :param source: the resources to wait for.
@@ -55,9 +55,9 @@ class Wait:
     :param poke_interval: seconds between polls.
     :param deadline: when the wait times out, in seconds since the epoch.
     :param log: the task's logger.
-    :param checks: limits of numbers of the resources, judged when all are ready.
-    :param has_polled: returns whether an earlier poll succeeded. Until one has, every failure of the API ends
-        the wait: a typo must not wait for a week.
+    :param checks: limits for fields of the resources, checked when all are ready.
+    :param has_polled: returns whether an earlier poll succeeded. Before that, any API failure ends the wait,
+        so that a typo fails at once.
     """
 
     faraday_conn_id: str
@@ -146,7 +146,8 @@ class Wait:
             raise self._failure(verdict.problem.kind, message, verdict.problem.logged)
         if not verdict.is_ready:
             return None
-        self.is_ready, self.unchanged = True, frozenset(verdict.unchanged)
+        self.is_ready = True
+        self.unchanged = frozenset(verdict.unchanged)
         ids = {state.id for state in verdict.ready}
         by_id = {state.id: item for state, item in found if state.id in ids and not state.why_skipped}
         ready = list(by_id.values())
@@ -207,10 +208,10 @@ class Wait:
         return ready
 
     def resume(self, event: events.Event) -> list[dict[str, Any]] | None:
-        """Return the ready resources after a trigger's event, or raise what the wait ended in.
+        """Return the ready resources after a trigger's event, or raise the error that ended the wait.
 
-        The event has no resources, so they are polled once more. Return None if they are not ready anymore,
-        or if that poll fails: the wait has to go on in the triggerer.
+        The event has no resources, so they are polled once more. Return None if they are not ready anymore or
+        the poll fails. The task must then be deferred again.
 
         :raises AirflowSensorTimeout: if the wait would go on after its deadline.
         """
@@ -236,7 +237,7 @@ class Wait:
         return problem_error(kind, self.source.type.name, message)
 
     def timed_out(self) -> AirflowSensorTimeout:
-        """Log what was still waited for, and return the exception that says so."""
+        """Log the resources that are not ready, and return the exception."""
         message = f"Timed out waiting for {self.progress.pending or self.source.label}."
         self.log.error("%s", message)
         return AirflowSensorTimeout(f"{message}\nIncrease timeout, or check the build in Faraday.")

@@ -58,7 +58,7 @@ async def watch(
                     # After the events: a build that is recorded first is lost if the triggerer stops.
                     marks.announce(updates)
                     problems.polled(poll.states)
-            # Unsubscribed during the pause: the other subscribers of the feed go on.
+            # Unsubscribed during the pause, which does not delay other subscribers.
             await asyncio.sleep(pause)
     finally:
         marks.close()
@@ -66,6 +66,6 @@ async def watch(
 
 
 def _pause_after(failures: int, poke_interval: float) -> float:
-    """Return how many seconds to pause after failures in a row: none after the first one, then ever more."""
+    """Return the seconds to pause after failures in a row: 0 after the first one, then exponentially more."""
     longest = max(LONGEST_PAUSE_SECONDS, poke_interval)
     return min(poke_interval * (2.0 ** min(failures - 1, 20) - 1), longest)
