@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import threading
-import time
-import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from tenacity import wait_none
 from airflow_provider_faraday.api import endpoints, retries
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import Remembering, Response, decode_resources
-from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig, client_config
 from airflow_provider_faraday.exceptions import (
@@ -30,7 +27,7 @@ from airflow_provider_faraday.exceptions import (
     FaradayConfigurationError,
     FaradayTransportError,
 )
-from raw_server import RawServer, answer, drip, reset
+from raw_server import RawServer, answer, drip
 from support.certificates import certified
 from support.clients import DATASETS, ID, KEY, PATH, always
 
@@ -50,7 +47,7 @@ def fetch(url: str, *, times: int = 1, decode: Callable[..., Any] = decode_resou
         finally:
             await client.close()
 
-    return asyncio.run(asyncio.wait_for(run(), 20))
+    return asyncio.run(asyncio.wait_for(run(), 60))
 
 
 @pytest.fixture(autouse=True)
@@ -66,19 +63,12 @@ def test_sends_the_key_and_reuses_the_tcp_connection() -> None:
         assert server.received[0].headers["user-agent"].startswith("airflow-provider-faraday/")
 
 
-def test_decodes_states() -> None:
-    with RawServer([answer(body=DATASETS)]) as server:
-        (state,) = fetch(server.url, decode=decode_states(RESOURCE_TYPES["datasets"]))
-        assert (state.id, state.name, state.status) == (ID, "orders", "ready")
-
-
 @pytest.mark.parametrize(
     "change",
     [
         lambda items: items,
         lambda items: items[:-1],
         lambda items: [*items, {"id": "new"}],
-        lambda items: [{"id": "other"}, *items[1:]],
         lambda items: [*items[:-1], {"id": "other"}],
         lambda items: [],
     ],
@@ -106,27 +96,18 @@ def test_follows_a_next_link_in_a_second_or_a_long_header() -> None:
             assert fetch(server.url) == [{"id": "a"}, {"id": "b"}]
 
 
-def test_verifies_certificates_unless_disabled(self_signed: ssl.SSLContext, tmp_path: Path) -> None:
-    with RawServer([answer(body=DATASETS)], tls=self_signed) as server:
-        with pytest.raises(FaradayTransportError, match=r"(?s)certificate verify failed.*'verify'") as caught:
-            fetch(server.url, max_attempts=1)
-        assert caught.value.request_sent is False
-        assert fetch(server.url, verify=False) == DATASETS
-        assert fetch(server.url, verify=str(tmp_path / "server.pem")) == DATASETS
-
-
-@pytest.mark.parametrize("how", ["extra", "environment"])
-def test_uses_a_proxy(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with RawServer([answer(body=DATASETS)]) as proxy:
+def test_uses_the_proxy_of_the_airflow_connection_or_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with RawServer([answer(body=DATASETS)]) as proxy, RawServer([answer(body=DATASETS)]) as server:
         url = f"http://127.0.0.1:{proxy.port}"
-        if how == "environment":
-            monkeypatch.setenv("http_proxy", url)
-        assert fetch("http://faraday.test/v1", proxy=url if how == "extra" else None) == DATASETS
-        assert proxy.targets == [f"http://faraday.test/v1{PATH}"]
-    if how == "environment":
+        assert fetch("http://faraday.test/v1", proxy=url) == DATASETS
+        monkeypatch.setenv("http_proxy", url)
+        assert fetch("http://faraday.test/v1") == DATASETS
+        assert proxy.targets == [f"http://faraday.test/v1{PATH}"] * 2
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        with RawServer([answer(body=DATASETS)]) as server:
-            assert fetch(server.url) == DATASETS
+        assert fetch(server.url) == DATASETS
+        assert len(server.received) == 1
 
 
 def test_a_proxy_of_the_environment_needs_no_scheme_and_its_password_is_not_shown(
@@ -184,7 +165,7 @@ def test_reads_a_ca_bundle_again_after_it_has_changed(tmp_path: Path) -> None:
     once = answer(body=DATASETS, headers={"Connection": "close"})
     with RawServer([once], tls=contexts[0]) as old:
         url = old.url
-        asyncio.run(asyncio.wait_for(run(old), 20))
+        asyncio.run(asyncio.wait_for(run(old), 60))
 
 
 def keyed(request: Any) -> Any:
@@ -206,36 +187,22 @@ class Configurations:
         return self.all[0]
 
 
-def test_looks_up_a_newer_key_after_a_401() -> None:
-    async def run(look_up: Configurations) -> Any:
+@pytest.mark.parametrize(("newer", "sent"), [("new-key", 3), ("old-key", 1), ("other-key", 2)])
+def test_a_401_is_raised_unless_a_newer_key_is_accepted(newer: str, sent: int) -> None:
+    async def run(look_up: Configurations) -> None:
         client = AiohttpClient(look_up)
         try:
-            return [(await client.fetch(ENDPOINT, decode_resources)).value for _ in range(2)]
+            for _ in range(2):
+                assert (await client.fetch(ENDPOINT, decode_resources)).value == DATASETS
         finally:
             await client.close()
 
     with RawServer(keyed) as server:
-        look_up = Configurations(server.url, "old-key", "new-key")
-        assert asyncio.run(run(look_up)) == [DATASETS, DATASETS]
-        assert len(server.received) == 3
+        look_up = Configurations(server.url, "old-key", newer)
+        with nullcontext() if newer == "new-key" else pytest.raises(FaradayAuthenticationError):
+            asyncio.run(run(look_up))
+        assert len(server.received) == sent
         assert [each.api_key for each in look_up.rejected] == ["old-key"]
-
-
-def test_raises_a_401_if_the_airflow_connection_has_not_changed() -> None:
-    with RawServer(keyed) as server:
-        look_up = Configurations(server.url, "old-key", "old-key")
-        with pytest.raises(FaradayAuthenticationError):
-            asyncio.run(AiohttpClient(look_up).fetch(ENDPOINT, decode_resources))
-        assert len(server.received) == 1
-
-
-def test_raises_a_401_of_the_newer_key() -> None:
-    with RawServer(keyed) as server:
-        look_up = Configurations(server.url, "old-key", "other-key")
-        with pytest.raises(FaradayAuthenticationError) as caught:
-            asyncio.run(AiohttpClient(look_up).fetch(ENDPOINT, decode_resources))
-        assert len(server.received) == 2
-    assert "site-packages" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_closes_the_old_tcp_connection_when_its_last_request_has_ended() -> None:
@@ -263,7 +230,7 @@ def test_closes_the_old_tcp_connection_when_its_last_request_has_ended() -> None
         await client.close()
 
     with RawServer(step) as server:
-        asyncio.run(asyncio.wait_for(run(server.url), 20))
+        asyncio.run(asyncio.wait_for(run(server.url), 60))
         assert server.connections == 2
 
 
@@ -278,7 +245,7 @@ def test_a_request_takes_no_longer_than_it_may() -> None:
 
     with RawServer([drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" ")]) as server:
         with pytest.raises(FaradayTransportError, match="timed out"):
-            asyncio.run(asyncio.wait_for(run(), 20))
+            asyncio.run(asyncio.wait_for(run(), 60))
         # It has worked as long as it may.
         assert len(server.received) == 1
 
@@ -287,28 +254,3 @@ def test_names_a_ca_bundle_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
     with pytest.raises(FaradayTransportError, match=r"/no/such/bundle\.pem: No such file"):
         fetch("https://127.0.0.1:9/v1", max_attempts=1)
-
-
-def test_a_refused_connection_names_the_server_and_the_reason() -> None:
-    with pytest.raises(FaradayTransportError) as caught:
-        fetch("http://127.0.0.1:9/v1", max_attempts=1)
-    assert "127.0.0.1:9: Connection refused." in str(caught.value)
-    assert "ssl" not in str(caught.value)
-
-
-def test_a_huge_link_header_costs_little_time_on_the_event_loop() -> None:
-    header = "<a>; rel=prev" + ", <" * 20_000
-    with RawServer([answer(body=DATASETS, headers={"Link": header})]) as server:
-        began = time.process_time()
-        assert fetch(server.url) == DATASETS
-        assert time.process_time() - began < 1
-
-
-@pytest.mark.parametrize("step", [reset, answer(503), answer(body=b"<html>")])
-def test_a_traceback_shows_no_frames_of_libraries(step: Any) -> None:
-    with RawServer([step]) as server, pytest.raises(FaradayApiError) as caught:
-        fetch(server.url, max_attempts=2)
-    shown = "".join(traceback.format_exception(caught.value))
-    assert "aiohttp_client.py" in shown
-    assert "site-packages" not in shown
-    assert "During handling" not in shown

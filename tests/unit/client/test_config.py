@@ -14,13 +14,10 @@ from urllib.parse import quote
 
 import pytest
 from airflow.models import Connection
-from cryptography import x509
 
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
 from airflow_provider_faraday.client.config import ClientConfig, client_config
-from support.certificates import certified
-
-KEY = "k3y-of-the-account"
+from support.clients import KEY
 
 
 def config(extra: Any = None, **fields: Any) -> ClientConfig:
@@ -33,41 +30,23 @@ def config(extra: Any = None, **fields: Any) -> ClientConfig:
     ("fields", "base_url"),
     [
         ({}, "https://api.faraday.ai/v1"),
-        ({"host": ""}, "https://api.faraday.ai/v1"),
-        ({"host": "https://api.faraday.ai/v1"}, "https://api.faraday.ai/v1"),
         ({"host": "https://api.faraday.ai/v1/"}, "https://api.faraday.ai/v1"),
-        ({"host": "https://api.faraday.ai"}, "https://api.faraday.ai/v1"),
         ({"host": "https://api.faraday.ai/"}, "https://api.faraday.ai/v1"),
-        ({"host": " api.faraday.ai "}, "https://api.faraday.ai/v1"),
+        ({"host": " api.faraday.ai ", "port": 0}, "https://api.faraday.ai/v1"),
         ({"host": "gateway.example/faraday/v2"}, "https://gateway.example/faraday/v2"),
-        ({"host": "api.faraday.ai", "schema": "https", "port": 8443}, "https://api.faraday.ai:8443/v1"),
-        ({"host": "https://api.faraday.ai", "port": 8443}, "https://api.faraday.ai:8443/v1"),
         ({"host": "https://api.faraday.ai:8443", "port": 8443}, "https://api.faraday.ai:8443/v1"),
-        ({"host": "api.faraday.ai", "port": 0}, "https://api.faraday.ai/v1"),
-        ({"host": "127.0.0.1", "schema": "http", "port": 8123}, "http://127.0.0.1:8123/v1"),
-        ({"host": "http://localhost:8123/v1"}, "http://localhost:8123/v1"),
-        ({"host": "http://[::1]:8123"}, "http://[::1]:8123/v1"),
+        ({"host": "localhost", "schema": "http", "port": 8123}, "http://localhost:8123/v1"),
         ({"host": "http://[::1]", "port": 8123}, "http://[::1]:8123/v1"),
         ({"host": "gateway.example:", "port": 8123}, "https://gateway.example:8123/v1"),
-        ({"host": "localhost:8123", "schema": "HTTP"}, "http://localhost:8123/v1"),
+        ({"uri": "faraday://:k@127.0.0.1:8123/http"}, "http://127.0.0.1:8123/v1"),
+        ({"uri": "faraday://:k@https%3A%2F%2Fgateway.example%2Fv1"}, "https://gateway.example/v1"),
     ],
 )
 def test_accepts_a_host(fields: dict[str, Any], base_url: str) -> None:
-    assert config(**fields).base_url == base_url
-
-
-@pytest.mark.parametrize(
-    ("uri", "base_url"),
-    [
-        ("faraday://:{key}@/", "https://api.faraday.ai/v1"),
-        ("faraday://:{key}@127.0.0.1:8123/http", "http://127.0.0.1:8123/v1"),
-        ("faraday://:{key}@https%3A%2F%2Fgateway.example%2Fv1", "https://gateway.example/v1"),
-    ],
-)
-def test_accepts_an_airflow_connection_as_a_uri(uri: str, base_url: str) -> None:
-    connection = Connection(conn_id="c", uri=uri.format(key=KEY))
+    connection = (
+        Connection("c", **fields) if "uri" in fields else Connection("c", "faraday", password=KEY, **fields)
+    )
     assert client_config(connection).base_url == base_url
-    assert client_config(connection).api_key == KEY
 
 
 @pytest.mark.parametrize(
@@ -76,7 +55,6 @@ def test_accepts_an_airflow_connection_as_a_uri(uri: str, base_url: str) -> None
         {"host": "http://api.faraday.ai"},
         {"host": "api.faraday.ai", "schema": "http"},
         {"host": "http://127.0.0.1.example.com"},
-        {"host": "http://localhost.example.com"},
     ],
 )
 def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, Any]) -> None:
@@ -91,39 +69,26 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"host": "ftp://api.faraday.ai"}, "is not an http or https URL"),
         ({"host": "https://"}, "is not an http or https URL"),
         ({"host": "https://a b/"}, "is not an http or https URL"),
-        ({"host": "https://h:99999"}, "is not an http or https URL"),
         ({"host": "https://h:port"}, "is not an http or https URL"),
-        ({"host": "https://[::1"}, "is not an http or https URL"),
         ({"host": f"https://user:{KEY}@h/"}, "without a user, query or fragment"),
         ({"host": "https://h/?x=1"}, "without a user, query or fragment"),
         ({"host": "h", "schema": "v1"}, "is not an http or https URL"),
-        ({"host": "https://fäk.example"}, "is not an http or https URL"),
         ({"host": "h", "port": 99999}, "is not an http or https URL"),
-        ({"password": None}, "no API key"),
         ({"password": " \n"}, "no API key"),
-        ({"password": "two words"}, "spaces, control characters"),
         ({"password": "new\nline"}, "spaces, control characters"),
-        ({"password": "bell\x07"}, "spaces, control characters"),
         ({"password": "clé"}, "spaces, control characters"),
         (
             {"extra": {"timeout": "soon"}},
             "'timeout' is not valid: 'soon'.\nUse a number of seconds greater than 0",
         ),
-        ({"extra": {"timeout": 1e10}}, "'timeout' is not valid"),
         ({"extra": {"timeout": 0}}, "'timeout' is not valid"),
-        ({"extra": {"timeout": True}}, "'timeout' is not valid"),
-        ({"extra": '{"timeout": NaN}'}, "'timeout' is not valid"),
         ({"extra": {"max_attempts": 0}}, "'max_attempts' is not valid"),
         ({"extra": {"max_attempts": 1.5}}, "'max_attempts' is not valid"),
-        ({"extra": {"max_attempts": [1]}}, "'max_attempts' is not valid"),
         ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
         ({"extra": {"verify": "/no/such/file.pem"}}, "'verify' is not valid.\nUse true, false or the path"),
         ({"extra": {"verify": 5}}, "'verify' is not valid"),
-        ({"extra": {"verify": ["true"]}}, "'verify' is not valid"),
         ({"extra": {"webhook_secret": f"whsec_{KEY}"}}, "'webhook_secret' is not valid.\nUse the secret"),
         ({"extra": {"webhook_secret": "whsec_"}}, "'webhook_secret' is not valid"),
-        ({"extra": {"webhook_secret": ["whsec_c2hvcnQ="]}}, "'webhook_secret' is not valid"),
-        ({"extra": {"webhook_secret": {"a": 1}}}, "'webhook_secret' is not valid"),
         ({"extra": {"webhook_secret": [[KEY]]}}, "'webhook_secret' is not valid"),
         ({"extra": {"allow_http": "maybe"}}, "'allow_http' is not valid: 'maybe'.\nUse true or false"),
     ],
@@ -136,7 +101,7 @@ def test_names_the_field_that_is_not_valid_but_not_the_key(fields: dict[str, Any
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("extra", ["[", "[1]", "5", '"text"'])
+@pytest.mark.parametrize("extra", ["[", "[1]"])
 def test_rejects_an_extra_that_is_not_an_object(extra: str) -> None:
     # Airflow's own model refuses these, but a secrets backend can return them.
     connection = SimpleNamespace(conn_id="c", password=KEY, host=None, schema=None, port=None, extra=extra)
@@ -165,46 +130,28 @@ def test_reads_extras_as_the_strings_of_forms_and_uris(tmp_path: Any) -> None:
     assert config({"verify": "False"}).verify is False
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("certificate")
-    certified(folder, x509.DNSName("faraday.test"))
-    return (folder / "server.pem").read_text()
-
-
 @pytest.mark.parametrize(
-    "name",
-    ["certificate", "in one line", "too long", "name too long", "NUL", "no permission", "in a closed folder"],
+    "value",
+    [
+        "-----BEGIN CERTIFICATE-----\ns3cret" * 100,
+        "s3cret/" * 10_000,
+        "s3cret" * 100,
+        "/s3cret\0",
+        "unreadable",
+    ],
 )
 def test_names_verify_if_it_cannot_be_read_but_quotes_nothing(
-    name: str, certificate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = tmp_path / "s3cret" / "s3cret.pem"
-    bundle.parent.mkdir()
-    bundle.write_text(certificate)
-    if name in ("no permission", "in a closed folder"):
-        denied = bundle if name == "no permission" else bundle.parent
-        if os.geteuid() == 0:
-            # The tests may run as root, which may read everything.
-            denied.chmod(0)
-            monkeypatch.setattr(os, "access", lambda path, mode: False)
-        else:
-            denied.chmod(0)
-    value = {
-        "certificate": certificate,
-        "in one line": certificate.replace("\n", "\\n"),
-        "too long": "s3cret/" * 10_000,
-        "name too long": "s3cret" * 100,
-        "NUL": f"{bundle}\0",
-    }.get(name, str(bundle))
-
+    if value == "unreadable":
+        bundle = tmp_path / "s3cret.pem"
+        bundle.touch()
+        value = str(bundle)
+        # The tests may run as root, which may read everything.
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(FaradayConfigurationError, match="'verify' is not valid") as caught:
         config({"verify": value})
-
-    shown = "".join(traceback.format_exception(caught.value))
-    assert "s3cret" not in shown
-    assert "CERTIFICATE" not in shown
-    bundle.parent.chmod(0o700)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_folder_is_a_ca_bundle(tmp_path: Path) -> None:
@@ -249,7 +196,6 @@ def test_the_repr_shows_no_secrets() -> None:
     [
         lambda secret: secret,
         lambda secret: quote(secret),
-        lambda secret: quote(secret, safe=""),
         lambda secret: quote(secret, safe="").lower(),
         lambda secret: json.dumps(secret),
         lambda secret: base64.b64encode(secret.encode()).decode(),
@@ -266,14 +212,10 @@ def test_redacts_the_key_and_the_proxy_password(form: Any) -> None:
         assert redacted.endswith(" after")
 
 
-def test_redacts_a_partly_quoted_proxy_password_as_it_was_given() -> None:
+def test_redacts_the_proxy_password_as_it_was_given_and_sent() -> None:
     read = ClientConfig(conn_id="c", api_key=KEY, proxy="http://user:p%40ss!w0rd@proxy:99999")
     assert "w0rd" not in read.redact("Failed to parse: http://user:p%40ss!w0rd@proxy:99999")
-
-
-def test_redacts_what_a_proxy_was_sent() -> None:
-    read = ClientConfig(conn_id="c", api_key=KEY, proxy="http://user:p4ssw0rd@proxy:3128")
-    sent = base64.b64encode(b"user:p4ssw0rd").decode()
+    sent = base64.b64encode(b"user:p@ss!w0rd").decode()
     assert sent not in read.redact(f"Proxy-Authorization: Basic {sent}")
 
 
@@ -295,8 +237,6 @@ SECRETS = [f"whsec_{base64.b64encode(key).decode()}" for key in KEYS]
         (SECRETS[0].removeprefix("whsec_"), KEYS[:1]),
         (f"whsec_{base64.b64encode(bytes(32)).decode().rstrip('=')}", [bytes(32)]),
         ("", []),
-        (None, []),
-        ([], []),
     ],
 )
 def test_reads_one_or_several_webhook_secrets(secret: Any, keys: list[bytes]) -> None:
