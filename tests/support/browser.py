@@ -79,12 +79,6 @@ class Browser:
                 raise AssertionError(f"Not true: {condition}. The page:\n{text}")
             time.sleep(0.05)
 
-    def press(self, key: str, code: int, text: str = "") -> None:
-        """Press and release a key."""
-        options = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
-        self.send("Input.dispatchKeyEvent", type="keyDown", **options)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **options)
-
     def close(self) -> None:
         """Close the pipe. Without its other end, Chromium exits."""
         os.close(self._commands)

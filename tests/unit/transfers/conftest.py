@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -12,7 +13,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
 
+from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
+from airflow_provider_faraday.transfers.uploads import UploadFileOperator
+from raw_server import RawServer
 from support.clients import KEY
+from support.ids import TARGET
+from support.uploads import CONTENT
 
 Connect = Callable[..., None]
 
@@ -26,6 +32,57 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         monkeypatch.setenv("AIRFLOW_CONN_FARADAY_DEFAULT", json.dumps(fields))
 
     return set_connection
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "web_orders.csv"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def upload(connect: Callable[..., None]) -> Callable[..., tuple[dict[str, Any] | Exception, RawServer]]:
+    """Return a function that uploads to a server, and returns the result or the error, and the server."""
+
+    def run(script: Any, path: Any, extra: dict[str, Any] | None = None, **arguments: Any) -> Any:
+        operator = UploadFileOperator(task_id="upload", path=path, **{"directory": "web_orders"} | arguments)
+        with RawServer(script) as server:
+            connect(server.url, **extra or {})
+            try:
+                return operator.execute({}), server
+            except Exception as error:
+                return error, server
+
+    return run
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    """Return a file that a download replaces."""
+    path = tmp_path / "out" / "predictions.csv"
+    path.parent.mkdir()
+    path.write_bytes(b"yesterday")
+    return path
+
+
+@pytest.fixture
+def download(connect: Callable[..., None]) -> Callable[..., tuple[dict[str, Any] | Exception, RawServer]]:
+    """Return a function that downloads from a server, and returns the result or the error, and the server."""
+
+    def run(
+        script: Any, path: Any, extra: dict[str, Any] | None = None, *, context: Any = None, **options: Any
+    ) -> Any:
+        tls = options.pop("tls", None)
+        operator = DownloadTargetOperator(task_id="download", target_id=TARGET, path=path, **options)
+        with RawServer(script, tls=tls) as server:
+            connect(server.url, **extra or {})
+            try:
+                return operator.execute(context or {}), server
+            except Exception as error:
+                return error, server
+
+    return run
 
 
 class ObjectStore(MemoryFileSystem):
