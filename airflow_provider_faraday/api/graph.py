@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
@@ -38,8 +37,9 @@ _FIELDS = (
 )
 # The graph calls a name "literate".
 _NAMES = tuple(name if name != "literate" else "name" for name in _FIELDS)
-_TYPE_NAME = re.compile(r"[a-z_]{1,60}")
 _SIDES = ("upstream", "downstream")
+# Faraday may have types that this version does not know.
+_UNKNOWN_TYPE = ResourceType("resources", "resource")
 
 PreviewKey = tuple[str, str | None]
 """A resource and the time of its configuration, which decides whether it is a preview."""
@@ -244,7 +244,7 @@ class Graph:
         return state.why_skipped
 
     def _add(self, key: str, fields: dict[str, Any]) -> None:
-        state = state_type(_resource_type(fields.pop("type")))(**{**fields, "id": fields["id"] or key})
+        state = state_type(RESOURCE_TYPES.get(fields.pop("type"), _UNKNOWN_TYPE))(**fields)
         self.nodes[key] = state
         if state.why_not_ready:
             self.unsettled.add(key)
@@ -297,9 +297,3 @@ _READ_UPSTREAM, _READ_DOWNSTREAM = (attrgetter(*(f"{side}_{name}" for name in _F
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _resource_type(name: str | None) -> ResourceType:
-    # Faraday may have types that this version does not know.
-    name = name if name and _TYPE_NAME.fullmatch(name) else "resources"
-    return RESOURCE_TYPES.get(name) or ResourceType(name, name.removesuffix("s").replace("_", " "))
