@@ -138,16 +138,6 @@ def check_builds(refusal: str, resource_type: str) -> None:
         )
 
 
-def check_updated_after(owner: str, resource_type: str, updated_after: object) -> None:
-    """Check that ``updated_after`` is not passed for a type without build times.
-
-    :param owner: who has the argument, for the error.
-    :raises FaradayInputError: if it is.
-    """
-    if updated_after is not None:
-        check_builds(f"{owner} cannot use updated_after with", resource_type)
-
-
 def select_fields(
     resource_type: ResourceType, resources: list[dict[str, Any]], fields: Sequence[str] | None, log: Any
 ) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_faraday.api.checks import parse_checks
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import field_names
-from airflow_provider_faraday.api.resources import check_updated_after, select_fields
+from airflow_provider_faraday.api.resources import check_builds, select_fields
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
@@ -152,7 +152,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         check_source(self)
         with naming(self):
             self.checks = parse_checks(checks)
-        check_updated_after(label, resource_type, updated_after)
+        if updated_after is not None:
+            check_builds(f"{label} cannot use updated_after with", resource_type)
         if deferrable and pokes_only:
             raise FaradayInputError(
                 f"{label} with deferrable=True shares its polls with other tasks. It does not support "
