@@ -93,7 +93,7 @@ def test_every_endpoint_is_published_with_its_query_and_content_type() -> None:
         for name, each in inspect.getmembers(endpoints, inspect.isfunction)
         if each.__module__ == endpoints.__name__ and "Endpoint" in str(each.__annotations__.get("return"))
     }
-    assert makers == used_endpoints().keys()
+    assert makers - {"any_endpoint"} == used_endpoints().keys()
 
     for endpoint in [each for made in used_endpoints().values() for each in made]:
         published = OPERATIONS[operation_of(endpoint)]
