@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +19,13 @@ from airflow_provider_faraday.api.states import state_type
 from support.graphs import BUILT, chain, edge, node
 
 REASON = "Not enough rows"
-BEFORE, AFTER, LATER = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 3, 4))
+AFTER, LATER = (datetime(2026, 1, day, tzinfo=UTC) for day in (3, 4))
+NOW = datetime(2026, 1, 4, 0, 10, tzinfo=UTC)
+
+
+def built(time: str, **fields: Any) -> dict[str, Any]:
+    """Return the fields of a resource that was built in January 2026, such as ``"03T12:00"``."""
+    return {"last_updated_output_at": f"2026-01-{time}:00Z", **fields}
 
 
 def dataset(**fields: Any) -> dict[str, Any]:
@@ -43,11 +49,9 @@ def target(**fields: Any) -> dict[str, Any]:
 
 
 def pipeline(**changed: dict[str, Any]) -> list[dict[str, Any]]:
-    nodes = {"d": dataset(), "c": cohort(), "o": outcome(), "s": scope(), "t": target()} | changed
-    return chain(*nodes.values())
-
-
-NOW = datetime(2026, 1, 4, 0, 10, tzinfo=UTC)
+    return chain(
+        *({"d": dataset(), "c": cohort(), "o": outcome(), "s": scope(), "t": target()} | changed).values()
+    )
 
 
 def graph_of(edges: list[dict[str, Any]]) -> Graph:
@@ -55,7 +59,7 @@ def graph_of(edges: list[dict[str, Any]]) -> Graph:
 
 
 def verdict(
-    graph: Graph,
+    graph: Graph | list[dict[str, Any]],
     waited: dict[str, Any] | None = None,
     type_name: str = "targets",
     now: datetime = NOW,
@@ -63,109 +67,122 @@ def verdict(
 ) -> Verdict:
     kind = RESOURCE_TYPES[type_name]
     state = msgspec.convert(waited or target(), state_type(kind))
+    graph = graph_of(graph) if isinstance(graph, list) else graph
     return assess(kind, [state], Criteria(**criteria), None, graph, now=now)
 
 
-def looked_up(graph: Graph, known: dict[PreviewKey, bool]) -> dict[str, list[str]]:
-    requests = graph.possible_previews(["t"], known)
-    return {kind.name: [id_ for _, id_ in endpoint.query] for kind, endpoint in requests}
-
-
 def test_ready_if_everything_upstream_is_settled() -> None:
-    assert verdict(graph_of(pipeline())).is_ready
+    assert verdict(pipeline()).is_ready
 
 
 @pytest.mark.parametrize("type_name", ["streams", "accounts", "moons", None])
 def test_any_type_of_resource_upstream_blocks(type_name: str) -> None:
-    result = verdict(graph_of([edge(node("x", type_name, "Something", status="running"), target())]))
+    result = verdict([edge(node("x", type_name, "Something", status="running"), target())])
     assert result.problem is None
     assert "'Something' is running (1 step upstream)" in result.pending
 
 
 def test_the_nearest_is_named_first_with_its_distance() -> None:
-    edges = pipeline(d=dataset(status="starting"), c=cohort(status="running"), o=outcome(status="new"))
-    result = verdict(graph_of(edges))
+    edges = pipeline(
+        d=dataset(status="starting"),
+        c=cohort(last_updated_config_at="2026-01-05T00:00:00Z"),
+        o=outcome(status="new"),
+    )
+    result = verdict(edges)
     assert result.description == (
         "0 of 1 targets ready; waiting for target 'Buyers table': outcome 'Will buy' is new (2 steps "
-        "upstream), cohort 'Customers' is running (3 steps upstream), dataset 'Orders' is starting (4 steps "
-        "upstream)"
+        "upstream), cohort 'Customers' is ready, but its configuration changed at 2026-01-05T00:00:00.000Z, "
+        "after its last build (3 steps upstream), dataset 'Orders' is starting (4 steps upstream)"
     )
 
 
-def test_about_to_be_rebuilt_blocks() -> None:
-    result = verdict(graph_of(pipeline(c=cohort(last_updated_config_at="2026-01-05T00:00:00Z"))))
-    assert "cohort 'Customers' is ready, but its configuration changed" in result.pending
+def test_many_resources_are_counted_and_the_nearest_named() -> None:
+    nodes = [node(f"n{n}", "cohorts", status="running") for n in range(30)]
+    pending = verdict(chain(*nodes, target())).pending
+    assert "cohort 'n29' is running (1 step upstream), cohort 'n28'" in pending
+    assert pending.endswith("and 20 more")
 
 
-def test_an_error_upstream_is_reported_with_reason_and_path() -> None:
-    result = verdict(graph_of(pipeline(o=outcome(status="error", status_error=f"{REASON}."))))
-    assert result.problem is not None
-    assert result.problem.kind == "failed"
-    assert result.problem.message == (
+def test_its_own_status_is_named_before_what_is_upstream() -> None:
+    waited = target(status="running")
+    result = verdict(pipeline(c=cohort(status="running"), t=waited), waited)
+    assert "target 'Buyers table' is running, cohort 'Customers' is running" in result.pending
+
+
+def test_an_error_upstream_fails_unless_it_is_to_be_waited_for() -> None:
+    edges = pipeline(o=outcome(status="error", status_error=f"{REASON}."))
+    problem = verdict(edges).problem
+    assert problem is not None
+    assert problem.kind == "failed"
+    assert problem.message == (
         f"target 'Buyers table' cannot be built: outcome 'Will buy' failed: {REASON} "
         "(outcome → scope 'Likely buyers' → target)."
     )
-
-
-def test_errors_upstream_are_waited_for_without_fail_on_error() -> None:
-    graph = graph_of(pipeline(o=outcome(status="error", status_error=REASON)))
-    result = verdict(graph, fail_on_error=False)
+    result = verdict(edges, fail_on_error=False)
     assert result.problem is None
     assert f"outcome 'Will buy' is in error, {REASON} (2 steps upstream)" in result.pending
 
 
-@pytest.mark.parametrize(
-    ("failed_at", "kind"),
-    [(BUILT, None), ("2026-01-03T00:00:00Z", "failed"), ("2026-01-03T01:00:00Z", "failed")],
-)
+@pytest.mark.parametrize(("failed_at", "kind"), [(BUILT, None), ("2026-01-03T00:00:00Z", "failed")])
 def test_only_an_error_since_updated_after_fails(failed_at: str, kind: str | None) -> None:
-    rebuilt = target(last_updated_output_at="2026-01-03T01:00:00Z")
     failed = outcome(status="error", status_changed_at=failed_at)
-    result = verdict(graph_of(pipeline(o=failed)), rebuilt, updated_after=AFTER)
+    result = verdict(pipeline(o=failed), target(**built("03T01:00")), updated_after=AFTER)
     assert not result.is_ready
     assert (result.problem and result.problem.kind) == kind
 
 
 @pytest.mark.parametrize("status", ["running", "error"])
 def test_what_was_built_since_updated_after_does_not_block(status: str) -> None:
-    busy = dataset(
-        status=status,
-        status_changed_at="2026-01-03T02:00:00Z",
-        last_updated_output_at="2026-01-03T01:00:00Z",
-    )
-    rebuilt = target(last_updated_output_at="2026-01-03T01:30:00Z")
-    assert verdict(graph_of(pipeline(d=busy)), rebuilt, updated_after=AFTER).is_ready
-    assert not verdict(graph_of(pipeline(d=busy)), rebuilt).is_ready
+    edges = pipeline(d=dataset(status=status, status_changed_at="2026-01-03T02:00:00Z", **built("03T01:00")))
+    rebuilt = target(**built("03T01:30"))
+    assert verdict(edges, rebuilt, updated_after=AFTER).is_ready
+    assert not verdict(edges, rebuilt).is_ready
 
 
 def test_a_resource_without_edges_is_judged_alone() -> None:
-    assert verdict(graph_of([]), dataset(), "datasets").is_ready
-    assert not verdict(graph_of([]), dataset(status="running"), "datasets").is_ready
+    assert verdict([], dataset(), "datasets").is_ready
+    assert not verdict([], dataset(status="running"), "datasets").is_ready
 
 
 @pytest.mark.parametrize("type_name", ["targets", "scopes", "outcomes"])
 def test_what_always_has_upstream_resources_must_be_in_the_graph(type_name: str) -> None:
     with pytest.raises(FaradayResponseError, match="does not have") as caught:
-        verdict(graph_of([]), node("x", type_name), type_name)
+        verdict([], node("x", type_name), type_name)
     assert is_transient(caught.value)
 
 
-def test_its_own_status_is_named_before_what_is_upstream() -> None:
-    waited = target(status="running")
-    result = verdict(graph_of(pipeline(c=cohort(status="running"), t=waited)), waited)
-    assert "target 'Buyers table' is running, cohort 'Customers' is running" in result.pending
+class TestNewerThanTheList:
+    @pytest.mark.parametrize(
+        ("status", "changed_at"), [("running", BUILT), ("error", BUILT), ("error", None)]
+    )
+    def test_the_state_of_the_graph_counts(self, status: str, changed_at: str | None) -> None:
+        result = verdict(pipeline(t=target(status=status, status_changed_at=changed_at)))
+        assert not result.is_ready
+        assert (result.problem is not None) == (status == "error")
+
+    def test_unless_that_of_the_list_is_certainly_newer(self) -> None:
+        failed = target(status="error", status_changed_at="2026-01-01T00:00:00Z", last_updated_output_at=None)
+        assert verdict(pipeline(t=failed)).problem is None
+
+    def test_an_old_error_without_a_time_in_the_graph_is_waited_out(self) -> None:
+        """The graph has no ``updated_at``."""
+        failed = target(status="error", status_changed_at=None)
+        result = verdict(pipeline(t=failed), {**failed, "updated_at": BUILT}, updated_after=AFTER)
+        assert result.problem is None
+        assert not result.is_ready
 
 
-class TestLeftOut:
+class TestSkipped:
     def test_archived_resources_are_named_and_hide_what_is_behind_them(self) -> None:
-        archived = outcome(status="running", archived_at=BUILT)
-        result = verdict(graph_of(pipeline(d=dataset(status="error"), o=archived)))
+        edges = pipeline(d=dataset(status="error"), o=outcome(status="running", archived_at=BUILT))
+        result = verdict(edges)
         assert result.is_ready
         assert "skipped upstream: outcome 'Will buy' (archived)" in result.description
+        assert graph_of(edges).inputs_of(["t"]) == {"s", "o", "c", "d"}
 
     def test_what_is_reached_by_another_path_blocks(self) -> None:
         edges = [*pipeline(o=outcome(archived_at=BUILT)), edge(cohort(status="running"), scope())]
-        assert not verdict(graph_of([*edges[::-1]])).is_ready
+        assert not verdict(edges[::-1]).is_ready
 
     def test_previews_are_named_and_hide_what_is_behind_them(self) -> None:
         graph = graph_of(drafts(status="new"))
@@ -176,14 +193,12 @@ class TestLeftOut:
         result = verdict(graph.with_previews(known, {}))
         assert result.is_ready
         assert "outcome 'Draft' (a preview" in result.description
-
-    def test_a_preview_is_looked_up_again_after_its_configuration_changed(self) -> None:
-        known = {preview_key(graph_of(drafts()).nodes[id_]): True for id_ in (DRAFT, OTHER_DRAFT)}
-        changed = drafts(last_updated_config_at="2026-01-06T00:00:00Z")
-        assert looked_up(graph_of(changed), known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
+        # A preview can be turned into the real thing.
+        changed = graph_of(drafts(last_updated_config_at="2026-01-06T00:00:00Z"))
+        assert looked_up(changed, known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
 
     def test_only_what_is_unsettled_or_downstream_of_that_is_looked_up(self) -> None:
-        settled = [edge(cohort(), node(DRAFT, "outcomes")), edge(node(DRAFT, "outcomes"), target())]
+        settled = chain(cohort(), node(DRAFT, "outcomes"), target())
         assert looked_up(graph_of(settled), {}) == {}
 
     def test_previews_that_read_ready_hide_an_error_behind_them(self) -> None:
@@ -207,23 +222,62 @@ DRAFT, OTHER_DRAFT = (f"e0000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
 def drafts(**fields: Any) -> list[dict[str, Any]]:
     """Two outcomes of a failed cohort, both of which a target delivers."""
     failed = cohort(status="error", status_error=REASON)
-    edges = []
-    for id_ in (DRAFT, OTHER_DRAFT):
-        draft = node(id_, "outcomes", "Draft", **fields)
-        edges += [edge(failed, draft), edge(draft, target())]
-    return edges
+    paths = (
+        chain(failed, node(id_, "outcomes", "Draft", **fields), target()) for id_ in (DRAFT, OTHER_DRAFT)
+    )
+    return [edge for path in paths for edge in path]
+
+
+def looked_up(graph: Graph, known: dict[PreviewKey, bool]) -> dict[str, list[str]]:
+    requests = graph.possible_previews(["t"], known)
+    return {kind.name: [id_ for _, id_ in endpoint.query] for kind, endpoint in requests}
+
+
+class TestShapes:
+    def test_a_cycle_ends(self) -> None:
+        cycles = [edge(target(), dataset()), edge(scope(), scope())]
+        assert verdict([*pipeline(), *cycles]).is_ready
+        assert "(3 steps upstream)" in verdict([*pipeline(c=cohort(status="running")), *cycles]).pending
+
+    def test_a_diamond_is_named_once_by_its_shortest_path(self) -> None:
+        failed = dataset(status="error", status_error=REASON)
+        problem = verdict([*pipeline(d=failed), edge(failed, scope())]).problem
+        assert problem is not None
+        assert problem.message.count(REASON) == 1
+        assert "(dataset → scope 'Likely buyers' → target)" in problem.message
+
+    def test_ids_are_compared_without_case(self) -> None:
+        edges = [edge(node("AB", "datasets", status="running"), scope()), edge(node("S", "scopes"), target())]
+        assert not verdict(edges).is_ready
+
+    def test_only_what_is_upstream_blocks(self) -> None:
+        assert verdict([*pipeline(), edge(dataset(), node("x", "targets", status="error"))]).is_ready
+
+    def test_fields_may_be_missing_or_null(self) -> None:
+        result = verdict([{"upstream_id": "d", "downstream_id": "t", "upstream_status": None}])
+        assert "resource d has no status (1 step upstream)" in result.pending
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"upstream_id": "d"},
+            {"upstream_id": None, "downstream_id": 5},
+            {"upstream_id": "x", "downstream_id": "y", "upstream_type": 5, "upstream_status": []},
+            {"upstream_id": "x", "downstream_id": "y", "upstream_type": "\0"},
+        ],
+    )
+    def test_an_odd_edge_is_ignored(self, odd: dict[str, Any]) -> None:
+        assert verdict([*pipeline(), odd]).is_ready
+        assert not verdict([*pipeline(c=cohort(status="running")), odd]).is_ready
 
 
 class TestReadTooEarly:
     """A build that read its input before the builds that it must contain is waited out for ten minutes."""
 
-    refreshed = dataset(last_updated_output_at="2026-01-04T00:01:00Z")
-    times: ClassVar = {"d": AFTER}
-
     def result(self, read_at: str | None, now: datetime = NOW, **edges: dict[str, Any]) -> Verdict:
-        waited = target(last_updated_output_at="2026-01-04T00:05:00Z", last_read_input_at=read_at)
-        graph = graph_of(pipeline(d=self.refreshed, t=waited, **edges))
-        return verdict(graph, waited, now=now, updated_after=self.times)
+        waited = target(**built("04T00:05", last_read_input_at=read_at))
+        graph = pipeline(d=dataset(**built("04T00:01")), t=waited, **edges)
+        return verdict(graph, waited, now=now, updated_after={"d": AFTER})
 
     def test_a_build_that_began_before_the_refreshed_dataset_was_built_does_not_count(self) -> None:
         result = self.result("2026-01-04T00:00:59Z")
@@ -239,154 +293,71 @@ class TestReadTooEarly:
         assert "counts after 10 minutes, although" in result.description
 
     def test_an_intermediate_build_that_read_too_early_blocks(self) -> None:
-        stale = scope(
-            last_updated_output_at="2026-01-04T00:03:00Z", last_read_input_at="2026-01-03T00:00:00Z"
-        )
+        stale = scope(**built("04T00:03", last_read_input_at="2026-01-03T00:00:00Z"))
         result = self.result("2026-01-04T00:04:00Z", s=stale)
         assert "scope 'Likely buyers' is ready, but its last build read its input" in result.pending
         assert self.result("2026-01-04T00:04:00Z", now=NOW + timedelta(minutes=5), s=stale).is_ready
 
     def test_a_build_must_contain_the_builds_in_between(self) -> None:
         """The scope is built twice, and the target has read the first build."""
-        rebuilt = scope(last_updated_output_at="2026-01-04T00:06:00Z")
-        assert not self.result("2026-01-04T00:04:00Z", s=rebuilt).is_ready
+        assert not self.result("2026-01-04T00:04:00Z", s=scope(**built("04T00:06"))).is_ready
 
-    def test_the_refreshed_resource_itself_must_have_read_after_the_request(self) -> None:
-        built = dataset(
-            last_updated_output_at="2026-01-04T00:05:00Z", last_read_input_at="2026-01-02T00:00:00Z"
-        )
-        state = msgspec.convert(built, state_type(RESOURCE_TYPES["datasets"]))
-        criteria = Criteria(updated_after=self.times)
-        for minutes, ready in ((0, False), (5, True)):
-            now = NOW + timedelta(minutes=minutes)
-            assert assess(RESOURCE_TYPES["datasets"], [state], criteria, ("d",), now=now).is_ready == ready
-
-
-class TestShapes:
-    def test_a_cycle_ends(self) -> None:
-        edges = [*pipeline(), edge(target(), dataset()), edge(scope(), scope())]
-        assert verdict(graph_of(edges)).is_ready
-        busy = [*pipeline(c=cohort(status="running")), edge(target(), dataset())]
-        assert "(3 steps upstream)" in verdict(graph_of(busy)).pending
-
-    def test_a_diamond_is_named_once_by_its_shortest_path(self) -> None:
-        busy = dataset(status="error", status_error=REASON)
-        edges = [*pipeline(d=busy), edge(busy, scope())]
-        problem = verdict(graph_of(edges)).problem
-        assert problem is not None
-        assert problem.message.count(REASON) == 1
-        assert "(dataset → scope 'Likely buyers' → target)" in problem.message
-
-    def test_ids_are_compared_without_case(self) -> None:
-        edges = [edge(node("AB", "datasets", status="running"), scope()), edge(node("S", "scopes"), target())]
-        assert not verdict(graph_of(edges)).is_ready
-
-    def test_only_what_is_upstream_blocks(self) -> None:
-        other = [edge(dataset(), node("x", "targets", status="error"))]
-        assert verdict(graph_of([*pipeline(), *other])).is_ready
-
-    def test_fields_may_be_missing_or_null(self) -> None:
-        graph = graph_of([{"upstream_id": "d", "downstream_id": "t", "upstream_status": None}])
-        assert "resource d has no status (1 step upstream)" in verdict(graph).pending
-
-    @pytest.mark.parametrize(
-        "odd",
-        [
-            {"upstream_id": "d"},
-            {"upstream_id": None, "downstream_id": 5},
-            {"upstream_id": "x", "downstream_id": "y", "upstream_type": 5, "upstream_status": []},
-            {"upstream_id": "x", "downstream_id": "y", "upstream_type": "\0"},
-        ],
-    )
-    def test_an_odd_edge_concerns_nobody_else(self, odd: dict[str, Any]) -> None:
-        assert verdict(graph_of([*pipeline(), odd])).is_ready
-        assert not verdict(graph_of([*pipeline(c=cohort(status="running")), odd])).is_ready
-
-    def test_many_unsettled_resources_are_counted_and_the_nearest_named(self) -> None:
-        nodes = [node(f"n{n}", "cohorts", status="running") for n in range(30)]
-        pending = verdict(graph_of(chain(*nodes, target()))).pending
-        assert "cohort 'n29' is running (1 step upstream), cohort 'n28'" in pending
-        assert pending.endswith("and 20 more")
-
-    @pytest.mark.parametrize(
-        ("status", "changed_at"), [("running", BUILT), ("error", BUILT), ("error", None)]
-    )
-    def test_the_graph_is_newer_than_the_list(self, status: str, changed_at: str | None) -> None:
-        edges = pipeline(t=target(status=status, status_changed_at=changed_at))
-        result = verdict(graph_of(edges))
-        assert not result.is_ready
-        assert (result.problem is not None) == (status == "error")
-
-    def test_a_state_of_the_list_that_is_certainly_newer_counts(self) -> None:
-        failed = target(status="error", status_changed_at="2026-01-01T00:00:00Z", last_updated_output_at=None)
-        assert verdict(graph_of(pipeline(t=failed))).problem is None
-
-    def test_an_old_error_without_a_time_in_the_graph_is_waited_out(self) -> None:
-        """The graph has no ``updated_at``."""
-        failed = {"status": "error", "status_changed_at": None}
-        waited = target(updated_at="2026-01-02T00:00:00Z", **failed)
-        result = verdict(graph_of(pipeline(t=target(**failed))), waited, updated_after=AFTER)
-        assert result.problem is None
-        assert not result.is_ready
-
-    def test_inputs_behind_archived_resources_and_previews_are_inputs(self) -> None:
-        graph = graph_of(pipeline(o=outcome(archived_at=BUILT)))
-        assert graph.inputs_of(["t"]) == {"s", "o", "c", "d"}
+    @pytest.mark.parametrize(("minutes", "ready"), [(0, False), (5, True)])
+    def test_the_refreshed_resource_itself_must_have_read_after_the_request(
+        self, minutes: int, ready: bool
+    ) -> None:
+        refreshed = dataset(**built("04T00:05", last_read_input_at=BUILT))
+        state = msgspec.convert(refreshed, state_type(RESOURCE_TYPES["datasets"]))
+        criteria, now = Criteria(updated_after={"d": AFTER}), NOW + timedelta(minutes=minutes)
+        assert assess(RESOURCE_TYPES["datasets"], [state], criteria, ("d",), now=now).is_ready == ready
 
 
 class TestTimesPerResource:
     """``updated_after`` as a dict, such as the ``requested_at`` of a force update."""
 
-    def test_the_latest_time_upstream_counts(self) -> None:
-        other = node("e", "datasets", last_updated_output_at="2026-01-04T00:00:00Z")
-        rebuilt = dataset(last_updated_output_at="2026-01-04T00:00:00Z")
-        edges = [*pipeline(d=rebuilt), edge(other, cohort())]
+    @pytest.mark.parametrize(("time", "ready"), [("03T12:00", False), ("04T12:00", True)])
+    def test_the_latest_time_upstream_counts(self, time: str, ready: bool) -> None:
+        rebuilt = built("04T00:00")
+        edges = [*pipeline(d=dataset(**rebuilt)), edge(node("e", "datasets", **rebuilt), cohort())]
         times = {"d": AFTER, "e": LATER}
-        for built, ready in (("2026-01-03T12:00:00Z", False), ("2026-01-04T12:00:00Z", True)):
-            waited = target(last_updated_output_at=built)
-            assert verdict(graph_of(edges), waited, updated_after=times).is_ready == ready
+        assert verdict(edges, target(**built(time)), updated_after=times).is_ready == ready
 
-    def test_a_build_from_before_the_last_requested_one_ended_does_not_count(self) -> None:
+    @pytest.mark.parametrize(("status", "ready"), [("ready", True), ("running", False)])
+    def test_a_build_from_before_the_last_requested_one_ended_does_not_count(
+        self, status: str, ready: bool
+    ) -> None:
         """Two refreshes: the first one's cascade delivers before the second one is done."""
-        slow = node("e", "datasets", "Slow", last_updated_output_at="2026-01-05T00:00:00Z")
-        quick = dataset(last_updated_output_at="2026-01-04T01:00:00Z")
-        early = {"last_updated_output_at": "2026-01-04T06:00:00Z"}
+        slow, early = node("e", "datasets", "Slow", **built("05T00:00")), built("04T06:00")
+        busy = cohort(status=status, **early)
+        edges = [*pipeline(d=dataset(**built("04T01:00")), c=busy), edge(slow, busy)]
         times = {"d": AFTER, "e": LATER}
-        edges = [*pipeline(d=quick, c=cohort(**early)), edge(slow, cohort(**early))]
-        assert not verdict(graph_of(edges), target(**early), updated_after=times).is_ready
-        # Nor does it excuse what is building on the way.
-        busy = cohort(status="running", **early)
-        edges = [*pipeline(d=quick, c=busy), edge(slow, busy)]
-        assert (
-            "'Customers' is running" in verdict(graph_of(edges), target(**early), updated_after=times).pending
-        )
-        late = target(last_updated_output_at="2026-01-05T06:00:00Z")
-        edges = [*pipeline(d=quick), edge(slow, cohort())]
-        assert verdict(graph_of(edges), late, updated_after=times).is_ready
+        result = verdict(edges, target(**early), updated_after=times)
+        assert not result.is_ready
+        assert ("'Customers' is running (3 steps upstream)" in result.pending) is not ready
+        assert verdict(edges, target(**built("05T06:00")), updated_after=times).is_ready == ready
 
     def test_its_own_time_counts_first(self) -> None:
-        waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
-        rebuilt = dataset(last_updated_output_at="2026-01-05T00:00:00Z")
-        assert verdict(graph_of(pipeline(d=rebuilt)), waited, updated_after={"t": AFTER, "d": LATER}).is_ready
+        edges = pipeline(d=dataset(**built("05T00:00")))
+        times = {"t": AFTER, "d": LATER}
+        assert verdict(edges, target(**built("03T12:00")), updated_after=times).is_ready
 
     def test_a_requested_build_that_has_not_begun_blocks(self) -> None:
-        waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
-        result = verdict(graph_of(pipeline()), waited, updated_after={"d": AFTER})
+        result = verdict(pipeline(), target(**built("03T12:00")), updated_after={"d": AFTER})
         assert "dataset 'Orders' has not been rebuilt since 2026-01-03" in result.pending
         assert "(4 steps upstream)" in result.pending
 
-    def test_an_empty_dict_is_an_input_error(self) -> None:
-        with pytest.raises(FaradayInputError, match="updated_after is an empty dict"):
-            verdict(graph_of(pipeline()), updated_after={})
-
-    def test_none_upstream_is_an_input_error(self) -> None:
-        with pytest.raises(FaradayInputError, match="or for a resource upstream of it"):
-            verdict(graph_of(pipeline()), updated_after={"x": AFTER})
+    @pytest.mark.parametrize(
+        ("times", "says"),
+        [({}, "updated_after is an empty dict"), ({"x": AFTER}, "or for a resource upstream of it")],
+    )
+    def test_a_resource_without_a_time_is_an_input_error(self, times: dict[str, datetime], says: str) -> None:
+        with pytest.raises(FaradayInputError, match=says):
+            verdict(pipeline(), updated_after=times)
 
     def test_an_error_of_a_listed_resource_is_compared_with_its_own_time(self) -> None:
         failed = dataset(status="error", status_changed_at="2026-01-03T12:00:00Z")
         edges = [*pipeline(d=failed), edge(node("e", "datasets"), cohort())]
-        problem = verdict(graph_of(edges), updated_after={"d": AFTER, "e": LATER}).problem
+        problem = verdict(edges, updated_after={"d": AFTER, "e": LATER}).problem
         assert problem is not None
         assert problem.kind == "failed"
 
@@ -394,47 +365,39 @@ class TestTimesPerResource:
 class TestUnchanged:
     """Faraday rebuilds what is downstream only if it detects changes."""
 
-    rebuilt = pipeline(d=dataset(last_updated_output_at="2026-01-04T00:00:00Z"))
-
-    def result(self, edges: list[dict[str, Any]] | None = None, seconds: float | None = 600) -> Verdict:
-        return verdict(graph_of(edges or self.rebuilt), updated_after=AFTER, unchanged_after=seconds)
+    rebuilt = pipeline(d=dataset(**built("04T00:00")))
 
     def test_ready_when_nothing_changed_for_that_long(self) -> None:
-        result = self.result()
+        result = verdict(self.rebuilt, updated_after=AFTER, unchanged_after=600)
         assert result.is_ready
         assert result.unchanged == {"t"}
         assert "target 'Buyers table' is unchanged: nothing upstream has changed since" in result.description
 
-    def test_waits_until_then(self) -> None:
-        result = self.result(seconds=601)
+    @pytest.mark.parametrize("seconds", [601, None])
+    def test_waits_until_then(self, seconds: float | None) -> None:
+        result = verdict(self.rebuilt, updated_after=AFTER, unchanged_after=seconds)
         assert not result.is_ready
         assert result.problem is None
         assert result.unchanged == set()
+        assert ("see unchanged_after" in result.pending) is (seconds is None)
 
     def test_counts_from_updated_after_at_the_earliest(self) -> None:
-        graph = graph_of(pipeline())
         criteria: dict[str, Any] = {"updated_after": AFTER, "now": AFTER + timedelta(minutes=5)}
-        assert not verdict(graph, unchanged_after=301, **criteria).is_ready
-        assert verdict(graph, unchanged_after=300, **criteria).is_ready
+        assert not verdict(pipeline(), unchanged_after=301, **criteria).is_ready
+        assert verdict(pipeline(), unchanged_after=300, **criteria).is_ready
 
-    @pytest.mark.parametrize("built_at", [BUILT, "2026-01-03T12:00:00Z"])
-    def test_not_while_anything_upstream_is_unsettled(self, built_at: str) -> None:
-        busy = cohort(status="running", last_updated_output_at=built_at)
-        assert not self.result(pipeline(c=busy)).is_ready
+    @pytest.mark.parametrize("time", ["02T00:00", "03T12:00"])
+    def test_not_while_anything_upstream_is_unsettled(self, time: str) -> None:
+        edges = pipeline(c=cohort(status="running", **built(time)))
+        assert not verdict(edges, updated_after=AFTER, unchanged_after=600).is_ready
 
     def test_not_if_a_requested_build_has_not_begun(self) -> None:
         times = {"d": AFTER}
         for requested in (times, {"t": AFTER}):
-            assert not verdict(graph_of(pipeline()), updated_after=requested, unchanged_after=1).is_ready
-        assert verdict(graph_of(self.rebuilt), updated_after=times, unchanged_after=1).unchanged == {"t"}
+            assert not verdict(pipeline(), updated_after=requested, unchanged_after=1).is_ready
+        assert verdict(self.rebuilt, updated_after=times, unchanged_after=1).unchanged == {"t"}
 
     def test_a_rebuilt_resource_is_not_unchanged(self) -> None:
-        waited = target(last_updated_output_at="2026-01-03T12:00:00Z")
-        result = verdict(graph_of(self.rebuilt), waited, updated_after=AFTER, unchanged_after=1)
+        result = verdict(self.rebuilt, target(**built("03T12:00")), updated_after=AFTER, unchanged_after=1)
         assert result.is_ready
         assert result.unchanged == set()
-
-    def test_without_it_what_is_waited_for_names_the_case(self) -> None:
-        result = self.result(seconds=None)
-        assert not result.is_ready
-        assert "unchanged_after" in result.pending
