@@ -29,9 +29,6 @@ class Received:
     early: bytes = b""
 
 
-# What a client sends first if it expects TLS.
-_TLS_HELLO = b"\x16\x03"
-
 Step = Callable[[socket.socket, Received], None]
 Script = Callable[[Received], Step] | Iterable[Step]
 
@@ -103,9 +100,6 @@ def _requests(connection: socket.socket) -> Iterator[Received]:
             if not more:
                 return
             data += more
-            if data.startswith(_TLS_HELLO):
-                yield Received("TLS", "", {}, time.monotonic())
-                return
         head, data = data.split(b"\r\n\r\n", 1)
         line, *lines = head.decode("latin-1").split("\r\n")
         method, target, _ = line.split(" ", 2)

@@ -1,9 +1,8 @@
-"""What holds for every response and every list of datasets, searched with hypothesis."""
+"""What holds for every response, searched with hypothesis."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,14 +11,10 @@ from multidict import CIMultiDict
 
 from airflow_provider_faraday.api import endpoints, responses, states
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.readiness import Criteria, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.client.environment import next_link
 from support.clients import ID, KEY
-
-# The same examples on every run and machine.
-searched = settings(derandomize=True, deadline=None, database=None)
 
 DATASET_TYPE = RESOURCE_TYPES["datasets"]
 decode_states = states.decode_states(DATASET_TYPE)
@@ -44,7 +39,8 @@ HEADERS = st.dictionaries(
 )
 
 
-@searched
+# The same examples on every run and machine.
+@settings(derandomize=True, deadline=None, database=None)
 @given(
     st.sampled_from([0, 200, 200, 302, 400, 401, 404, 429, 999]),
     HEADERS,
@@ -75,42 +71,3 @@ def check(error: FaradayApiError) -> None:
     assert str(error).replace("\n", "", 1).isprintable()
     assert len(str(error)) < 2000
     assert KEY not in f"{error}{vars(error)}"
-
-
-BUILT = "2026-01-02T00:00:00Z"
-ORDER = [None, "2026-01-01T00:00:00Z", BUILT, "2026-01-03T00:00:00+05:30"]
-IDS = ["d1", "d2", "d3"]
-RESOURCES = st.lists(
-    st.fixed_dictionaries(
-        {
-            "id": st.sampled_from(IDS),
-            "status": st.sampled_from(["ready", "ready", "running", "error", "pending", None]),
-            "last_updated_config_at": st.sampled_from(ORDER),
-            "last_updated_output_at": st.sampled_from(ORDER),
-            "archived_at": st.sampled_from([None, None, BUILT]),
-        }
-    ),
-    max_size=4,
-    unique_by=lambda dataset: dataset["id"],
-)
-
-
-@searched
-@given(RESOURCES, st.booleans(), st.none() | st.lists(st.sampled_from(IDS), unique=True).map(tuple))
-def test_ready_never_covers_a_waiting_a_failed_or_a_missing_dataset(
-    datasets: list[dict[str, Any]], only_new: bool, ids: tuple[str, ...] | None
-) -> None:
-    found = decode_states(responses.Response(200, {}, json.dumps(datasets).encode()))
-    criteria = Criteria(updated_after=datetime(2026, 1, 2, tzinfo=UTC) if only_new else None)
-    result = assess(DATASET_TYPE, found, criteria, ids, now=datetime(2026, 1, 4, tzinfo=UTC))
-    live = [d for d in datasets if (ids is None or d["id"] in ids) and not d["archived_at"]]
-    ready = [d["id"] for d in live if is_ready(d, only_new)]
-    assert [state.id for state in result.ready] == ready
-    there = {d["id"] for d in datasets} >= set(ids or ())
-    assert result.is_ready == (there and 0 < len(live) == len(ready))
-
-
-def is_ready(dataset: dict[str, Any], only_new: bool) -> bool:
-    configured, built = (ORDER.index(dataset[f"last_updated_{what}_at"]) for what in ("config", "output"))
-    is_new = not only_new or built >= ORDER.index(BUILT)
-    return dataset["status"] == "ready" and (built == 0 or configured <= built) and is_new

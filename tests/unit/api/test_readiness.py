@@ -46,6 +46,7 @@ def test_any_status_but_ready_is_waited_for(status: str | None) -> None:
 
 
 def test_a_changed_configuration_is_waited_for() -> None:
+    assert verdict(state(last_updated_config_at=BUILT)).is_ready
     result = verdict(state(last_updated_config_at="2026-01-03T00:00:00Z"))
     assert not result.is_ready
     assert "configuration changed at 2026-01-03T00:00:00.000Z" in result.description

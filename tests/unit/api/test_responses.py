@@ -25,7 +25,6 @@ from airflow_provider_faraday.client.environment import next_link
 
 BASE_URL = "https://api.faraday.ai/v1"
 GET = Endpoint("GET", "/datasets")
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def exchange(endpoint: Endpoint = GET, decode: Any = responses.decode_resources) -> Exchange[Any]:

@@ -207,9 +207,13 @@ def test_a_certificate_that_is_not_valid_is_an_error_with_a_remedy(
 
 
 @CLIENTS
-def test_certificates_are_not_verified_if_that_is_disabled(fetch: Any, self_signed: ssl.SSLContext) -> None:
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_certificate_is_trusted_if_it_is_in_the_bundle_or_not_verified(
+    fetch: Any, trusted: bool, self_signed: ssl.SSLContext, tmp_path: Path
+) -> None:
     with RawServer([GOOD], tls=self_signed) as server:
-        assert fetch(config_for(server.url, verify=False), "GET") == [ID]
+        verify = str(tmp_path / "server.pem") if trusted else False
+        assert fetch(config_for(server.url, verify=verify), "GET") == [ID]
 
 
 @CLIENTS
