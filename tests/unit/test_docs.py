@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from airflow_provider_faraday import exceptions, pytest_plugin
 from airflow_provider_faraday.get_provider_info import get_provider_info
 from airflow_provider_faraday.sandbox.__main__ import main as sandbox_command
-from support.markdown_pages import PAGES, ROOT, read
+from support.markdown_pages import PAGES, ROOT
 
 if TYPE_CHECKING:
     from support.markdown_pages import Table
@@ -156,18 +156,6 @@ def test_the_table_of_flags_matches_the_sandbox_command(capsys: pytest.CaptureFi
 
     shown = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
     assert {f for row in table.rows for f in re.findall(r"--[\w-]+", row[0])} == shown - {"--help"}
-
-
-def test_performance_figures_match_the_benchmark_results() -> None:
-    """`make bench` writes both tables. The page has medians only."""
-    (documented,) = PAGES["docs/performance.md"].tables
-    (measured,) = read(ROOT / "benchmarks" / "results" / "results.md").tables
-
-    assert [row[0] for row in documented.rows] == [row[0] for row in measured.rows]
-    for (what, *shown), (_, *results) in zip(documented.rows, measured.rows, strict=True):
-        for figure, result in zip(shown, results, strict=False):
-            number = figure.split(" ")[0]
-            assert number in re.split(r"[ :]+", result), what
 
 
 # The page about the architecture has private names, too.

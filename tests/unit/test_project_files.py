@@ -24,8 +24,15 @@ RELEASE = ROOT / ".github" / "workflows" / "release.yml"
 PIN = re.compile(r"[\w.-]+==[\w.!+-]+( ; .*)?")
 
 
+def pins_of(path: Path) -> list[str]:
+    """Return the lines of a file that consists of pinned versions, without index URLs."""
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if not PIN.fullmatch(line)] == []
+    return lines
+
+
 def test_the_floors_pin_every_lower_bound() -> None:
-    pins = dict(line.split("==") for line in (ROOT / "constraints" / "floors.txt").read_text().split())
+    pins = dict(line.split("==") for line in pins_of(ROOT / "constraints" / "floors.txt"))
     project = PYPROJECT["project"]
     everything = [
         *PYPROJECT["build-system"]["requires"],
@@ -45,15 +52,10 @@ def test_the_floors_pin_every_lower_bound() -> None:
 
 
 def test_the_minimum_of_common_compat_is_pinned_with_the_newest_airflow_too() -> None:
-    compat = "apache-airflow-providers-common-compat"
-    pins = {
-        name: (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
-        for name in ("floors", "floors-newest", "airflow-3.3.2")
-    }
+    floors, newest = (pins_of(ROOT / "constraints" / f"{name}.txt") for name in ("floors", "floors-newest"))
 
-    [minimum] = [pin for pin in pins["floors"] if pin.startswith(compat)]
-    assert minimum in pins["floors-newest"]
-    assert {"apache-airflow==3.3.2"} <= {*pins["floors-newest"]} & {*pins["airflow-3.3.2"]}
+    [minimum] = [pin for pin in floors if pin.startswith("apache-airflow-providers-common-compat")]
+    assert {minimum, "apache-airflow==3.3.2"} <= {*newest}
 
 
 def test_the_version_is_in_one_file_and_in_the_changelog() -> None:
@@ -83,21 +85,17 @@ def test_the_readme_lists_the_versions_of_the_matrix() -> None:
 
 
 @pytest.mark.parametrize("wanted", sorted((ROOT / "constraints").glob("*.in")), ids=lambda path: path.stem)
-def test_the_pins_contain_the_requested_airflow_and_no_index_url(wanted: Path) -> None:
-    pinned = wanted.with_suffix(".txt").read_text().splitlines()
-
+def test_the_pins_contain_the_requested_airflow(wanted: Path) -> None:
     [airflow] = [line for line in wanted.read_text().splitlines() if line.startswith("apache-airflow==")]
+
     assert wanted.stem in ("cluster", airflow.replace("apache-airflow==", "airflow-"))
-    assert airflow in pinned
-    assert [line for line in pinned if not PIN.fullmatch(line)] == []
+    assert airflow in pins_of(wanted.with_suffix(".txt"))
 
 
-def test_the_pins_of_the_documentation_site_contain_its_tools_and_no_index_url() -> None:
+def test_the_pins_of_the_documentation_site_contain_its_tools() -> None:
     tools = PYPROJECT["dependency-groups"]["docs"]
-    pinned = (ROOT / "constraints" / "docs.txt").read_text().splitlines()
 
-    assert set(tools) <= {line.partition("==")[0] for line in pinned}
-    assert [line for line in pinned if not PIN.fullmatch(line)] == []
+    assert {*tools} <= {line.partition("==")[0] for line in pins_of(ROOT / "constraints" / "docs.txt")}
 
 
 def test_the_workflows_use_make_commands_that_exist() -> None:
