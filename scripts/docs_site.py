@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from posixpath import basename, dirname, join, normpath
+from posixpath import basename, normpath
 from typing import TYPE_CHECKING
 
 from mkdocs.exceptions import PluginError
@@ -19,8 +19,6 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from airflow_provider_faraday.get_provider_info import get_provider_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
@@ -28,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 HOME = "README.md"
 CONTENTS = "docs/README.md"
 EXAMPLES = "example_dags"
+RESULTS = "benchmarks/results/results.md"
 
 PUBLIC_CLASSES = ("operators", "transfers", "hooks", "sensors", "triggers")
 MORE_REFERENCES = {
@@ -51,7 +50,6 @@ MORE_REFERENCES = {
 
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 ROW = re.compile(r"^\| \[([^]]+)\]\(([^)]+)\)", re.MULTILINE)
-LINK = re.compile(r"\]\(([^)#\s]+)")
 # The words after the language say how it is tested: `python airflow3`.
 INFO_STRING = re.compile(r"^( *```\w+) [^`\n]+$", re.MULTILINE)
 ELSEWHERE = re.compile(
@@ -70,20 +68,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Replace the files of ``docs_dir`` by the project's, and set the navigation."""
     sections = contents()
     listed = {path for pages in sections.values() for path in pages.values()}
-    examples = sorted(f"{EXAMPLES}/{path.name}" for path in (ROOT / EXAMPLES).glob("*.py"))
-    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
-    in_nav = {HOME, EXAMPLES, *examples, *listed, *pages}
+    patterns = (HOME, "LICENSE", RESULTS, EXAMPLES, f"{EXAMPLES}/*.py", "docs/*.md", "docs/pictures/*")
+    found = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)}
+    examples = sorted(path for path in found if path.startswith(f"{EXAMPLES}/"))
 
     selected = Files([file for file in files if file.src_dir != config.docs_dir])
-    for path in sorted(with_linked_files(in_nav)):
+    for path in sorted(found | listed):
         file = project_file(path, config)
-        if path not in in_nav:
+        if path == RESULTS:
             file.inclusion = InclusionLevel.NOT_IN_NAV
         selected.append(file)
     reference = {}
     for title, parts in references().items():
         reference[title] = f"reference/{title.lower()}.md"
-        text = "\n\n".join([f"# {title}", imports(parts), *parts])
+        text = "\n\n".join([f"# {title}", *parts])
         selected.append(File.generated(config, reference[title], content=text))
 
     config.nav = [
@@ -119,29 +117,10 @@ def contents() -> dict[str, dict[str, str]]:
     """Return the sections of docs/README.md: for each, the paths of its pages by title."""
     _, *parts = HEADING.split((ROOT / CONTENTS).read_text(encoding="utf-8"))
     return {
-        title: {name: resolve(CONTENTS, link) for name, link in ROW.findall(text)}
+        title: {name: normpath(f"docs/{link}") for name, link in ROW.findall(text)}
         for title, text in zip(parts[::2], parts[1::2], strict=True)
         if ROW.search(text)
     }
-
-
-def with_linked_files(paths: Iterable[str]) -> set[str]:
-    """Return these files and all files that can be reached from them by links."""
-    found: set[str] = set()
-    queue = list(paths)
-    while queue:
-        path = queue.pop()
-        if path not in found and (ROOT / path).exists():
-            found.add(path)
-            if path.endswith(".md"):
-                links = LINK.findall((ROOT / path).read_text(encoding="utf-8"))
-                queue += [resolve(path, link) for link in links if ":" not in link]
-    return found
-
-
-def resolve(path: str, link: str) -> str:
-    """Return the path of the file that a link in another file points to."""
-    return normpath(join(dirname(path), link))
 
 
 def project_file(path: str, config: MkDocsConfig) -> File:
@@ -185,15 +164,3 @@ def public_classes(module: str) -> list[str]:
     source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
     classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     return [name for name in classes if not name.startswith("_")]
-
-
-def imports(parts: list[str]) -> str:
-    """Return a code block that imports what is documented."""
-    modules: dict[str, list[str]] = {}
-    for part in parts:
-        module, _, name = part.removeprefix("::: ").partition("\n")[0].rpartition(".")
-        modules.setdefault(module, []).append(name)
-    lines = []
-    for module, names in modules.items():
-        lines += [f"from {module} import (", *(f"    {name}," for name in names), ")"]
-    return "\n".join(["```python", *lines, "```"])
