@@ -20,11 +20,11 @@ help:
 
 ## For users:
 
-demo: setup ## run the main example on real Airflow against a local Faraday API (PORT=9999 sets its port)
-	@$(RUN) scripts/demo.py $(if $(PORT),--port "$(PORT)")
+demo: setup ## run the main example on real Airflow against a local Faraday API
+	@$(RUN) scripts/demo.py
 
-playground: setup ## run Airflow with the examples and a local Faraday API until Ctrl-C (PORT=9999 sets the UI's port)
-	@$(RUN) scripts/playground.py $(if $(PORT),--port "$(PORT)")
+playground: setup ## run Airflow with the examples and a local Faraday API until Ctrl-C
+	@$(RUN) scripts/playground.py
 
 sandbox: setup ## run a local Faraday API until Ctrl-C (PORT=9999 sets its port)
 	@$(RUN) -m airflow_provider_faraday.sandbox $(if $(PORT),--port "$(PORT)")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sqlite3
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -16,12 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import local_airflow
 import source_tables
-from airflow_provider_faraday.sandbox import Sandbox, SandboxError
+from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sandbox.resources import KINDS
 from held_builds import builds_begin_at_request
+from local_airflow import Failed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
+    from typing import IO
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 DAGS_TEST = Path(__file__).parent / "dags_test.py"
@@ -79,10 +80,6 @@ PREDICTIONS = Part(
 )
 
 
-class DemoFailed(Exception):
-    """Raised if the demo does not succeed; the message says why."""
-
-
 class Event(NamedTuple):
     """Something that happened in Faraday or in Airflow."""
 
@@ -90,30 +87,17 @@ class Event(NamedTuple):
     what: str
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the demo.
 
     :return: the exit status: 0 if the warehouse has the expected tables, 1 if not, 130 after Ctrl-C
     """
-    parser = argparse.ArgumentParser(description="Run two example DAGs against a local Faraday API.")
-    parser.add_argument(
-        "--port", type=int, default=0, help="port of the local Faraday API (default: a free port)"
-    )
-    port = parser.parse_args(arguments).port
+    return local_airflow.run_command("demo", _run)
 
-    with local_airflow.throw_away_home("faraday-demo-") as home:
-        log = home / "airflow.log"
-        try:
-            with Sandbox(port=port, speed=SPEED) as sandbox, log.open("wb") as output:
-                Demo(home, sandbox, output.fileno()).run()
-        except KeyboardInterrupt:
-            print("\nStopping; Airflow exits and its files are removed.")
-            return 130
-        except (DemoFailed, SandboxError) as error:
-            print(f"\nThe demo failed: {error}", file=sys.stderr)
-            local_airflow.keep_log(log, "faraday-demo-log-")
-            return 1
-    return 0
+
+def _run(home: Path, output: IO[bytes]) -> None:
+    with Sandbox(speed=SPEED) as sandbox:
+        Demo(home, sandbox, output).run()
 
 
 class Demo:
@@ -121,10 +105,10 @@ class Demo:
 
     :param home: the ``AIRFLOW_HOME``
     :param sandbox: the local Faraday API
-    :param output: the file descriptor that Airflow writes its output to
+    :param output: the file that Airflow writes its output to
     """
 
-    def __init__(self, home: Path, sandbox: Sandbox, output: int) -> None:
+    def __init__(self, home: Path, sandbox: Sandbox, output: IO[bytes]) -> None:
         self._sandbox = sandbox
         self._warehouse = home / "warehouse.db"
         self._metadata = home / "airflow.db"
@@ -140,27 +124,25 @@ class Demo:
     def run(self) -> None:
         """Run both DAGs, and show what happens.
 
-        :raises DemoFailed: if one of them fails, or the warehouse does not have the expected tables
+        :raises Failed: if one of them fails, or the warehouse does not have the expected tables
         """
         print(f"1. The local Faraday API is running at {self._sandbox.url}.")
         source_tables.fill(self._sandbox, self._warehouse)
         with builds_begin_at_request(self._sandbox) as begun:
             print(f"2. Airflow {version('apache-airflow')} creates its metadata database ...", flush=True)
-            self._wait(local_airflow.start(self._env, "db", "migrate", output=self._output), "db migrate")
+            local_airflow.migrate(self._env)
             print(f"3. Airflow starts and runs the DAG {DATASETS.dag_id} ...", flush=True)
-            process = local_airflow.start_script(
-                self._env, DAGS_TEST, DATASETS.dag_id, PREDICTIONS.dag_id, output=self._output
+            process = local_airflow.start(
+                self._env, DATASETS.dag_id, PREDICTIONS.dag_id, output=self._output, script=DAGS_TEST
             )
-            deadline = time.monotonic() + STEP_SECONDS
             while not begun.wait(0.1):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise DemoFailed("Airflow did not send a request to Faraday.")
+                if process.poll() is not None:
+                    raise Failed("Airflow did not send a request to Faraday.")
         self._show_datasets()
         self._follow(DATASETS, process)
         self._check_and_show_tables()
         print(f"\n4. Airflow runs the DAG {PREDICTIONS.dag_id} ...", flush=True)
         self._follow(PREDICTIONS, process)
-        self._wait(process, "dags test")
         self._check_and_show_predictions()
 
     def _show_datasets(self) -> None:
@@ -174,7 +156,7 @@ class Demo:
     def _follow(self, part: Part, process: subprocess.Popen[bytes]) -> None:
         """Print status changes in Faraday, requests to it and finished tasks, as they happen.
 
-        :raises DemoFailed: if the DAG run does not succeed
+        :raises Failed: if the DAG run does not succeed
         """
         print("\nWhat happened, in seconds since Airflow's first call:\n", flush=True)
         deadline = time.monotonic() + STEP_SECONDS
@@ -184,7 +166,7 @@ class Demo:
             time.sleep(0.1)
             state = self._run_state(part) or ("failed" if process.poll() is not None else None)
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the DAG run timed out after {STEP_SECONDS:.0f} s.")
+                raise Failed(f"the DAG run timed out after {STEP_SECONDS:.0f} s.")
             settled = datetime.now(UTC) - SETTLE
             calls = self._calls(part)
             if not calls:
@@ -197,7 +179,7 @@ class Demo:
                     print(f"{seconds:7.1f}  {event.what}", flush=True)
                     printed.add(event)
         if state != "success":
-            raise DemoFailed(f"the run of the DAG {part.dag_id} failed.")
+            raise Failed(f"the run of the DAG {part.dag_id} failed.")
 
     def _calls(self, part: Part) -> list[Event]:
         calls = [
@@ -232,7 +214,8 @@ class Demo:
         ]
 
     def _finished_tasks(self, part: Part) -> list[Event]:
-        rows = self._query(
+        rows = _query(
+            self._metadata,
             "SELECT end_date, task_id, rendered_map_index, state FROM task_instance "
             "WHERE dag_id = ? AND state IN ('success', 'failed') AND end_date IS NOT NULL",
             part.dag_id,
@@ -250,70 +233,61 @@ class Demo:
 
     def _run_state(self, part: Part) -> str | None:
         """Return how the DAG run has ended, or None."""
-        rows = self._query(
-            "SELECT state FROM dag_run WHERE dag_id = ? AND state IN ('success', 'failed')", part.dag_id
+        rows = _query(
+            self._metadata,
+            "SELECT state FROM dag_run WHERE dag_id = ? AND state IN ('success', 'failed')",
+            part.dag_id,
         )
         return rows[0][0] if rows else None
-
-    def _query(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
-        try:
-            with closing(sqlite3.connect(f"file:{self._metadata}?mode=ro", uri=True)) as database:
-                return database.execute(sql, parameters).fetchall()
-        except sqlite3.OperationalError:
-            # Airflow is writing to it.
-            return []
 
     def _check_and_show_tables(self) -> None:
         """Print the tables that the first DAG has loaded.
 
-        :raises DemoFailed: if they are not one table per ready dataset, each with Faraday's row count
+        :raises Failed: if they are not one table per ready dataset, each with Faraday's row count
         """
         expected = {
             f"loaded_{each['name']}": each["row_count"]
             for each in self._datasets()
             if each["status"] == "ready" and not each["archived_at"]
         }
-        with closing(sqlite3.connect(self._warehouse)) as database:
-            found = database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'loaded%'").fetchall()
-            rows = {
-                name: database.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0]
-                for (name,) in sorted(found)
-            }
+        names = _query(
+            self._warehouse, "SELECT name FROM sqlite_master WHERE name LIKE 'loaded%' ORDER BY name"
+        )
+        found = {name: len(_query(self._warehouse, f'SELECT id FROM "{name}"')) for (name,) in names}
         print(f"\nThe tables that the DAG loaded into the warehouse ({self._warehouse.name}):\n")
-        _print_table(("table", "rows", "rows in Faraday"), [(n, c, expected.get(n)) for n, c in rows.items()])
-        if not expected or rows != expected:
-            raise DemoFailed(
-                f"the warehouse has {len(rows)} tables, which do not match the {len(expected)} datasets that "
-                "are ready in Faraday."
+        rows = [(name, count, expected.get(name)) for name, count in found.items()]
+        _print_table(("table", "rows", "rows in Faraday"), rows)
+        if not expected or found != expected:
+            raise Failed(
+                f"the warehouse has {len(found)} tables, which do not match the {len(expected)} datasets "
+                "that are ready in Faraday."
             )
 
     def _check_and_show_predictions(self) -> None:
         """Print the first rows of the predictions.
 
-        :raises DemoFailed: if the warehouse does not have all rows of the target
+        :raises Failed: if the warehouse does not have all rows of the target
         """
         expected = self._sandbox.resource("targets", TARGET_ID)["count"]
-        with closing(sqlite3.connect(self._warehouse)) as database:
-            first = database.execute("SELECT * FROM likely_buyers LIMIT 3")
-            columns = tuple(column[0] for column in first.description)
-            rows = list(first)
-            (count,) = database.execute("SELECT COUNT(*) FROM likely_buyers").fetchone()
+        columns = _query(self._warehouse, "SELECT name FROM pragma_table_info('likely_buyers')")
+        rows = _query(self._warehouse, "SELECT * FROM likely_buyers")
         print("\nThe first predictions in the table likely_buyers of the warehouse:\n")
-        _print_table(columns, rows)
-        if count != expected or not count:
-            raise DemoFailed(f"likely_buyers has {count} rows, but Faraday has delivered {expected}.")
-        print(f"\nDone: 4 tables loaded when their datasets were ready, then {count:,} predictions.")
+        _print_table(tuple(name for (name,) in columns), rows[:3])
+        if not expected or len(rows) != expected:
+            raise Failed(f"likely_buyers has {len(rows)} rows, but Faraday has delivered {expected}.")
+        print(f"\nDone: 4 tables loaded when their datasets were ready, then {len(rows):,} predictions.")
 
     def _datasets(self) -> list[dict[str, Any]]:
         return [each for each in self._sandbox.datasets() if each["connection_id"] == CONNECTION_ID]
 
-    def _wait(self, process: subprocess.Popen[bytes], what: str) -> None:
-        try:
-            status = process.wait(STEP_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise DemoFailed(f"'airflow {what}' timed out after {STEP_SECONDS:.0f} s.") from None
-        if status != 0:
-            raise DemoFailed(f"'airflow {what}' exited with status {status}.")
+
+def _query(database: Path, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query, or none if Airflow is writing to the database."""
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+    except sqlite3.OperationalError:
+        return []
 
 
 def _label(resource: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -25,31 +26,23 @@ import requests
 from cryptography.fernet import Fernet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
     from typing import IO
 
 STOP_SECONDS = 10.0
+INTERRUPTED = 130
 # Below the ephemeral ports of Linux and macOS.
 _PORTS = range(20_000, 32_768)
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# The user's own settings for Airflow, Python and HTTP clients must not leak in. And without bytecode files,
+# The user's own settings for Airflow, Python and HTTP clients must not leak in. Without bytecode files,
 # Airflow takes three times as long to start.
-_REMOVED_VARIABLES = (
-    "AIRFLOW",
-    "_AIRFLOW",
-    "PYTHONDONTWRITEBYTECODE",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "PYTHONWARNINGS",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-)
+_REMOVED_VARIABLES = re.compile(r"_?AIRFLOW.*|PYTHON.*|.*_CA_BUNDLE|.*_PROXY", re.IGNORECASE)
+
+
+class Failed(Exception):
+    """Raised if a command cannot go on; the message says why."""
 
 
 def environment(
@@ -61,9 +54,7 @@ def environment(
     :param dags: its DAGs folder
     :param connections: Airflow connections by id, in Airflow's JSON format
     """
-    kept = {
-        name: value for name, value in os.environ.items() if not name.upper().startswith(_REMOVED_VARIABLES)
-    }
+    kept = {name: value for name, value in os.environ.items() if not _REMOVED_VARIABLES.fullmatch(name)}
     return {
         **kept,
         "AIRFLOW_HOME": str(home),
@@ -138,23 +129,24 @@ def airflow(*arguments: str) -> list[str]:
 def run(env: Mapping[str, str], *arguments: str) -> None:
     """Run an Airflow command and wait for it.
 
-    :raises subprocess.CalledProcessError: if it fails; its output is in ``stdout``
+    :raises Failed: if it fails; the message has its output
     """
-    subprocess.run(
+    ran = subprocess.run(
         airflow(*arguments),
         env=dict(env),
-        check=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    if ran.returncode != 0:
+        raise Failed(f"'airflow {' '.join(arguments)}' exited with status {ran.returncode}:\n{ran.stdout}")
 
 
 def migrate(env: Mapping[str, str]) -> None:
     """Create the metadata database.
 
-    :raises subprocess.CalledProcessError: if that fails; Airflow's output is in ``stdout``
+    :raises Failed: if that fails
     """
     run(env, "db", "migrate")
 
@@ -163,7 +155,7 @@ def store_connections(env: Mapping[str, str], connections: Mapping[str, Mapping[
     """Store Airflow connections in the metadata database, encrypted, and overwrite existing ones.
 
     :param connections: Airflow connections by id, in Airflow's JSON format
-    :raises subprocess.CalledProcessError: if that fails; Airflow's output is in ``stdout``
+    :raises Failed: if that fails
     """
     # Airflow imports connections from files only. Nobody else can read this one.
     with tempfile.NamedTemporaryFile("w", prefix="connections-", suffix=".json") as file:
@@ -172,24 +164,16 @@ def store_connections(env: Mapping[str, str], connections: Mapping[str, Mapping[
         run(env, "connections", "import", "--overwrite", file.name)
 
 
-def start(env: Mapping[str, str], *arguments: str, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+def start(
+    env: Mapping[str, str], *arguments: str, output: int | IO[bytes], script: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start an Airflow command in the background, in a new session, so that Ctrl-C does not reach it.
 
     :param output: where its output goes
+    :param script: a Python script to start instead
     """
-    return _start(env, airflow(*arguments), output)
-
-
-def start_script(
-    env: Mapping[str, str], script: Path, *arguments: str, output: int | IO[bytes]
-) -> subprocess.Popen[bytes]:
-    """Start a Python script that uses Airflow, as :func:`start` does."""
-    return _start(env, [sys.executable, str(script), *arguments], output)
-
-
-def _start(env: Mapping[str, str], command: list[str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command,
+        [sys.executable, str(script), *arguments] if script else airflow(*arguments),
         env=dict(env),
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -241,12 +225,26 @@ def throw_away_home(prefix: str) -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def keep_log(log: Path, prefix: str) -> None:
-    """Move a log, if it exists, out of a directory that is about to be removed, and print the new path."""
-    if log.exists():
-        kept = Path(tempfile.mkdtemp(prefix=prefix)) / log.name
-        shutil.move(log, kept)
-        print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+def run_command(name: str, run: Callable[[Path, IO[bytes]], None]) -> int:
+    """Run a command with a temporary directory and a log for Airflow, which is kept after a failure.
+
+    :return: the exit status: 0, 1 after :class:`Failed`, or :data:`INTERRUPTED` after Ctrl-C
+    """
+    with throw_away_home(f"faraday-{name}-") as home:
+        log = home / "airflow.log"
+        try:
+            with log.open("wb") as output:
+                run(home, output)
+        except KeyboardInterrupt:
+            print("\nStopping; Airflow exits and its files are removed.", flush=True)
+            return INTERRUPTED
+        except Failed as error:
+            print(f"\nThe {name} failed: {error}", file=sys.stderr)
+            if log.stat().st_size:
+                kept = shutil.move(log, tempfile.mkdtemp(prefix=f"faraday-{name}-log-"))
+                print(f"Airflow's log is kept in {kept}", file=sys.stderr)
+            return 1
+    return 0
 
 
 class Api:
@@ -269,67 +267,6 @@ class Api:
         response = self._request("GET", path, params=query)
         response.raise_for_status()
         return response
-
-    def items(self, path: str, name: str, **query: Any) -> list[dict[str, Any]]:
-        """Return the items of all pages of a list.
-
-        :param name: the key of the items in a response
-        :raises requests.RequestException: if a request fails
-        """
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self.get(path, limit=100, offset=len(found), **query).json()
-            found += page[name]
-            if not page[name] or len(found) >= page["total_entries"]:
-                return found
-
-    def task_instances(self, dag_id: str = "~") -> list[dict[str, Any]]:
-        """Return the task instances of a DAG, or of all DAGs, by map index."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/~/taskInstances"
-        return sorted(
-            self.items(path, "task_instances", order_by="id"), key=lambda each: int(each["map_index"])
-        )
-
-    def returned(self, dag_id: str) -> list[tuple[dict[str, Any], Any]]:
-        """Return the entries of a DAG's XComs ``return_value``, each with its value."""
-        dag = f"/api/v2/dags/{dag_id}/dagRuns"
-        entries = self.items(f"{dag}/~/taskInstances/~/xcomEntries", "xcom_entries")
-        return [
-            (
-                entry,
-                self.get(
-                    f"{dag}/{entry['run_id']}/taskInstances/{entry['task_id']}/xcomEntries/return_value",
-                    map_index=entry["map_index"],
-                ).json()["value"],
-            )
-            for entry in entries
-            if entry["key"] == "return_value"
-        ]
-
-    def post(self, path: str, body: Mapping[str, Any]) -> requests.Response:
-        """Send a POST request with a JSON body.
-
-        :raises requests.RequestException: if it fails
-        """
-        response = self._request("POST", path, json=body)
-        response.raise_for_status()
-        return response
-
-    def patch(self, path: str, body: Mapping[str, Any]) -> None:
-        """Send a PATCH request with a JSON body.
-
-        :raises requests.RequestException: if it fails
-        """
-        self._request("PATCH", path, json=body).raise_for_status()
-
-    def text(self, path: str) -> str:
-        """Return status, headers and body of a GET request as text, whatever the status."""
-        response = self._request("GET", path)
-        return f"{response.status_code} {response.headers} {response.text}"
-
-    def is_up(self) -> bool:
-        """Return whether the API server responds."""
-        return self._health() is not None
 
     def is_healthy(self) -> bool:
         """Return whether API server, scheduler, DAG processor and triggerer are all healthy."""

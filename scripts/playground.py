@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -15,10 +13,13 @@ import requests
 
 import local_airflow
 import source_tables
-from airflow_provider_faraday.sandbox import Sandbox, SandboxError
+from airflow_provider_faraday.sandbox import Sandbox
+from airflow_provider_faraday.sandbox.webhooks import EVENTS, EndpointSpec
+from local_airflow import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import subprocess
+    from typing import IO
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 AIRFLOW_PORT = 8080
@@ -28,48 +29,28 @@ START_SECONDS = 300.0
 SPEED = 0.2
 
 
-class PlaygroundFailed(Exception):
-    """Raised if the playground cannot start or stops unexpectedly; the message says why."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the playground until it is interrupted.
 
     :return: the exit status: 0 after Ctrl-C or SIGTERM, 1 after a failure
     """
-    parser = argparse.ArgumentParser(description="Run Airflow with the example DAGs and a local Faraday API.")
-    parser.add_argument(
-        "--port", type=int, help=f"port of Airflow's UI (default: {AIRFLOW_PORT}, or a free port)"
-    )
-    port = parser.parse_args(arguments).port
-
-    with local_airflow.throw_away_home("faraday-playground-") as home:
-        log = home / "airflow.log"
-        try:
-            with Sandbox(port=local_airflow.free_port(FARADAY_PORT), speed=SPEED) as faraday:
-                _run(home, log, faraday, port)
-        except KeyboardInterrupt:
-            print("Stopped. Airflow has exited and its files are removed.", flush=True)
-        except (PlaygroundFailed, SandboxError) as error:
-            print(f"\nThe playground failed: {error}", file=sys.stderr)
-            local_airflow.keep_log(log, "faraday-playground-log-")
-            return 1
-    return 0
+    status = local_airflow.run_command("playground", _run)
+    return 0 if status == local_airflow.INTERRUPTED else status
 
 
-def _run(home: Path, log: Path, faraday: Sandbox, port: int | None) -> None:
-    if port and local_airflow.free_port(port) != port:
-        raise PlaygroundFailed(f"port {port} is in use. Choose another one, or omit it to use a free port.")
-    source_tables.fill(faraday, home / "warehouse.db")
-    env = local_airflow.server_environment(home, EXAMPLES, port or local_airflow.free_port(AIRFLOW_PORT))
-    env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{home}/files"
-    env["AIRFLOW__FARADAY__WEBHOOK_CONN_IDS"] = "faraday_default"
-    api = local_airflow.Api(env)
-    if not port and not api.url.endswith(f":{AIRFLOW_PORT}"):
-        print(f"Port {AIRFLOW_PORT} is in use, so Airflow uses a free port.")
-    print(f"1. The local Faraday API is running at {faraday.origin}.")
-    print(f"2. Airflow {version('apache-airflow')} creates its metadata database ...", flush=True)
-    try:
+def _run(home: Path, output: IO[bytes]) -> None:
+    with Sandbox(port=local_airflow.free_port(FARADAY_PORT), speed=SPEED) as faraday:
+        source_tables.fill(faraday, home / "warehouse.db")
+        env = local_airflow.server_environment(home, EXAMPLES, local_airflow.free_port(AIRFLOW_PORT))
+        env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{home}/files"
+        env["AIRFLOW__FARADAY__WEBHOOK_CONN_IDS"] = "faraday_default"
+        api = local_airflow.Api(env)
+        url = f"{api.url}/faraday/webhooks/faraday_default"
+        webhooks = EndpointSpec.model_validate({"url": url, "enabled_events": [*EVENTS.values()]})
+        if not api.url.endswith(f":{AIRFLOW_PORT}"):
+            print(f"Port {AIRFLOW_PORT} is in use, so Airflow uses a free port.")
+        print(f"1. The local Faraday API is running at {faraday.origin}.")
+        print(f"2. Airflow {version('apache-airflow')} creates its metadata database ...", flush=True)
         local_airflow.migrate(env)
         connections = {
             "faraday_default": {
@@ -78,42 +59,17 @@ def _run(home: Path, log: Path, faraday: Sandbox, port: int | None) -> None:
                 # The host has it, too, but without this field Airflow 3.3's Test button fails.
                 "port": faraday.port,
                 "password": faraday.api_key,
-                "extra": json.dumps({"webhook_secret": _register_webhook(faraday, api)}),
+                "extra": json.dumps({"webhook_secret": faraday.webhooks.create(webhooks)["secret"]}),
             },
             "warehouse_default": {"conn_type": "sqlite", "host": str(home / "warehouse.db")},
         }
         local_airflow.store_connections(env, connections)
-    except subprocess.CalledProcessError as error:
-        log.write_text(error.stdout)
-        raise PlaygroundFailed("Airflow could not create its metadata database.") from error
-    print("3. Airflow starts, which takes up to a minute ...", flush=True)
-    with log.open("wb") as output:
+        print("3. Airflow starts, which takes up to a minute ...", flush=True)
         airflow = local_airflow.start(env, "standalone", output=output)
-    try:
         _wait_until_usable(airflow, api)
         print(_greeting(api, faraday), flush=True)
         airflow.wait()
-    except KeyboardInterrupt:
-        print("\nStopping ...", flush=True)
-        raise
-    finally:
-        local_airflow.end(airflow)
-    raise PlaygroundFailed("Airflow exited unexpectedly.")
-
-
-def _register_webhook(faraday: Sandbox, api: local_airflow.Api) -> str:
-    """Make the sandbox send webhooks to Airflow, and return the secret that signs them."""
-    response = requests.post(
-        f"{faraday.url}/webhook_endpoints",
-        json={
-            "url": f"{api.url}/faraday/webhooks/faraday_default",
-            "enabled_events": ["resource.ready_with_update", "resource.errored"],
-        },
-        headers={"Authorization": f"Bearer {faraday.api_key}"},
-        timeout=10,
-    )
-    response.raise_for_status()
-    return str(response.json()["secret"])
+    raise Failed("Airflow exited unexpectedly.")
 
 
 def _wait_until_usable(airflow: subprocess.Popen[bytes], api: local_airflow.Api) -> None:
@@ -121,9 +77,9 @@ def _wait_until_usable(airflow: subprocess.Popen[bytes], api: local_airflow.Api)
     deadline = time.monotonic() + START_SECONDS
     while not (api.is_healthy() and _examples_are_there(api)):
         if airflow.poll() is not None:
-            raise PlaygroundFailed("Airflow exited unexpectedly.")
+            raise Failed("Airflow exited unexpectedly.")
         if time.monotonic() > deadline:
-            raise PlaygroundFailed(f"Airflow was not ready at {api.url} after {START_SECONDS:.0f} s.")
+            raise Failed(f"Airflow was not ready at {api.url} after {START_SECONDS:.0f} s.")
         time.sleep(0.5)
 
 

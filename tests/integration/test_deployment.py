@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_faraday.sandbox import Sandbox
-    from local_airflow import Api
+    from support.airflow_api import Api
     from support.cluster import Cluster
 
 pytestmark = [

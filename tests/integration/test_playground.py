@@ -15,6 +15,7 @@ import requests
 import local_airflow
 import playground
 from support import scripts
+from support.airflow_api import Api
 from support.ids import TARGET
 from support.run_dag import AIRFLOW_3_3
 
@@ -50,7 +51,7 @@ def test_serves_the_examples_until_ctrl_c_and_removes_everything(
     sandbox_page = next(found[1] for line in printed if (found := re.search(r"^  (http://\S+:\d+/)$", line)))
 
     assert "<title>Faraday sandbox" in requests.get(sandbox_page, timeout=10).text
-    api = local_airflow.Api({"AIRFLOW__API__BASE_URL": url})
+    api = Api({"AIRFLOW__API__BASE_URL": url})
     assert "<title>Airflow" in api.get("/").text
     dags = api.get("/api/v2/dags").json()["dags"]
     assert {dag["dag_id"] for dag in dags} == {path.stem for path in playground.EXAMPLES.glob("*.py")}
@@ -83,17 +84,6 @@ def test_serves_the_examples_until_ctrl_c_and_removes_everything(
     out, err = started.communicate(timeout=60)
 
     assert (started.returncode, err) == (0, "")
-    assert out.splitlines()[-1].startswith("Stopped")
+    assert out.splitlines()[-1].startswith("Stopping")
     assert not any(local_airflow.is_alive(each) for each in processes)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_reports_a_port_in_use_without_a_traceback(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ran = scripts.run(playground.__file__, "--port", port, temporary=tmp_path)
-
-    assert ran.returncode == 1
-    assert port in ran.stderr
-    assert "Traceback" not in ran.stderr
     assert list(tmp_path.iterdir()) == []

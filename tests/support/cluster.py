@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.pool import NullPool
 
 import local_airflow
+from support.airflow_api import Api
 
 if TYPE_CHECKING:
     import subprocess
@@ -45,7 +46,7 @@ class Cluster:
 
     home: Path
     env: Mapping[str, str]
-    api: local_airflow.Api
+    api: Api
     database: Engine
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -176,7 +177,7 @@ def cluster(home: Path, dags: Path, **settings: str) -> Iterator[Cluster]:
     arguments = {"timeout": 30} if url.startswith("sqlite") else {}
     # Return JSON as text from both databases.
     database = create_engine(url, poolclass=NullPool, connect_args=arguments, json_deserializer=str)
-    created = Cluster(home, env, local_airflow.Api(env), database)
+    created = Cluster(home, env, Api(env), database)
     try:
         yield created
     finally:

@@ -16,7 +16,7 @@ from support.ids import CUSTOMERS, ORDERS, WAREHOUSE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local_airflow import Api
+    from support.airflow_api import Api
     from support.cluster import Cluster
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"

@@ -89,7 +89,7 @@ def receiving(home: Path, env: Mapping[str, str], constants: Mapping[str, float]
     receiver = Receiver(port, home / f"receiver-{port}.log")
     env = local_airflow.environment(home, home / "dags") | dict(env)
     with receiver.log.open("wb") as output:
-        process = local_airflow.start_script(env, _SERVER, str(port), json.dumps(constants), output=output)
+        process = local_airflow.start(env, str(port), json.dumps(constants), output=output, script=_SERVER)
     try:
         deadline = time.monotonic() + 250
         while True:
