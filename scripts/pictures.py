@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 PLAYGROUND = [str(ROOT / ".venv" / "bin" / "python"), "-u", str(ROOT / "scripts" / "playground.py")]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_SECONDS = 120
 SCENES = ("connection_form", "waiting_sensor", "graph", "asset", "sandbox")
 DAG = "faraday_connection_to_warehouse"
@@ -162,13 +161,9 @@ def main(names: Sequence[str] = ()) -> int:
     :param names: methods of :class:`Studio` that each take one; by default all
     :return: the exit status: 0, or 2 if Chromium is not installed
     """
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        names = ", ".join(BROWSERS)
-        print(
-            f"Chromium was not found. Looked for: {names}.\nOn Debian: apt-get install chromium",
-            file=sys.stderr,
-        )
+        print("Chromium was not found. On Debian: apt-get install chromium", file=sys.stderr)
         return 2
     PICTURES.mkdir(parents=True, exist_ok=True)
     with _playground() as (airflow, faraday), sync_playwright() as playwright:

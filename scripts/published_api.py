@@ -154,7 +154,10 @@ def main(source: str = URL) -> int:
     :param source: the URL or the file of an OpenAPI document
     """
     if source.startswith("https://"):
-        document = requests.get(source, timeout=60).json()
+        try:
+            document = requests.get(source, timeout=60).json()
+        except requests.RequestException as error:
+            sys.exit(f"Could not download {source}: {error}")
     else:
         document = json.loads(Path(source).read_text(encoding="utf-8"))
     differs, new = compare(json.loads(EXPECTED.read_text(encoding="utf-8")), document)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import airflow
@@ -37,15 +36,6 @@ def test_it_is_valid_by_airflows_own_schema() -> None:
 
 def test_airflow_lists_the_provider_with_its_version(providers: ProvidersManager) -> None:
     assert providers.providers["airflow-provider-faraday"].version == airflow_provider_faraday.__version__
-
-
-def test_every_module_that_it_names_can_be_imported() -> None:
-    entries = [
-        entry for kind in ("hooks", "operators", "sensors", "triggers", "transfers") for entry in INFO[kind]
-    ]
-    for entry in entries:
-        for module in entry.get("python-modules") or [entry["python-module"]]:
-            import_module(module)
 
 
 def test_the_setting_is_known_to_airflow_and_empty(providers: ProvidersManager) -> None:
