@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +15,7 @@ from support.lineage import named, read_events
 from support.run_dag import AIRFLOW_3_0
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from openlineage.client.event_v2 import RunEvent
 
@@ -66,47 +64,27 @@ with DAG("failing", schedule=None):
 """
 
 
-class Run:
-    """The events of both DAGs, and Faraday's side of them."""
+def run_dags(home: Path, sandbox: Sandbox) -> dict[str, RunEvent]:
+    """Run both DAGs, and return the last event of each task."""
+    dags, sent = home / "dags", home / "events.jsonl"
+    dags.mkdir()
+    (dags / "lineage.py").write_text(DAGS)
+    (home / "web_orders.csv").write_text("order_id,email,total_cents,ordered_at\n1,,5,2026-11-01\n")
+    env = local_airflow.environment(home, dags, {"faraday_default": sandbox.airflow_connection})
+    transport = {"type": "file", "log_file_path": str(sent), "append": True}
+    env |= {"LINEAGE_FILES": str(home), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
+    with forking(LOAD_AIRFLOW, env) as run_program:
+        if AIRFLOW_3_0:
+            # Its `dags test` rejects outlets of a DAG that is not in the metadata database.
+            run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "reserialize")))
+        for dag_id in ("whole_way", "failing"):
+            run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "test", dag_id)))
+    assert sandbox.api_key not in sent.read_text()
+    return {event.job.name.partition(".")[2]: event for event in read_events(sent)}
 
-    def __init__(self, events: list[RunEvent], target: dict[str, Any], files: Path) -> None:
-        self.events = events
-        self.target = target
-        self.files = files
 
-    def last(self, job: str) -> RunEvent:
-        """Return the last event of a task."""
-        return [event for event in self.events if event.job.name == job][-1]
-
-
-@pytest.fixture(scope="module")
-def run(airflow_home: Path, shared_directory: Callable[..., Path]) -> Run:
-    def run_dags(home: Path) -> None:
-        shutil.copy(airflow_home / "migrated.db", home / "airflow.db")
-        files, dags, events = home / "files", home / "dags", home / "events.jsonl"
-        files.mkdir()
-        dags.mkdir()
-        (files / "web_orders.csv").write_text("order_id,email,total_cents,ordered_at\n1,,5,2026-11-01\n")
-        (dags / "lineage.py").write_text(DAGS)
-        with Sandbox(speed=20) as sandbox:
-            sandbox.advance(60)
-            sandbox.set_dataset(RETURNS, status="error", status_error="No such column")
-            connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
-            env = local_airflow.environment(home, dags, {"faraday_default": connection})
-            transport = {"type": "file", "log_file_path": str(events), "append": True}
-            env |= {"LINEAGE_FILES": str(files), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
-            with forking(LOAD_AIRFLOW, env) as run_program:
-                if AIRFLOW_3_0:
-                    # Its `dags test` rejects outlets of a DAG that is not in the metadata database.
-                    run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "reserialize")))
-                for dag_id in ("whole_way", "failing"):
-                    run_program(RUN_AIRFLOW.format(env=env, arguments=("dags", "test", dag_id)))
-            assert sandbox.api_key not in events.read_text()
-            (home / "target.json").write_text(json.dumps(sandbox.resource("targets", TARGET)))
-
-    home = shared_directory("lineage", run_dags)
-    target = json.loads((home / "target.json").read_text())
-    return Run(read_events(home / "events.jsonl"), target, home / "files")
+def names(event: RunEvent) -> tuple[list[str], list[str]]:
+    return list(named(event.inputs)), list(named(event.outputs))
 
 
 def version(dataset: Any) -> str:
@@ -114,56 +92,39 @@ def version(dataset: Any) -> str:
     return found
 
 
-@pytest.mark.timeout(290)
-def test_the_tasks_connect_the_uploaded_file_with_the_downloaded_one(run: Run) -> None:
-    steps = {}
-    for task in ("upload", "refresh", "wait", "mapped", "download"):
-        event = run.last(f"whole_way.{task}")
-        assert event.eventType
-        assert event.eventType.value == "COMPLETE"
-        steps[task] = (named(event.inputs), named(event.outputs))
-
-    file = f"file {run.files}/web_orders.csv"
-    assert (list(steps["upload"][0]), list(steps["upload"][1])) == ([file], [DIRECTORY])
-    assert (list(steps["refresh"][0]), list(steps["refresh"][1])) == ([DIRECTORY], [DATASET])
-    assert DATASET in steps["wait"][0]
-    assert PREDICTIONS in steps["wait"][1]
-    assert (list(steps["mapped"][0]), list(steps["mapped"][1])) == ([DIRECTORY], [DATASET])
-    assert (list(steps["download"][0]), list(steps["download"][1])) == (
-        [PREDICTIONS],
-        [f"file {run.files}/out.csv"],
-    )
-
-
-def test_a_deferred_wait_reports_the_build_the_edges_and_its_inlets_and_outlets(run: Run) -> None:
-    event = run.last("whole_way.wait")
-    inputs, outputs = named(event.inputs), named(event.outputs)
-
-    assert list(outputs) == [PREDICTIONS, f"file {run.files}/report.csv"]
-    assert version(outputs[PREDICTIONS]) == run.target["last_updated_output_at"]
-    assert outputs[PREDICTIONS].outputFacets["outputStatistics"].rowCount == run.target["count"]
-    assert f"file {run.files}/settings.csv" in inputs
-    assert version(inputs[DATASET]) > version(inputs[f"faraday datasets/{CUSTOMERS}"])
+def edges(event: RunEvent) -> set[tuple[str, str]]:
+    """Return which dataset is built from which, upstream first."""
     entries = (event.job.facets or {})["lineage"].entries
-    edges = {(source["name"], entry["name"]) for entry in entries for source in entry["inputs"]}
-    assert (f"connections/{FILES}", f"datasets/{WEB_ORDERS}") in edges
-    assert any(downstream == f"targets/{TARGET}" for _, downstream in edges)
+    return {(source["name"], entry["name"]) for entry in entries for source in entry["inputs"]}
 
 
-def test_a_list_operator_reports_columns_and_rows(run: Run) -> None:
-    (dataset,) = run.last("whole_way.listed").inputs or ()
+@pytest.mark.timeout(290)
+def test_events_connect_the_uploaded_file_with_the_downloaded_one(another_airflow_home: Path) -> None:
+    home = another_airflow_home
+    with Sandbox(speed=20, age=3600) as sandbox:
+        sandbox.set_dataset(RETURNS, status="error", status_error="No such column")
+        last = run_dags(home, sandbox)
+        target = sandbox.resource("targets", TARGET)
 
-    facets: Any = dataset.facets
-    columns = [(field["name"], field["type"]) for field in facets["schema"].fields]
-    assert columns[:2] == [("order_id", "text"), ("email", "text")]
-    assert version(dataset)
-    assert (dataset.inputFacets or {})["dataQualityMetrics"].rowCount == 1
+    assert names(last["upload"]) == ([f"file {home}/web_orders.csv"], [DIRECTORY])
+    assert names(last["refresh"]) == ([DIRECTORY], [DATASET])
+    assert names(last["listed"]) == ([DATASET], [])
+    assert names(last["mapped"]) == ([DIRECTORY], [DATASET])
+    assert edges(last["mapped"]) == {("uploads/web_orders", f"datasets/{WEB_ORDERS}")}
+    assert names(last["download"]) == ([PREDICTIONS], [f"file {home}/out.csv"])
 
+    # A deferred wait reports the build, the edges, and its inlets and outlets.
+    inputs, outputs = named(last["wait"].inputs), named(last["wait"].outputs)
+    assert list(outputs) == [PREDICTIONS, f"file {home}/report.csv"]
+    assert version(outputs[PREDICTIONS]) == target["last_updated_output_at"]
+    assert outputs[PREDICTIONS].outputFacets["outputStatistics"].rowCount == target["count"]
+    assert f"file {home}/settings.csv" in inputs
+    assert version(inputs[DATASET]) > version(inputs[f"faraday datasets/{CUSTOMERS}"])
+    assert (f"connections/{FILES}", f"datasets/{WEB_ORDERS}") in edges(last["wait"])
 
-def test_a_failure_has_faradays_reason(run: Run) -> None:
-    event = run.last("failing.fails")
-
-    assert event.eventType
-    assert event.eventType.value == "FAIL"
-    assert list(named(event.outputs)) == [f"faraday datasets/{RETURNS}"]
-    assert "No such column" in (event.run.facets or {})["errorMessage"].message
+    # A failure has Faraday's reason.
+    failure = last["fails"]
+    assert failure.eventType
+    assert failure.eventType.value == "FAIL"
+    assert names(failure)[1] == [f"faraday datasets/{RETURNS}"]
+    assert "No such column" in (failure.run.facets or {})["errorMessage"].message

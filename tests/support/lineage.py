@@ -55,15 +55,3 @@ def named(datasets: Any) -> dict[str, Any]:
     by_name = {f"{dataset.namespace} {dataset.name}": dataset for dataset in datasets}
     assert len(by_name) == len(datasets), "A dataset is listed twice."
     return by_name
-
-
-HAS_EDGES = hasattr(facet_v2, "lineage")
-"""Whether the client has a facet for edges: since openlineage-python 1.53."""
-
-
-def edges_of(job_facets: dict[str, Any]) -> set[tuple[str, str]]:
-    """Return the names of which dataset is built from which, upstream first."""
-    facet = job_facets.get("lineage")
-    return (
-        {(source.name, entry.name) for entry in facet.entries for source in entry.inputs} if facet else set()
-    )
