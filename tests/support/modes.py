@@ -1,4 +1,4 @@
-"""Run a sensor in each of its modes, without a scheduler and with a new operator for each process."""
+"""Run a sensor on a worker or in the triggerer, without a scheduler. Each process has a new operator."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
-MODES = ("poke", "reschedule", "deferrable")
-SECONDS = 15
+MODES = ("poke", "deferrable")
+SECONDS = 60
 """How long a test waits for an outcome."""
 
 
@@ -21,8 +21,6 @@ def outcome(build: Callable[..., Any], mode: str) -> Any:
 
     :param build: returns a new operator, with ``deferrable`` and further arguments.
     """
-    if mode == "reschedule":
-        return _reschedule(build)
     try:
         return build(deferrable=mode == "deferrable").execute({"task_reschedule_count": 0})
     except TaskDeferred as error:
@@ -57,15 +55,3 @@ def deferral_of(operator: Any) -> TaskDeferred:
     except TaskDeferred as deferral:
         return deferral
     raise AssertionError("The task did not defer.")
-
-
-def _reschedule(build: Callable[..., Any]) -> Any:
-    deadline = time.monotonic() + SECONDS
-    count = 0
-    while time.monotonic() < deadline:
-        poked = build(deferrable=False, mode="reschedule").poke({"task_reschedule_count": count})
-        if poked.is_done:
-            return poked.xcom_value
-        count += 1
-        time.sleep(0.02)
-    raise AssertionError("The wait did not end.")
