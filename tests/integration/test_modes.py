@@ -12,9 +12,7 @@ from airflow_provider_faraday.exceptions import (
     FaradayApiError,
     FaradayAuthenticationError,
     FaradayNotFoundError,
-    FaradayResponseError,
     NothingToWaitForError,
-    ResourcesFailedError,
 )
 from airflow_provider_faraday.sensors.targets import TargetsReadySensor
 from support.ids import (
@@ -31,7 +29,7 @@ from support.ids import (
 )
 from support.run_dag import AIRFLOW_3_0
 from support.sensor_rig import MODES, run_sensor
-from support.waits import Scene, Step, Wait, both, dataset, missing, resource, respond
+from support.waits import Scene, Wait, both, dataset, missing, resource, respond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
 SCOPE_PATH = f"/scopes/{SCOPE}/datasets"
 OLD_KEY = "faraday-sandbox-key"
 NEW_KEY = "the-key-after-the-rotation"
-FIRST_ADDED, SECOND_ADDED = (f"dd000000-0000-4000-8000-00000000000{number}" for number in (1, 2))
 
 # Steps.
 READY = dataset(ORDERS, status="ready")
@@ -75,12 +72,6 @@ def remove_orders(scene: Scene) -> None:
     scene.sandbox.remove_dataset(ORDERS)
 
 
-def add(id_: str) -> Step:
-    return lambda scene: scene.sandbox.add_dataset(
-        id=id_, name=f"added {id_[-1]}", connection_id=EMPTY_CONNECTION, status="running"
-    )
-
-
 def scope(**more: Any) -> dict[str, Any]:
     return {"scope_id": SCOPE, **more}
 
@@ -98,12 +89,6 @@ def skips(name: str, **rest: Any) -> Wait:
     return Wait(name, state="skipped", **{"start": BUILDING, **rest})
 
 
-TARGETS: dict[str, Any] = {
-    "kind": TargetsReadySensor,
-    "resource_type": "targets",
-    "start": resource("targets", TARGET, status="running"),
-}
-
 WAITS = [
     # Ready, sooner or later.
     succeeds("ready at once, with a timeout of 0", sensor=scope(timeout=0), start=READY, polls=1),
@@ -113,12 +98,6 @@ WAITS = [
         changes={3: READY},
         polls=4,
         returns=(CUSTOMERS, ORDERS, SUBSCRIBERS, VISITS),
-    ),
-    succeeds(
-        "named datasets become ready",
-        sensor={"datasets": [ORDERS.upper(), {"id": CUSTOMERS}], "fields": ["id", "sample"]},
-        changes={3: READY},
-        polls=4,
     ),
     succeeds(
         "an unknown status counts as not ready, with a warning",
@@ -142,20 +121,10 @@ WAITS = [
         logs=(("orders", ORDERS, "archived"),),
     ),
     succeeds(
-        "a dataset that is added during the wait is waited for",
-        sensor={"connection_id": EMPTY_CONNECTION, "fields": ["id"]},
-        start=add(FIRST_ADDED),
-        changes={
-            1: add(SECOND_ADDED),
-            2: dataset(FIRST_ADDED, status="ready"),
-            3: dataset(SECOND_ADDED, status="ready"),
-        },
-        polls=4,
-        returns=(FIRST_ADDED, SECOND_ADDED),
-    ),
-    succeeds(
         "targets become ready",
-        **TARGETS,
+        kind=TargetsReadySensor,
+        resource_type="targets",
+        start=resource("targets", TARGET, status="running"),
         changes={3: resource("targets", TARGET, status="ready")},
         polls=4,
         returns=(TARGET, WAREHOUSE_TARGET),
@@ -168,14 +137,6 @@ WAITS = [
         COULD_NOT_BUILD,
         sensor=scope(retries=1),
         changes={2: FAILED},
-        polls=3,
-    ),
-    fails(
-        "a target fails",
-        ResourcesFailedError,
-        ("target", TARGET, "No such bucket"),
-        **TARGETS,
-        changes={2: resource("targets", TARGET, status="error", status_error="No such bucket")},
         polls=3,
     ),
     succeeds(
@@ -208,13 +169,6 @@ WAITS = [
         changes={2: ALL_ARCHIVED},
         polls=3,
     ),
-    succeeds(
-        "all archived later, allow_empty",
-        sensor=scope(allow_empty=True),
-        changes={2: ALL_ARCHIVED},
-        polls=3,
-        returns=(),
-    ),
     # Named datasets that Faraday does not return.
     fails(
         "an unknown id",
@@ -232,7 +186,6 @@ WAITS = [
         polls=(2, 1),
     ),
     # The API key.
-    fails("401 at once", FaradayAuthenticationError, EXPIRED_KEY, start=revoke_key, polls=1),
     fails(
         "401 later: retried, not skipped",
         FaradayAuthenticationError,
@@ -251,13 +204,6 @@ WAITS = [
     ),
     # Other errors: the first poll is strict, later polls are patient.
     fails("403 later", FaradayApiError, ("403", SCOPE_PATH), changes={2: respond(status=403)}, polls=3),
-    fails(
-        "JSON of another shape later",
-        FaradayResponseError,
-        (SCOPE_PATH, "array"),
-        changes={2: respond(body={"datasets": []})},
-        polls=3,
-    ),
     succeeds(
         "503 at once is retried",
         sensor=scope(retries=1),
@@ -339,21 +285,3 @@ def test_a_wait_ends_alike_in_every_mode(wait: Wait, mode: str, scene: Scene) ->
         assert requests <= run.requests <= requests + deferrals
         assert len(run.triggers) == deferrals
         assert run.executions == (sum(tries) if mode == "reschedule" else len(tries) + deferrals)
-
-
-def test_a_resumed_wait_defers_again_unless_ready_even_if_deferrable_is_now_false(scene: Scene) -> None:
-    sensor = scope()
-
-    def edit_the_dag(scene: Scene) -> None:
-        sensor["deferrable"] = False
-
-    # The trigger sends the second and third request, the resumed task the fourth.
-    changes = {2: both(READY, edit_the_dag), 3: respond(status=503)}
-    wait = succeeds("resumed", sensor=sensor, changes=changes)
-
-    run = run_sensor(wait.name, wait, scene, mode="deferrable")
-
-    assert run.task.state == "success"
-    assert run.task.xcom == wait.expected_xcom(scene.sandbox)
-    assert len(run.triggers) == 2
-    assert run.script_errors == []

@@ -30,24 +30,24 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class SensorRun:
     """What a sensor did.
 
-    :param task: the state, return value, exceptions and log of its task
-    :param executions: how many times a worker executed it
-    :param triggers: the arguments of its triggers, as JSON
-    :param events: the events of its triggers, as JSON
-    :param script_errors: what went wrong with the changes of the scene
-    :param requests: how many requests the sandbox received, without those for the reasons of a failure
+    :ivar task: the state, return value, exceptions and log of its task
+    :ivar executions: how many times a worker executed it
+    :ivar triggers: the arguments of its triggers, as JSON
+    :ivar events: the events of its triggers, as JSON
+    :ivar script_errors: what went wrong with the changes of the scene
+    :ivar requests: how many requests the sandbox received, without those for the reasons of a failure
     """
 
-    task: TaskRun
-    executions: int
-    triggers: list[str]
-    events: list[str]
-    script_errors: list[Exception]
-    requests: int
+    executions: int = 0
+    triggers: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    task: TaskRun = field(init=False)
+    script_errors: list[Exception] = field(init=False)
+    requests: int = field(init=False)
 
     @property
     def everything_shown(self) -> str:
@@ -77,49 +77,37 @@ def run_sensor(name: str, wait: Wait, scene: Scene, *, mode: str) -> SensorRun:
     dag_id = re.sub(r"[^\w.-]", "_", f"{name}-{mode}")
     scene.sandbox.clear_requests()
     wait.start(scene)
-    with playing(wait.changes, scene) as script_errors, _separate_processes(build) as seen:
-        task = run_dag(build())["wait"]
-    return SensorRun(
-        task=task,
-        executions=seen.executions,
-        triggers=seen.triggers,
-        events=seen.events,
-        script_errors=script_errors,
-        requests=sum(not each["path"].endswith("/logs/ingress") for each in scene.sandbox.requests()),
-    )
-
-
-@dataclass
-class _Seen:
-    executions: int = 0
-    triggers: list[str] = field(default_factory=list)
-    events: list[str] = field(default_factory=list)
+    with playing(wait.changes, scene) as script_errors, _separate_processes(build) as run:
+        run.task = run_dag(build())["wait"]
+    run.script_errors = script_errors
+    run.requests = sum(not each["path"].endswith("/logs/ingress") for each in scene.sandbox.requests())
+    return run
 
 
 @contextmanager
-def _separate_processes(build: Callable[[], Any]) -> Iterator[_Seen]:
+def _separate_processes(build: Callable[[], Any]) -> Iterator[SensorRun]:
     """Run each execution with a new task, and pass triggers and events on as JSON.
 
     ``dag.test()`` uses one task object throughout, and on Airflow 2 one trigger object. Between the processes
     of a real Airflow, their attributes would be lost.
     """
-    seen = _Seen()
+    run = SensorRun()
 
     def new_task(task_id: str) -> Any:
-        seen.executions += 1
+        run.executions += 1
         return build().get_task(task_id)
 
     def run_trigger(trigger: Any, *args: Any) -> Any:
         classpath, kwargs = trigger.serialize()
-        seen.triggers.append(json.dumps(kwargs))
-        event = run_inline_trigger(resolve_name(classpath)(**json.loads(seen.triggers[-1])), *args)
-        seen.events.append(json.dumps(event.payload))
-        return TriggerEvent(json.loads(seen.events[-1]))
+        run.triggers.append(json.dumps(kwargs))
+        event = run_inline_trigger(resolve_name(classpath)(**json.loads(run.triggers[-1])), *args)
+        run.events.append(json.dumps(event.payload))
+        return TriggerEvent(json.loads(run.events[-1]))
 
     with _new_task_per_execution(new_task) as dag_module:
         run_inline_trigger = dag_module._run_inline_trigger
         with mock.patch.object(dag_module, "_run_inline_trigger", run_trigger):
-            yield seen
+            yield run
 
 
 @contextmanager
