@@ -1,11 +1,11 @@
-"""Operators and sensors in TaskFlow, mapped tasks and task groups, in real DAG runs."""
+"""Operators and sensors in TaskFlow and in mapped tasks, in real DAG runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, PokeReturnValue, task, task_group
+from airflow.providers.common.compat.sdk import DAG, PokeReturnValue, task
 
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.operators.datasets import (
@@ -79,34 +79,6 @@ def test_the_output_of_mapped_force_updates_is_the_input_of_a_wait(
     for id_ in (CUSTOMERS, ORDERS):
         statuses = [change["status"] for change in sandbox.history() if change["id"] == id_]
         assert statuses[-3:] == ["starting", "running", "ready"]
-
-
-def test_a_mapped_task_group_rebuilds_each_dataset(run_dag: Run, sandbox: Sandbox) -> None:
-    with DAG("mapped_group", schedule=None) as dag:
-        listed = ListScopeDatasetsOperator(task_id="list", scope_id=SCOPE, fields=["id", "name"])
-
-        @task_group
-        def each(dataset: dict[str, Any]) -> None:
-            rebuild = ForceUpdateDatasetsOperator(
-                task_id="rebuild",
-                datasets=[dataset],
-                wait_for_completion=True,
-                deferrable=True,
-                poke_interval=0.1,
-            )
-
-            @task
-            def ids(rebuilt: dict[str, Any]) -> list[str]:
-                return rebuilt["datasets"]
-
-            ids(rebuild.output)
-
-        each.expand(dataset=listed.output)
-
-    result = run_dag(dag)
-
-    assert [result[f"each.ids[{index}]"].xcom for index in range(2)] == [[CUSTOMERS], [ORDERS]]
-    assert sorted(sandbox.forced_updates()) == [CUSTOMERS, ORDERS]
 
 
 def test_taskflow_tasks_can_come_before_and_after_a_sensor(run_dag: Run) -> None:

@@ -115,12 +115,6 @@ def test_it_can_be_watched() -> None:
     assert "row_count" not in payload
 
 
-@pytest.mark.usefixtures("account")
-def test_it_cannot_be_listed_by_another_container() -> None:
-    with pytest.raises(FaradayInputError, match="takes exactly one of scope_id and resource_ids for widgets"):
-        WAIT(connection_id=SCOPE)
-
-
 # Traits have no build times.
 
 

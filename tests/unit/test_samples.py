@@ -13,10 +13,8 @@ from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.operators.resources import ListResourcesOperator
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
-from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
 from raw_server import RawServer, answer
 from support.modes import deferral_of, event_of
-from support.run_dag import AIRFLOW_3
 
 DOCUMENTED: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "samples" / "datasets.json").read_text()
@@ -67,11 +65,3 @@ def test_a_sensor_skips_it_and_otherwise_waits_for_its_status(sent: dict[str, An
     assert event_of(deferral.trigger)["status"] == "ready"
     assert wait(updated_after="2023-12-31T00:00:00Z").poke({}).is_done
     assert not wait(updated_after="2024-01-02T00:00:00Z").poke({}).is_done
-
-
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
-def test_a_watcher_announces_its_build(sent: dict[str, Any]) -> None:
-    sent |= {"archived_at": None, "preview": False, "status": "ready"}
-    trigger = ResourceUpdatedTrigger(resource_type="datasets", resource_ids=[ID], emit_initial=True)
-    event = event_of(trigger)
-    assert (event["id"], event["row_count"]) == (ID, 10000)

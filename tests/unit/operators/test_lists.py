@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,43 +39,41 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("faraday_default")
 
 ALL = [CUSTOMERS, ORDERS, SUBSCRIBERS, VISITS, LEGACY_ORDERS]
-OF_CONNECTION = partial(ListConnectionDatasetsOperator, task_id="t", connection_id=WAREHOUSE)
-OF_SCOPE = partial(ListScopeDatasetsOperator, task_id="t", scope_id=SCOPE)
+OF_WAREHOUSE, OF_SCOPE = f"connections/{WAREHOUSE}", f"scopes/{SCOPE}"
+
+
+def list_warehouse(**arguments: Any) -> list[dict[str, Any]]:
+    operator = ListConnectionDatasetsOperator(task_id="t", connection_id=WAREHOUSE, **arguments)
+    return operator.execute({})
 
 
 @pytest.mark.parametrize(
-    ("operator", "path", "ids"),
+    ("kind", "arguments", "path", "ids"),
     [
-        (OF_CONNECTION, f"/connections/{WAREHOUSE}/datasets", ALL),
-        (OF_SCOPE, f"/scopes/{SCOPE}/datasets", [CUSTOMERS, ORDERS]),
+        (ListConnectionDatasetsOperator, {"connection_id": WAREHOUSE}, f"{OF_WAREHOUSE}/datasets", ALL),
+        (ListScopeDatasetsOperator, {"scope_id": SCOPE}, f"{OF_SCOPE}/datasets", [CUSTOMERS, ORDERS]),
         (
-            partial(ListConnectionTargetsOperator, task_id="t", connection_id=WAREHOUSE),
-            f"/connections/{WAREHOUSE}/targets",
+            ListConnectionTargetsOperator,
+            {"connection_id": WAREHOUSE},
+            f"{OF_WAREHOUSE}/targets",
             [WAREHOUSE_TARGET],
         ),
+        (ListScopeTargetsOperator, {"scope_id": SCOPE}, f"{OF_SCOPE}/targets", [TARGET, WAREHOUSE_TARGET]),
+        (ListResourcesOperator, {"resource_type": "scopes"}, "scopes", [SCOPE]),
         (
-            partial(ListScopeTargetsOperator, task_id="t", scope_id=SCOPE),
-            f"/scopes/{SCOPE}/targets",
-            [TARGET, WAREHOUSE_TARGET],
-        ),
-        (partial(ListResourcesOperator, task_id="t", resource_type="scopes"), "/scopes", [SCOPE]),
-        (
-            partial(
-                ListResourcesOperator,
-                task_id="t",
-                resource_type="streams",
-                resource_ids=[ORDERS_STREAM, UNKNOWN],
-            ),
-            "/streams",
+            ListResourcesOperator,
+            {"resource_type": "streams", "resource_ids": [ORDERS_STREAM, UNKNOWN]},
+            "streams",
             [ORDERS_STREAM],
         ),
     ],
 )
 def test_the_resources_of_a_source_are_listed(
-    sandbox: Sandbox, operator: Callable[..., Any], path: str, ids: list[str]
+    sandbox: Sandbox, kind: Any, arguments: dict[str, Any], path: str, ids: list[str]
 ) -> None:
-    assert operator(fields=["id", "no_such_field"]).execute({}) == [{"id": id_} for id_ in ids]
-    assert [request["path"] for request in sandbox.requests()] == [f"/v1{path}"]
+    listed = kind(task_id="t", fields=["id", "no_such_field"], **arguments).execute({})
+    assert listed == [{"id": id_} for id_ in ids]
+    assert [request["path"] for request in sandbox.requests()] == [f"/v1/{path}"]
 
 
 def test_datasets_are_returned_with_all_fields_but_the_sample_and_counted(
@@ -85,7 +82,7 @@ def test_datasets_are_returned_with_all_fields_but_the_sample_and_counted(
     for id_ in (ORDERS, SUBSCRIBERS, VISITS):
         sandbox.set_dataset(id_, status="ready")
     sandbox.set_dataset(CUSTOMERS, status="running", brand_new_field={"a": [1, None]})
-    datasets = OF_CONNECTION().execute({})
+    datasets = list_warehouse()
     assert datasets[0]["brand_new_field"] == {"a": [1, None]}
     assert all("sample" not in dataset and "options" in dataset for dataset in datasets)
     assert "INFO Faraday returned 5 datasets: 3 ready, 1 running, 1 archived" in task_log
@@ -96,21 +93,20 @@ def test_another_airflow_connection_can_be_used(
 ) -> None:
     faraday_default(password="wrong")
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(sandbox.airflow_connection))
-    assert len(OF_CONNECTION(faraday_conn_id="other").execute({})) == 5
+    assert len(list_warehouse(faraday_conn_id="other")) == 5
 
 
 @pytest.mark.parametrize(
     ("tables", "ids"),
     [(["PUBLIC.Orders", "customers"], [CUSTOMERS, ORDERS]), ("orders", [ORDERS]), ([], [])],
 )
-@pytest.mark.parametrize("operator", [OF_CONNECTION, OF_SCOPE])
-def test_only_datasets_that_read_the_tables_are_listed(operator: Any, tables: Any, ids: list[str]) -> None:
-    assert operator(tables=tables, fields=["id"]).execute({}) == [{"id": id_} for id_ in ids]
+def test_only_datasets_that_read_the_tables_are_listed(tables: Any, ids: list[str]) -> None:
+    assert list_warehouse(tables=tables, fields=["id"]) == [{"id": id_} for id_ in ids]
 
 
 def test_a_table_that_no_dataset_reads_is_an_error_with_the_tables_that_exist() -> None:
     with pytest.raises(FaradayNotFoundError) as caught:
-        OF_CONNECTION(tables=["orders", "ordres", "nope"]).execute({})
+        list_warehouse(tables=["orders", "ordres", "nope"])
     assert str(caught.value).split("\n") == [
         f"None of the 5 datasets of Faraday connection {WAREHOUSE} reads ordres, nope.",
         "They read customers, email_subscribers, legacy_orders, orders, store_visits. Check tables.",

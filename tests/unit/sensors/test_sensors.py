@@ -26,12 +26,11 @@ from support.ids import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_provider_faraday.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("faraday_default")
 
+OF_WAREHOUSE, OF_SCOPE = f"connections/{WAREHOUSE}", f"scopes/{SCOPE}"
 FIRST: Any = {"task_reschedule_count": 0}
 
 
@@ -42,36 +41,34 @@ def faraday_sandbox_age() -> float:
 
 
 @pytest.mark.parametrize(
-    ("sensor", "path", "ids"),
+    ("kind", "arguments", "path", "ids"),
     [
         (
-            partial(DatasetsReadySensor, connection_id=WAREHOUSE),
-            f"/connections/{WAREHOUSE}/datasets",
+            DatasetsReadySensor,
+            {"connection_id": WAREHOUSE},
+            f"{OF_WAREHOUSE}/datasets",
             [CUSTOMERS, ORDERS, SUBSCRIBERS, VISITS],
         ),
-        (partial(DatasetsReadySensor, scope_id=SCOPE), f"/scopes/{SCOPE}/datasets", [CUSTOMERS, ORDERS]),
-        (partial(DatasetsReadySensor, datasets={"id": ORDERS, "name": "orders"}), "/datasets", [ORDERS]),
+        (DatasetsReadySensor, {"scope_id": SCOPE}, f"{OF_SCOPE}/datasets", [CUSTOMERS, ORDERS]),
+        (DatasetsReadySensor, {"datasets": {"id": ORDERS, "name": "orders"}}, "datasets", [ORDERS]),
+        (TargetsReadySensor, {"connection_id": WAREHOUSE}, f"{OF_WAREHOUSE}/targets", [WAREHOUSE_TARGET]),
+        (TargetsReadySensor, {"scope_id": SCOPE}, f"{OF_SCOPE}/targets", [TARGET, WAREHOUSE_TARGET]),
+        (TargetsReadySensor, {"targets": [TARGET.upper()]}, "targets", [TARGET]),
+        (ScopesReadySensor, {"scopes": SCOPE}, "scopes", [SCOPE]),
         (
-            partial(TargetsReadySensor, connection_id=WAREHOUSE),
-            f"/connections/{WAREHOUSE}/targets",
-            [WAREHOUSE_TARGET],
-        ),
-        (partial(TargetsReadySensor, scope_id=SCOPE), f"/scopes/{SCOPE}/targets", [TARGET, WAREHOUSE_TARGET]),
-        (partial(TargetsReadySensor, targets=[TARGET.upper()]), "/targets", [TARGET]),
-        (partial(ScopesReadySensor, scopes=SCOPE), "/scopes", [SCOPE]),
-        (
-            partial(ResourcesReadySensor, resource_type="cohorts", resource_ids=[{"id": CUSTOMER_COHORT}]),
-            "/cohorts",
+            ResourcesReadySensor,
+            {"resource_type": "cohorts", "resource_ids": [{"id": CUSTOMER_COHORT}]},
+            "cohorts",
             [CUSTOMER_COHORT],
         ),
     ],
 )
 def test_a_sensor_returns_the_ready_resources_of_its_source(
-    sandbox: Sandbox, sensor: Callable[..., ResourcesReadySensor], path: str, ids: list[str]
+    sandbox: Sandbox, kind: Any, arguments: dict[str, Any], path: str, ids: list[str]
 ) -> None:
-    gate = sensor(task_id="gate", updated_after="2020-01-01", fields=["id"])
+    gate = kind(task_id="gate", updated_after="2020-01-01", fields=["id"], **arguments)
     assert gate.execute(FIRST) == [{"id": id_} for id_ in ids]
-    assert [request["path"] for request in sandbox.requests()] == [f"/v1{path}"]
+    assert [request["path"] for request in sandbox.requests()] == [f"/v1/{path}"]
 
 
 def test_a_time_per_dataset_is_applied_to_each(sandbox: Sandbox) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_faraday.exceptions import FaradayInputError, FaradayLookupError
+from airflow_provider_faraday.exceptions import FaradayLookupError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.operators.datasets import (
     ForceUpdateDatasetsOperator,
@@ -14,10 +14,8 @@ from airflow_provider_faraday.operators.datasets import (
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.sensors.targets import TargetsReadySensor
-from airflow_provider_faraday.triggers.datasets import DatasetUpdatedTrigger
 from support.ids import CUSTOMERS, ORDERS, SCOPE, WAREHOUSE
 from support.modes import deferral_of
-from support.run_dag import AIRFLOW_3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,10 +115,3 @@ def test_a_lookup_that_fails_after_a_successful_poke_is_retried(
     sensor = DatasetsReadySensor(task_id="t", mode="reschedule", connection_id="Warehouse")
     assert not sensor.poke(again).is_done
     assert sensor.poke(again).is_done
-
-
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
-@pytest.mark.parametrize("arguments", [{"datasets": ["orders"]}, {"connection_id": "Warehouse"}])
-def test_watchers_take_uuids_only(arguments: dict[str, Any]) -> None:
-    with pytest.raises(FaradayInputError, match="must be"):
-        DatasetUpdatedTrigger(**arguments)
