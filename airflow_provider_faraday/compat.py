@@ -1,4 +1,4 @@
-"""What depends on Airflow's version or on one of its private names, each with its reason."""
+"""Code that depends on Airflow's version or on its private names, with reasons."""
 
 from __future__ import annotations
 

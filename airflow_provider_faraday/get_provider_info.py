@@ -1,4 +1,4 @@
-"""What Airflow discovers about this provider. Discovery imports nothing else of this package."""
+"""The provider's metadata for Airflow, which imports no other module to read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tasks report to OpenLineage: the resources and files that they have read and written."""
+"""The lineage of tasks: the resources and files that they have read and written."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class _Server:
             except ModuleNotFoundError as error:
                 pytest.fail(str(error), pytrace=False)
             self._sandbox = self._running.enter_context(Sandbox(**options))
-            # Whoever changes the account in place wants another sandbox.
+            # A copy, so that an account that is changed in place starts another sandbox.
             self._options = deepcopy(options)
         self._sandbox.reset()
         # A test may have stopped it.

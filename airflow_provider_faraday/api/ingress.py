@@ -1,4 +1,4 @@
-"""What the ingress logs of a dataset say: one log for each time that Faraday has read the dataset's input."""
+"""Explain failures with ingress logs. A dataset has a log for each time that Faraday has read its input."""
 
 from __future__ import annotations
 

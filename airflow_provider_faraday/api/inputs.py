@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 
-# Text: compiling these takes a while, and not every DAG file needs them.
+# Not compiled when they are imported, because few DAG files need them.
 _DIRECTORY = r"[A-Za-z0-9_][-A-Za-z0-9_]*"
 _EXTENSIONS = ("csv", "txt", "gpg", "pgp", "gz", "bz2")
 _FILENAME = rf"[A-Za-z0-9_][-A-Za-z0-9_.]*\.(?i:{'|'.join(_EXTENSIONS)})"

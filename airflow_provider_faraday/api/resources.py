@@ -114,13 +114,8 @@ def resource_type_named(name: object) -> ResourceType:
     """
     found = RESOURCE_TYPES.get(name) if isinstance(name, str) else None
     if found is None:
-        known = f"resource_type must be one of {', '.join(sorted(RESOURCE_TYPES))}"
-        if name == "accounts":
-            raise FaradayInputError(
-                "Accounts are not resources to list, wait for or update: Faraday does not build them.\n"
-                f"{known}."
-            )
-        raise FaradayInputError(f"{known}, but is {excerpt(name)}.")
+        known = ", ".join(sorted(RESOURCE_TYPES))
+        raise FaradayInputError(f"resource_type must be one of {known}, but is {excerpt(name)}.")
     return found
 
 

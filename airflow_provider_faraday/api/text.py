@@ -1,4 +1,4 @@
-"""Text from Faraday, as a log or an error may show it."""
+"""Format text from Faraday for logs and errors."""
 
 from __future__ import annotations
 

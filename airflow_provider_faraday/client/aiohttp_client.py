@@ -214,12 +214,9 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _tls_context(verify: bool | str | None) -> ssl.SSLContext:
+def _tls_context(verify: bool | str | None) -> ssl.SSLContext | bool:
     if verify is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
+        return False
     bundle = ca_bundle(verify) or DEFAULT_CA_BUNDLE_PATH
     if stat.S_ISDIR(os.stat(bundle).st_mode):
         return ssl.create_default_context(capath=bundle)

@@ -125,6 +125,11 @@ def client_config(connection: Connection | StoredConnection, *, warn: bool = Tru
         raise FaradayConfigurationError(f"The Airflow connection '{conn_id}' is not valid: {error}") from None
 
 
+def log_new_fields(conn_id: str) -> None:
+    """Log that an Airflow connection has changed."""
+    log.info("The Airflow connection '%s' has a new API key or other new fields. Using them.", conn_id)
+
+
 def ca_bundle(verify: bool | str | None) -> str | None:
     """Return the path of the CA bundle; None for that of requests, or if certificates are not verified."""
     if isinstance(verify, str) or verify is False:

@@ -1,4 +1,4 @@
-"""What both clients take from the environment, and from HTTP headers, in the same way."""
+"""Proxies from the environment, the ``User-Agent`` and pagination links, for both clients."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from airflow_provider_faraday.api.errors import (
     Request,
 )
 from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Response
-from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.client.config import ClientConfig, log_new_fields
 from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
 
 if TYPE_CHECKING:
@@ -259,10 +259,7 @@ class RequestsClient:
             return False
         if session.config == self.session.config:
             return False
-        log.info(
-            "The Airflow connection '%s' has a new API key or other new fields. Using them.",
-            conn_id,
-        )
+        log_new_fields(conn_id)
         self.close()
         self._session = session
         return True

@@ -46,7 +46,7 @@ def written(path: ObjectStoragePath, log: Any) -> Iterator[Any]:
         real = os.path.realpath(path.path)
         os.makedirs(os.path.dirname(real), exist_ok=True)
         for left in glob.glob(f"{glob.escape(real)}.{'[0-9a-f]' * 8}.part"):
-            # By a worker that was killed. If it was only taken for lost, it can no longer commit.
+            # Left by a killed worker. If that worker is still running, its rename fails.
             os.remove(left)
         way = _renamed(path.fs, real, log)
     elif path.protocol in ("sftp", "ssh"):

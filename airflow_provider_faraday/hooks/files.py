@@ -47,7 +47,7 @@ LOG_EVERY_SECONDS = 5.0
 _CHUNK_BYTES = 512 * 1024
 # How many chunks may wait to be hashed, while the network or the disk pauses.
 _UNHASHED_CHUNKS = 16
-# What file systems say of a file that changes when it is written.
+# The fields in the info of a file that change when it is written.
 _VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ETag", "etag", "generation")
 
 

@@ -1,4 +1,4 @@
-"""A log that anyone on the network can cause warnings in, without filling it."""
+"""Rate-limited warnings about problems that unauthenticated senders can cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Account files: JSON that describes the resources of an account, what each is built from, and how.
+"""Account files: JSON with the resources of an account, their inputs and their builds.
 
 ``docs/sandbox.md`` has an example. Only names are required. Resources may have any Faraday field, and the API
 returns it unchanged. A resource's ``sandbox`` object configures its builds and is never returned.
@@ -79,7 +79,7 @@ class ResourceSettings(BuildSettings):
 
 
 class DerivedSettings(ResourceSettings):
-    """How a resource builds that is made of others: quickly, because there are many steps to a target."""
+    """The builds of a resource that is built from others. They are short, because a target needs several."""
 
     starting: Seconds = 0.2
     running: Seconds = 0.6
@@ -92,7 +92,7 @@ class ResourceSpec(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     built_from: ClassVar[tuple[str, str] | None] = None
-    """The field with the id of a resource that it is built from, and the type of that."""
+    """The field with the id of an upstream resource, and the type of that resource."""
 
     id: Id = Field(default_factory=lambda: str(uuid4()))
     name: str = Field(min_length=1)
@@ -124,13 +124,13 @@ class DatasetSpec(ResourceSpec):
 
 
 class DerivedSpec(ResourceSpec):
-    """A resource that is made of others: any but connections and datasets."""
+    """A resource that is built from others: all types except connections and datasets."""
 
     sandbox: DerivedSettings = DerivedSettings()
 
 
 class TargetSpec(DerivedSpec):
-    """A target, which is built from its scope. Its connection is only where it is delivered to."""
+    """A target. It is built from its scope, and delivered to its Faraday connection."""
 
     built_from = ("scope_id", "scopes")
     connection_id: Id | None = None

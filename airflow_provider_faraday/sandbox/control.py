@@ -30,7 +30,7 @@ from airflow_provider_faraday.sandbox.webhooks import Webhooks
 MAX_LOGGED_REQUESTS = 100_000
 # Faraday's reference lists all but "pending", which is in its example.
 STATUSES = ("new", "starting", "running", "ready", "error", "pending")
-# What the edges of the graph and the summaries have of each resource.
+# The fields of each resource in the graph and in summaries.
 STATE_FIELDS = (
     "id",
     "status",
@@ -195,7 +195,7 @@ class Control:
             self._uploads.remove(directory, filename)
 
     def target_file(self, target_id: str) -> TargetFile:
-        """Return what a target has delivered."""
+        """Return the file of a target."""
         with self._lock:
             target = self.resource("targets", target_id)
             if target.get("last_updated_output_at") is None:
@@ -383,7 +383,7 @@ class Control:
 
     @contextmanager
     def _settled(self, *, changing: bool = False) -> Iterator[datetime]:
-        """Hold the lock, after everything has happened that is due. The value is the time.
+        """Hold the lock, with all due events applied. Yields the time.
 
         :param changing: wake the webhooks afterwards, since a build may end earlier than they expect
         """

@@ -1,4 +1,4 @@
-"""What a target delivers: a CSV file with one row per person, made up but always the same."""
+"""The files of targets: CSV with a row per person. The same target always has the same rows."""
 
 from __future__ import annotations
 

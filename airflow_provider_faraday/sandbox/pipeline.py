@@ -1,4 +1,4 @@
-"""How builds cascade: a resource is rebuilt when what it is made of has changed.
+"""Cascading builds: a resource is rebuilt when an upstream resource has changed.
 
 Each build is scheduled as dated events of its resource. When a build has succeeded, the resources downstream
 are *stale*: each is rebuilt once everything upstream of it is ready. What happened by a given time does not
@@ -37,9 +37,9 @@ class Pipeline:
         self._ends: list[tuple[datetime, int, str, Event]] = []
         self._number = count()
         self._ended: list[tuple[Resource, Event]] = []
-        # By id: when what caused the change happened that the resource has yet to be rebuilt for.
+        # By id: the time of the upstream change that the resource does not contain yet.
         self._stale: dict[str, datetime] = {}
-        # By id: when a status was set by hand. What was caused before does not change it any more.
+        # By id: the time when a status was set by hand. Earlier upstream changes do not affect it.
         self._held: dict[str, datetime] = {}
         specs = [(resource_type, spec) for resource_type, _, spec in content.specs()]
         for resource_type, spec in specs:
@@ -132,7 +132,7 @@ class Pipeline:
         self._rebuild_stale(now)
 
     def settle(self, now: datetime) -> None:
-        """Let everything happen that is due by that time."""
+        """Apply all events up to that time."""
         while self._ends and self._ends[0][0] <= now:
             at, _, resource_id, event = heappop(self._ends)
             resource = self._resources.get(self._types.get(resource_id, ""), {}).get(resource_id)

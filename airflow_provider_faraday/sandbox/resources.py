@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 
 class Kind(NamedTuple):
-    """What is particular about a resource type.
+    """The properties of a resource type in the sandbox.
 
     :param label: the singular, in messages
     :param count_field: the field that holds the size of a resource. It is missing until the first build
@@ -123,7 +123,7 @@ class Resource:
             "last_updated_output_at": None,
             **fields,
         }
-        # What is there from the start is not a change: it rebuilds nothing downstream.
+        # The initial state is not a change, so it rebuilds nothing downstream.
         return cls(base, spec.sandbox, speed)._with_status({"status": "new", **fields}, now, cause=None)
 
     @property
@@ -268,7 +268,7 @@ class Resource:
 
     def _with_status(self, fields: Document, now: datetime, cause: datetime | None) -> Resource:
         event = _status_event(fields["status"], now, self.settings, cause)
-        # A resource that is made ready has read all that was there.
+        # A resource whose status is set to ready has read all of its input.
         read = {"last_read_input_at": rfc3339(now)} if fields["status"] == "ready" else {}
         return self._without_upcoming(now).with_events(
             replace(event, fields={**event.fields, **read, **fields})

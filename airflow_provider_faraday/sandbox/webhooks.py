@@ -139,7 +139,7 @@ class Webhooks:
         return changed.document()
 
     def remove(self, endpoint_id: Id) -> None:
-        """Forget a registered URL."""
+        """Remove a registered URL."""
         self._get(endpoint_id)
         del self._endpoints[endpoint_id]
 
@@ -148,7 +148,7 @@ class Webhooks:
         return list(self._deliveries)
 
     def clear(self) -> None:
-        """Forget all registered URLs and messages."""
+        """Remove all registered URLs and messages."""
         self._endpoints.clear()
         self._deliveries.clear()
 

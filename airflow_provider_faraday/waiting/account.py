@@ -22,7 +22,7 @@ from airflow_provider_faraday.api.responses import Remembering
 from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
-from airflow_provider_faraday.client.config import ClientConfig, client_config
+from airflow_provider_faraday.client.config import ClientConfig, client_config, log_new_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Hashable
@@ -172,10 +172,7 @@ class Account:
                 log.warning("Using the last configuration: %s", one_line(str(failure)))
             raise failure from None
         if self._config and config != self._config:
-            log.info(
-                "The Airflow connection '%s' has a new API key or other new fields. Using them.",
-                self.conn_id,
-            )
+            log_new_fields(self.conn_id)
         self._config = config
 
     async def _fetch_graph(self) -> tuple[Graph, datetime | None]:

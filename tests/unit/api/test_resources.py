@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("tables", r"one of .*datasets.*but is 'tables'"), ("accounts", "Accounts are not")]
+    ("name", "says"), [("tables", r"one of .*datasets.*but is 'tables'"), ("accounts", "but is 'accounts'")]
 )
 def test_an_unknown_resource_type_is_rejected(name: str, says: str) -> None:
     with pytest.raises(FaradayInputError, match=says):
