@@ -102,13 +102,15 @@ class FaradaySession(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (self.config.connect_seconds, self.config.read_seconds)
-        is_plain = origin(str(request.url))[0] == "http"
-        if is_plain and self.config.base_url.startswith("https:") and not self.config.allow_http:
-            raise FaradayResponseError("Faraday redirected to plain http. The redirect was not followed.")
         return super().send(request, **kwargs)
 
-    def should_strip_auth(self, old_url: str, new_url: str) -> bool:
-        return origin(old_url) != origin(new_url)
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        # Called for each redirect. The method of requests would add credentials from ~/.netrc.
+        before, after = origin(response.url), origin(str(prepared_request.url))
+        if (before[0], after[0]) == ("https", "http") and not self.config.allow_http:
+            raise FaradayResponseError("Faraday redirected to plain http. The redirect was not followed.")
+        if before != after:
+            prepared_request.headers.pop("Authorization", None)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         # The environment would override a session's own proxies and verify, but not those of a request.
