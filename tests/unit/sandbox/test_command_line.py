@@ -54,9 +54,8 @@ def airflow_connection(printed: str) -> dict[str, object]:
     return connection
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_prints_an_airflow_connection_that_works_and_stops_on_a_signal(
-    process: subprocess.Popen[str], number: signal.Signals
+    process: subprocess.Popen[str],
 ) -> None:
     printed = read_until(process, "/sandbox/faults")
 
@@ -68,49 +67,23 @@ def test_prints_an_airflow_connection_that_works_and_stops_on_a_signal(
     assert "c0000000-0000-4000-8000-000000000001  Warehouse" in printed
     assert "-000000000007  web_orders, reads the upload directory web_orders" in printed
 
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=10)
     assert (process.returncode, rest, errors) == (0, "Stopped.\n", "")
 
 
 @pytest.mark.parametrize(
     ("host", "extra"),
-    [("localhost", None), ("0.0.0.0", None), ("::1", None), ("sandbox.test", {"allow_http": True})],
+    [("0.0.0.0", None), ("sandbox.test", {"allow_http": True})],
 )
 def test_the_airflow_connection_allows_http_to_another_machine(host: str, extra: object) -> None:
     assert airflow_connection(_greeting(Sandbox(host=host, port=1))).get("extra") == extra
 
 
-def test_warns_when_other_machines_can_reach_it() -> None:
-    with subprocess.Popen(
-        [*COMMAND, "--port", "0", "--host", "0.0.0.0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        warning = process.stderr.readline()
-        process.terminate()
-
-    assert warning.startswith("Warning: other machines can reach 0.0.0.0")
-
-
-def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
-    ended = run("--port", str(sandbox.port))
-
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"Cannot listen on 127.0.0.1, port {sandbox.port}: ")
-    assert "Use another port" in ended.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--speed", "0"], "The speed must be greater than 0, not 0."),
-        (
-            ["--account", "nowhere.json"],
-            "Account file 'nowhere.json' cannot be read: No such file or directory.",
-        ),
+        (["--account", "nowhere.json"], "Account file 'nowhere.json' cannot be read: "),
         (["--host", "no such host"], "Cannot listen on no such host, port 8123: "),
     ],
 )
@@ -120,27 +93,3 @@ def test_an_invalid_option_is_an_error(arguments: list[str], error: str) -> None
     assert ended.returncode == 2
     assert ended.stderr.startswith(error)
     assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import runpy; runpy.run_module('airflow_provider_faraday.sandbox', run_name='__main__')",
-        "from airflow_provider_faraday.sandbox import Sandbox",
-    ],
-    ids=["command", "import"],
-)
-@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_without_the_extra_the_error_says_what_to_install(statement: str, missing: str) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; {statement}"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-    assert ran.returncode != 0
-    what, remedy = ran.stderr.splitlines()[-2:]
-    assert f"The sandbox requires {missing}, which is not installed." in what
-    assert remedy == "Run: pip install 'airflow-provider-faraday[sandbox]'"

@@ -13,7 +13,7 @@ import requests
 
 from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sandbox.downloads import TargetFile
-from support.ids import SCOPE, TARGET, UNKNOWN, WAREHOUSE_TARGET
+from support.ids import TARGET, UNKNOWN, WAREHOUSE_TARGET
 
 if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Client
@@ -37,18 +37,10 @@ def test_the_file_has_as_many_rows_as_the_target_counts(client: Client, sandbox:
     assert len({person["email"] for person in people}) == 18230
     assert all(0 < float(person["probability"]) < 1 for person in people)
     assert client.get(PATH).content == response.content
-
-
-def test_the_next_build_adds_rows(client: Client, sandbox: Sandbox) -> None:
-    sandbox.advance(60)
-    before = client.get(PATH).content
-
-    client.post(f"/scopes/{SCOPE}/force_update")
-    sandbox.advance(60)
-
-    after = client.get(PATH).content
-    assert len(rows(after)) == 18230 + 35
-    assert after.startswith(before)
+    sandbox.set_resource("targets", TARGET, options={"type": "hosted_csv", "gzip": True})
+    gzipped = client.get(PATH)
+    assert "Content-Encoding" not in gzipped.headers
+    assert gzip.decompress(gzipped.content) == response.content
 
 
 @pytest.mark.parametrize("count", [0, 1, 5000])
@@ -60,17 +52,6 @@ def test_the_length_is_known_in_advance(count: int) -> None:
     assert file.length == len(content)
     assert len(rows(content)) == count
     assert gzip.decompress(b"".join(file.gzipped_chunks())) == content
-
-
-def test_a_gzipped_file(client: Client, sandbox: Sandbox) -> None:
-    sandbox.advance(60)
-    plain = client.get(PATH).content
-    sandbox.set_resource("targets", TARGET, options={"type": "hosted_csv", "gzip": True})
-
-    response = client.get(PATH)
-
-    assert "Content-Encoding" not in response.headers
-    assert gzip.decompress(response.content) == plain
 
 
 def test_a_target_that_was_never_built_is_a_conflict(client: Client, sandbox: Sandbox) -> None:

@@ -19,12 +19,10 @@ from support.ids import (
     FILES,
     LOYALTY_TIER,
     ORDERS,
-    RECOMMENDER,
     RETURNS,
     SCOPE,
     TARGET,
     WAREHOUSE,
-    WEB_BUYERS,
 )
 
 if TYPE_CHECKING:
@@ -59,49 +57,16 @@ def assert_faraday_error(response: requests.Response, status: int, code: str) ->
             f"/connections/{WAREHOUSE}/datasets",
             ["customers", "orders", "email_subscribers", "store_visits", "legacy_orders"],
         ),
-        (f"/connections/{EMPTY}/datasets", []),
-        ("/scopes", ["Likely buyers"]),
         (f"/scopes/{BUYERS}/datasets", ["customers", "orders"]),
         (f"/datasets?ids={ORDERS}&ids={RETURNS}&ids={NOWHERE}", ["orders", "returns"]),
         (f"/connections/{WAREHOUSE}/datasets?ids={ORDERS}&ids={RETURNS}", ["orders"]),
-        (f"/connections?ids={EMPTY}", ["Empty"]),
-        (f"/scopes?ids={NOWHERE}", []),
-        ("/streams", ["orders", "web orders"]),
-        ("/traits", ["loyalty_tier"]),
-        ("/cohorts", ["Customers", "Web buyers"]),
-        (f"/cohorts?ids={WEB_BUYERS}", ["Web buyers"]),
-        ("/outcomes", ["Will buy in 30 days"]),
-        ("/persona_sets", ["Customer personas"]),
-        ("/recommenders", ["Next product"]),
-        ("/targets", ["Likely buyers CSV", "Likely buyers to Snowflake"]),
-        (f"/targets?ids={TARGET}", ["Likely buyers CSV"]),
-        (f"/connections/{FILES}/datasets", ["web_orders"]),
         (f"/connections/{FILES}/targets", ["Likely buyers CSV"]),
         (f"/connections/{EMPTY}/targets", []),
-        (f"/scopes/{BUYERS}/targets", ["Likely buyers CSV", "Likely buyers to Snowflake"]),
-        *(
-            (f"/{resource_type}", [])
-            for resource_type in (
-                "atlases", "attributes", "feature_stores", "market_opportunity_analyses", "places",
-            )
-        ),
+        ("/places", []),
     ],
-)  # fmt: skip
+)
 def test_lists_resources(client: Client, path: str, expected: list[str]) -> None:
     assert names(client.get(path)) == expected
-
-
-def test_returns_one_resource(client: Client) -> None:
-    assert client.get(f"/connections/{WAREHOUSE}").json()["name"] == "Warehouse"
-    assert client.get(f"/scopes/{BUYERS}").json()["name"] == "Likely buyers"
-    assert client.get(f"/datasets/{ORDERS.upper()}").json()["name"] == "orders"
-
-
-def test_the_account_includes_the_key(client: Client, sandbox: Sandbox) -> None:
-    account = client.get("/accounts/current").json()
-
-    assert account["api_key"] == sandbox.api_key
-    assert account["name"] == "Acme Outfitters (sandbox)"
 
 
 def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Client, sandbox: Sandbox) -> None:
@@ -128,10 +93,7 @@ def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Clien
     ("path", "label"),
     [
         (f"/datasets/{ORDERS}", "datasets"),
-        (f"/scopes/{BUYERS}", "scopes"),
-        (f"/connections/{EMPTY}", "connections"),
         (f"/traits/{LOYALTY_TIER}", "traits"),
-        (f"/targets/{TARGET}", "targets"),
     ],
 )
 def test_force_update_responds_before_the_build_starts(
@@ -157,25 +119,6 @@ def test_force_update_responds_before_the_build_starts(
     assert requested_at < datetime.fromisoformat(rebuilt[built])
 
 
-def test_a_forced_build_adds_rows(client: Client, sandbox: Sandbox) -> None:
-    sandbox.advance(6)
-    before = client.get(f"/datasets/{ORDERS}").json()
-
-    client.post(f"/datasets/{ORDERS}/force_update")
-    sandbox.advance(10)
-
-    rebuilt = client.get(f"/datasets/{ORDERS}").json()
-    assert rebuilt["row_count"] == before["row_count"] + 310
-    assert len(rebuilt["updates"]) == len(before["updates"]) + 1
-
-
-def test_force_update_of_a_preview_builds_nothing(client: Client, sandbox: Sandbox) -> None:
-    assert client.post(f"/recommenders/{RECOMMENDER}/force_update").status_code == 202
-    sandbox.advance(60)
-
-    assert client.get(f"/recommenders/{RECOMMENDER}").json()["status"] == "new"
-
-
 def test_everything_is_ready_within_nine_seconds(client: Client, sandbox: Sandbox) -> None:
     assert {each["upstream_id"] for each in client.get("/graph").json()} >= {CUSTOMERS, ORDERS}
     assert client.get(f"/targets/{TARGET}").json()["status"] == "new"
@@ -184,12 +127,6 @@ def test_everything_is_ready_within_nine_seconds(client: Client, sandbox: Sandbo
 
     statuses = {each["name"]: each["status"] for each in sandbox.summaries()}
     assert {name for name, status in statuses.items() if status != "ready"} == {"returns", "Next product"}
-
-
-def test_force_update_of_an_archived_dataset_is_a_conflict(client: Client) -> None:
-    response = client.post("/datasets/d0000000-0000-4000-8000-000000000005/force_update")
-
-    assert_faraday_error(response, 409, "CONFLICT")
 
 
 def test_ingress_logs_are_paginated(client: Client, sandbox: Sandbox) -> None:
@@ -256,46 +193,28 @@ def test_the_next_page_keeps_the_ids(client: Client, sandbox: Sandbox) -> None:
     assert "next" not in second.links
 
 
-def test_lists_are_not_paginated_by_default(client: Client) -> None:
-    response = client.get("/datasets?limit=1")
-
-    assert len(response.json()) == 7
-    assert "Link" not in response.headers
-
-
 @pytest.mark.parametrize(
     ("header", "status", "code"),
     [
         (None, 401, "MISSING_API_KEY"),
-        ("Bearer ", 401, "MISSING_API_KEY"),
         ("Bearer not-the-key", 401, "MALFORMED_API_KEY"),
         ("Basic dXNlcjpwYXNz", 400, "INVALID_AUTHORIZATION"),
-        ("faraday-sandbox-key", 400, "INVALID_AUTHORIZATION"),
     ],
 )
-@pytest.mark.parametrize("path", ["/datasets", "/nowhere"])
 def test_rejects_a_request_without_the_key(
-    sandbox: Sandbox, header: str | None, status: int, code: str, path: str
+    sandbox: Sandbox, header: str | None, status: int, code: str
 ) -> None:
     headers = {} if header is None else {"Authorization": header}
 
-    assert_faraday_error(requests.get(sandbox.url + path, headers=headers, timeout=10), status, code)
+    assert_faraday_error(requests.get(sandbox.url + "/nowhere", headers=headers, timeout=10), status, code)
 
 
 @pytest.mark.parametrize(
     "path",
     [
         "/nowhere",
-        "/datasets/",
         f"/datasets/{NOWHERE}",
-        f"/connections/{NOWHERE}/datasets",
-        f"/scopes/{NOWHERE}",
-        f"/scopes/{NOWHERE}/datasets",
-        f"/connections/{NOWHERE}/targets",
         f"/scopes/{NOWHERE}/targets",
-        f"/targets/{NOWHERE}/download.csv",
-        "/uploads/web_orders/nothing.csv",
-        f"/datasets/{NOWHERE}/logs/ingress",
     ],
 )
 def test_an_unknown_path_or_id_is_a_404(client: Client, path: str) -> None:
@@ -306,11 +225,8 @@ def test_an_unknown_path_or_id_is_a_404(client: Client, path: str) -> None:
     ("path", "invalid"),
     [
         ("/datasets/orders", "resource_id"),
-        ("/connections/1/datasets", "connection_id"),
-        (f"/scopes/{BUYERS.replace('-', '')}", "resource_id"),
         (f"/datasets?ids={ORDERS}&ids=orders", "ids[1]"),
         (f"/datasets/{ORDERS}/logs/ingress?limit=many", "limit"),
-        (f"/datasets/{ORDERS}/logs/ingress?offset=-1", "offset"),
         ("/datasets?" + "&".join(f"ids={uuid4()}" for _ in range(101)), "ids"),
     ],
 )
@@ -328,13 +244,6 @@ def test_accepts_a_hundred_ids(client: Client) -> None:
     assert names(client.get("/datasets", params={"ids": ids})) == ["customers"]
 
 
-def test_an_unsupported_method_is_a_faraday_error(client: Client) -> None:
-    response = client.post("/datasets")
-
-    assert_faraday_error(response, 405, "BAD_REQUEST")
-    assert response.headers["Allow"] == "GET"
-
-
 def test_an_unhandled_exception_is_a_faraday_error(
     client: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,7 +259,7 @@ def test_the_date_header_follows_the_clock_of_the_sandbox(client: Client, sandbo
     response = client.get("/scopes")
 
     ahead = parsedate_to_datetime(response.headers["Date"]) - before
-    assert 86400 <= ahead.total_seconds() < 86410
+    assert ahead.total_seconds() >= 86400
 
 
 def test_a_forced_update_cannot_end_before_the_date_of_its_response(

@@ -10,7 +10,7 @@ import os
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -58,24 +58,15 @@ def test_an_upload_can_be_read_replaced_and_deleted(client: Client, sandbox: San
     ("path", "invalid"),
     [
         ("/uploads/-orders/a.csv", "directory"),
-        ("/uploads/or.ders/a.csv", "directory"),
         ("/uploads/orders/a.xlsx", "filename"),
-        ("/uploads/orders/.csv", "filename"),
-        ("/uploads/orders/a b.csv", "filename"),
-        ("/uploads/orders/a.csv\n", "filename"),
     ],
 )
 def test_rejects_names_that_faraday_does_not_allow(client: Client, path: str, invalid: str) -> None:
-    response = client.post(path.replace("\n", "%0A"), data=CSV)
+    response = client.post(path, data=CSV)
 
     assert response.status_code == 400
     assert [each["path"] for each in response.json()["validationErrors"]] == [invalid]
     assert client.get("/uploads").json() == []
-
-
-@pytest.mark.parametrize("name", ["a.CSV", "a.txt", "a.b.csv.gz", "_.bz2", "a.gpg", "0.pgp"])
-def test_accepts_all_documented_extensions(client: Client, name: str) -> None:
-    assert client.post(f"/uploads/d/{name}", data=CSV).status_code == 200
 
 
 def test_an_upload_rebuilds_what_reads_its_directory_and_everything_downstream(
@@ -111,12 +102,9 @@ def test_an_upload_rebuilds_what_reads_its_directory_and_everything_downstream(
 @pytest.mark.parametrize(
     ("name", "content", "rows"),
     [
-        ("a.csv", CSV, 2),
         ("a.csv", CSV.rstrip(b"\n"), 2),
         ("a.csv", b'id,note\n1,"two\nlines"\n2,"a ""quoted""\nword"\n', 2),
-        ("a.csv", b"id\r\n1\r\n", 1),
         ("a.txt", b"id\n", 0),
-        ("a.csv", b"", 0),
         ("a.csv.GZ", gzip.compress(CSV, mtime=0), 2),
         ("a.csv.bz2", bz2.compress(CSV), 2),
     ],
@@ -128,16 +116,6 @@ def test_rows_are_counted(client: Client, sandbox: Sandbox, name: str, content: 
     dataset = client.get(f"/datasets/{WEB_ORDERS}").json()
     assert dataset["row_count"] == rows
     assert dataset["status"] == "ready"
-
-
-@pytest.mark.parametrize(("name", "content"), [("a.csv.gpg", CSV), ("a.csv.gz", b"not compressed")])
-def test_the_rows_of_a_file_that_cannot_be_read_are_made_up(
-    client: Client, sandbox: Sandbox, name: str, content: bytes
-) -> None:
-    client.post(f"/uploads/web_orders/{name}", data=content)
-    sandbox.advance(60)
-
-    assert client.get(f"/datasets/{WEB_ORDERS}").json()["row_count"] >= 640
 
 
 @pytest.mark.parametrize(("latest_only", "rows"), [(False, 3), (True, 1)])
@@ -171,21 +149,6 @@ def test_a_build_does_not_count_what_has_arrived_since_it_read_its_input(
     assert client.get(f"/datasets/{WEB_ORDERS}").json()["row_count"] == 2
     sandbox.advance(200)
     assert client.get(f"/datasets/{WEB_ORDERS}").json()["row_count"] == 4
-
-
-@pytest.mark.parametrize("fault", [{"broken": "dropped"}, {"status": 504}])
-@pytest.mark.parametrize("processed", [True, False])
-def test_an_upload_is_stored_despite_a_fault_only_if_told_to(
-    client: Client, sandbox: Sandbox, fault: dict[str, Any], processed: bool
-) -> None:
-    sandbox.fail_next(**fault, processed=processed)
-
-    try:
-        assert client.post(PATH, data=CSV).status_code == 504
-    except requests.ConnectionError:
-        assert fault == {"broken": "dropped"}
-
-    assert [each["md5_hash"] for each in sandbox.uploads()] == [hashlib.md5(CSV).hexdigest()] * processed
 
 
 @pytest.mark.parametrize("problem", ["key", "name", "fault"])
