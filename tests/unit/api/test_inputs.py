@@ -21,9 +21,8 @@ def test_an_id_must_be_a_uuid(value: Any) -> None:
 
 
 def test_an_error_quotes_a_long_value_in_part() -> None:
-    with pytest.raises(FaradayInputError) as caught:
+    with pytest.raises(FaradayInputError, match=r"xxx…\.\n"):
         resource_id("x" * 5000, "scope_id")
-    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

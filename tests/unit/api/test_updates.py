@@ -75,8 +75,9 @@ def test_a_later_build_in_any_order_of_polls(polls: Any, expected: Any) -> None:
     assert builds(*polls) == expected
 
 
-def test_emit_initial_makes_the_initial_state_an_update() -> None:
+def test_the_initial_state_is_an_update_only_with_emit_initial() -> None:
     assert builds([READY], [READY], emit_initial=True) == [[FIRST], []]
+    assert builds([failed()], [failed()], on_error=True) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -102,10 +103,6 @@ def test_on_error_makes_each_failure_an_update_once() -> None:
 def test_failures_without_a_time_are_distinguished_by_the_statuses_in_between() -> None:
     polls = [state()], [failed(None)], [failed(None)], [state(status="running")], [failed(None)]
     assert [len(each.events) for each in updates(*polls, on_error=True)] == [0, 1, 0, 0, 1]
-
-
-def test_an_initial_failure_is_not_an_update() -> None:
-    assert [len(each.events) for each in updates([failed()], [failed()], on_error=True)] == [0, 0]
 
 
 def test_of_two_marks_the_later_build_wins() -> None:

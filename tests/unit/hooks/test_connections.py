@@ -150,13 +150,10 @@ def test_the_connection_test_requires_an_account(
     assert "another-secret" not in message
 
 
-@pytest.mark.parametrize(
-    ("host", "says"), [("http://127.0.0.1:9", "Could not connect"), ("http://plain.example", "plain http")]
-)
-def test_the_connection_test_names_a_wrong_host(connect: SetConnection, host: str, says: str) -> None:
-    ok, message = connect(host).test_connection()
+def test_the_connection_test_names_a_wrong_host(connect: SetConnection) -> None:
+    ok, message = connect("http://plain.example").test_connection()
     assert not ok
-    assert says in message
+    assert "plain http" in message
 
 
 def test_the_connection_test_reports_a_missing_airflow_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 import pytest
 
+from airflow_provider_faraday.api.webhooks import find_endpoint
 from airflow_provider_faraday.exceptions import FaradayApiError, FaradayInputError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sandbox import Sandbox
@@ -62,30 +62,20 @@ def test_a_disabled_endpoint_is_enabled_with_both_events(sandbox: Sandbox) -> No
 
 
 @pytest.mark.parametrize(
-    "registered",
-    ["https://Airflow.Example.com:443/faraday/webhooks/faraday_default", f"HTTPS://{URL[8:]}"],
+    ("registered", "is_same"),
+    [
+        ("https://Airflow.Example.com:443/faraday/webhooks/faraday_default", True),
+        (f"HTTPS://{URL[8:]}", True),
+        (f"{URL}?2", False),
+        (URL.replace("/faraday/", "/Faraday/"), False),
+        (URL.replace(".com/", ".com:8443/"), False),
+        (f"http{URL[5:]}", False),
+    ],
 )
-def test_a_url_that_is_written_differently_is_the_same_endpoint(sandbox: Sandbox, registered: str) -> None:
-    kept = [
-        {"id": "1", "url": "https://a:port/x", "status": "enabled", "enabled_events": EVENTS},
-        {"id": "2", "url": None, "status": "enabled", "enabled_events": EVENTS},
-        {"id": "3", "url": registered, "status": "enabled", "enabled_events": EVENTS},
-    ]
-    sandbox.fail_next(times=1, status=200, body=json.dumps(kept), path="/webhook_endpoints")
-
-    assert FaradayHook().ensure_webhook(URL)["id"] == "3"
-    assert endpoints(sandbox) == []
-
-
-@pytest.mark.parametrize(
-    "other",
-    [f"{URL}?2", URL.replace("/faraday/", "/Faraday/"), URL.replace(".com/", ".com:8443/"), f"http{URL[5:]}"],
-)
-def test_a_url_that_differs_otherwise_is_another_endpoint(sandbox: Sandbox, other: str) -> None:
-    FaradayHook().ensure_webhook(URL)
-    FaradayHook().ensure_webhook(other)
-
-    assert len(endpoints(sandbox)) == 2
+def test_a_url_that_is_only_written_differently_is_the_same_endpoint(registered: str, is_same: bool) -> None:
+    odd = [{"id": "1", "url": "https://a:port/x"}, {"id": "2", "url": None}]
+    found = find_endpoint(URL, [*odd, {"id": "3", "url": registered}])
+    assert (found is not None and found["id"] == "3") is is_same
 
 
 @pytest.mark.parametrize("url", [None, "airflow.example.com/x", "ftp://a/b", "https://u:p@a/b", "http://a"])
