@@ -174,23 +174,12 @@ def fields(document: Any) -> Any:
             lambda d: d["paths"]["/v1/datasets/{dataset_id}"]["patch"].update(requestBody={}),
             "operations PATCH /datasets/{} content_types application/merge-patch+json",
         ),
-        (
-            lambda d: d["paths"]["/v1/uploads/{directory}/{filename}"].update(
-                delete={"responses": {"202": {}}}
-            ),
-            "operations DELETE /uploads/{}/{} status: 204, now 202",
-        ),
         (lambda d: d["paths"]["/v1/datasets"]["get"]["responses"].pop("401"), "error_statuses 401"),
         (lambda d: fields(d).pop("preview"), "schemas Dataset preview?: boolean, now missing"),
         (
             lambda d: fields(d)["row_count"].update(type="string"),
             "schemas Dataset row_count: number, now string",
         ),
-        (
-            lambda d: fields(d)["row_count"].update(nullable=True),
-            "schemas Dataset row_count: number, now missing",
-        ),
-        (lambda d: d["components"]["schemas"]["Status"].update(enum=["ready"]), "enums Status error"),
         (
             lambda d: d["components"]["schemas"]["Status"].update(enum=["ready", "error", "pending"]),
             "enums Status pending",
@@ -207,32 +196,17 @@ def test_what_is_relied_on_and_changed_differs(change: Callable[[Any], object], 
     assert [line for line in differs if line.startswith(fact)], differs
 
 
-def test_new_fields_do_not_count_as_differences() -> None:
-    document = changed(lambda d: fields(d).update(color={"type": "string"}))
-
-    differs, new = published_api.compare(FACTS, document)
-
-    assert (differs, len(new)) == ([], 1)
-    assert "color" in new[0]
-
-
 def test_the_exit_status_says_whether_something_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document, facts = tmp_path / "api.json", tmp_path / "facts.json"
-    document.write_text(json.dumps(DOCUMENT))
     facts.write_text(json.dumps(FACTS))
     monkeypatch.setattr(published_api, "EXPECTED", facts)
 
+    # New fields are shown, but do not count.
+    document.write_text(json.dumps(changed(lambda d: fields(d).update(color={"type": "string"}))))
     assert published_api.main(str(document)) == 0
+    assert "color" in capsys.readouterr().out
     document.write_text(json.dumps(changed(lambda d: d["paths"].clear())))
     assert published_api.main(str(document)) == 1
     assert "DELETE /uploads/{}/{} status" in capsys.readouterr().out
-
-
-def test_a_document_without_anything_differs_in_every_fact() -> None:
-    expected = json.loads(published_api.EXPECTED.read_text())
-
-    differs, _ = published_api.compare(expected, {"paths": {}, "components": {"schemas": {}}})
-
-    assert len(differs) > 500

@@ -1,177 +1,107 @@
-"""The pytest plugin, as tests of users use it: each test here runs pytest on files of its own."""
+"""The pytest plugin: its fixtures, and what it leaves alone."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-import airflow
 import pytest
+import requests
+
+from airflow_provider_faraday import pytest_plugin
+from airflow_provider_faraday.sensors.targets import TargetsReadySensor
+from support.ids import ORDERS, TARGET
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from airflow_provider_faraday.sandbox import Sandbox
 
 pytest_plugins = ["pytester"]
 
-ACCOUNT = {"datasets": [{"id": "d1111111-0000-4000-8000-000000000001", "name": "only"}]}
-IDS = """
-import os
+# The plugin's own defaults, not those of our conftest.
+faraday_sandbox_age = pytest_plugin.faraday_sandbox_age
+faraday_poke_interval = pytest_plugin.faraday_poke_interval
 
-ORDERS = "d0000000-0000-4000-8000-000000000002"
-TARGET = "70000000-0000-4000-8000-000000000001"
-"""
-# Airflow takes seconds to import, and what these tests are about does not need it.
-WITHOUT_AIRFLOW = """
-import pytest
-
-@pytest.fixture
-def faraday_poke_interval():
-    return None
-"""
-
-# Airflow warns of itself when it runs a DAG: 3.0 of FastAPI, 3.1 of a module of its standard provider.
-OWN_WARNINGS = {"3.0": "DeprecationWarning", "3.1": "FutureWarning"}
-IGNORED = [
-    f"-Wignore::{name}" for minor, name in OWN_WARNINGS.items() if airflow.__version__.startswith(minor)
-]
+ACCOUNT = {"datasets": [{"name": "only"}], "page_size": 7}
 
 
-@pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.delenv("AIRFLOW_CONN_FARADAY_DEFAULT", raising=False)
-    return pytester
+def is_done(**arguments: Any) -> bool:
+    sensor = TargetsReadySensor(task_id="wait", targets=[TARGET], include_upstream=True, **arguments)
+    return sensor.poke({}).is_done
 
 
-def test_the_account_is_built_and_the_airflow_connection_points_to_it(run: pytest.Pytester) -> None:
-    run.makepyfile(
-        IDS
-        + """
-from datetime import UTC, datetime, timedelta
+def names(sandbox: Sandbox) -> list[str]:
+    return [dataset["name"] for dataset in sandbox.datasets()]
 
-from airflow_provider_faraday.sensors.targets import TargetsReadySensor
 
-def sensor(**arguments):
-    return TargetsReadySensor(task_id="wait", targets=[TARGET], include_upstream=True, **arguments)
-
-def test_ready(faraday_sandbox):
-    assert sensor().poke({}).is_done
+def test_the_account_is_built_and_the_airflow_connection_points_to_it(faraday_sandbox: Sandbox) -> None:
+    assert is_done()
     assert {request["status"] for request in faraday_sandbox.requests()} == {200}
     assert faraday_sandbox.rebuilds(TARGET) == 0
+    assert not is_done(updated_after=datetime.now(UTC) - timedelta(minutes=10))
 
-def test_waits(faraday_sandbox):
+
+def test_sensors_wait_for_builds_that_tests_start(faraday_sandbox: Sandbox) -> None:
     faraday_sandbox.set_dataset(ORDERS, status="running")
-    assert not sensor().poke({}).is_done
+    assert not is_done()
     faraday_sandbox.set_dataset(ORDERS, status="ready")
     # What is downstream is rebuilt, too.
     faraday_sandbox.advance(60)
-    assert sensor().poke({}).is_done
-
-def test_the_builds_are_in_the_past(faraday_sandbox):
-    assert abs(faraday_sandbox.now() - datetime.now(UTC)) < timedelta(minutes=1)
-    assert not sensor(updated_after=datetime.now(UTC) - timedelta(minutes=10)).poke({}).is_done
-"""
-    )
-
-    run.runpytest_subprocess("-W", "error", *IGNORED).assert_outcomes(passed=3)
+    assert is_done()
 
 
 @pytest.mark.once
-def test_each_test_starts_with_the_initial_state_of_the_same_server(run: pytest.Pytester) -> None:
-    run.makeconftest(WITHOUT_AIRFLOW)
-    run.makepyfile(
-        IDS
-        + """
-import requests
+def test_a_server_is_reset_for_each_test_and_replaced_for_other_options() -> None:
+    server = pytest_plugin._Server()
+    options: dict[str, Any] = {"account": None, "speed": 100.0, "age": 3600.0}
+    sandbox = server.serve(**options)
+    url = sandbox.url
+    sandbox.set_dataset(ORDERS, status="error")
+    sandbox.fail_next(times=99, status=503)
+    sandbox.rotate_key("another")
+    sandbox.stop()
 
-def test_changes_everything(faraday_sandbox, request):
-    request.config.cache.set("url", faraday_sandbox.url)
-    faraday_sandbox.set_dataset(ORDERS, status="error")
-    faraday_sandbox.fail_next(times=99, status=503)
-    requests.get(faraday_sandbox.url, timeout=10)
-    faraday_sandbox.rotate_key("another")
-    faraday_sandbox.set(page_size=1)
-    faraday_sandbox.stop()
-
-def test_notices_nothing(faraday_sandbox, request):
-    assert faraday_sandbox.url == request.config.cache.get("url", None)
-    assert faraday_sandbox.requests() == []
-    assert faraday_sandbox.page_size is None
-    key = {"Authorization": f"Bearer {faraday_sandbox.api_key}"}
-    found = requests.get(f"{faraday_sandbox.url}/datasets/{ORDERS}", headers=key, timeout=10)
+    assert server.serve(**options) is sandbox
+    key = {"Authorization": f"Bearer {sandbox.api_key}"}
+    found = requests.get(f"{url}/datasets/{ORDERS}", headers=key, timeout=10)
     assert found.json()["status"] == "ready"
-
-def test_without_the_fixture():
-    assert "AIRFLOW_CONN_FARADAY_DEFAULT" not in os.environ
-"""
-    )
-
-    run.runpytest_subprocess().assert_outcomes(passed=3)
+    account: dict[str, Any] = {"datasets": [{"name": "only"}]}
+    assert names(server.serve(**options | {"account": account})) == ["only"]
+    # Changed in place.
+    account["datasets"].append({"name": "another"})
+    assert names(server.serve(**options | {"account": account})) == ["only", "another"]
+    server.stop()
 
 
 @pytest.mark.once
-def test_account_speed_age_and_connection_id_can_be_overridden_anywhere(
-    run: pytest.Pytester, tmp_path: Path
-) -> None:
-    file = tmp_path / "account.json"
-    file.write_text(json.dumps(ACCOUNT))
-    run.makeconftest(
-        WITHOUT_AIRFLOW
-        + f"""
-from pathlib import Path
-
-@pytest.fixture(scope="session")
-def faraday_sandbox_account():
-    return Path({str(file)!r})
-"""
-    )
-    run.makepyfile(
-        IDS
-        + f"""
-import json
-import pytest
-
-def names(sandbox):
-    return [dataset["name"] for dataset in sandbox.datasets()]
-
-def test_account_of_the_session(faraday_sandbox):
-    assert names(faraday_sandbox) == ["only"]
-
-@pytest.mark.parametrize("faraday_sandbox_account", [{ACCOUNT!r} | {{"page_size": 7}}])
-def test_account_of_a_test(faraday_sandbox):
-    assert faraday_sandbox.page_size == 7
-
-class TestOfAClass:
-    @pytest.fixture
-    def faraday_sandbox_account(self):
-        return None
-
-    @pytest.fixture
-    def faraday_conn_id(self):
-        return "faraday_eu"
-
-    def test_account_and_connection(self, faraday_sandbox):
-        assert "orders" in names(faraday_sandbox)
-        connection = json.loads(os.environ["AIRFLOW_CONN_FARADAY_EU"])
-        assert connection["host"] == faraday_sandbox.url
-        assert "AIRFLOW_CONN_FARADAY_DEFAULT" not in os.environ
-
+@pytest.mark.parametrize("faraday_conn_id", ["faraday_eu"])
 @pytest.mark.parametrize("faraday_sandbox_age", [0])
 @pytest.mark.parametrize("faraday_sandbox_speed", [0.001])
-def test_speed_and_age(faraday_sandbox):
+@pytest.mark.parametrize("faraday_sandbox_account", [ACCOUNT])
+def test_account_speed_age_and_connection_id_can_be_overridden(faraday_sandbox: Sandbox) -> None:
     (dataset,) = faraday_sandbox.datasets()
-    assert dataset["status"] == "new"
+    assert (dataset["name"], dataset["status"]) == ("only", "new")
+    assert faraday_sandbox.page_size == 7
     assert faraday_sandbox.settings()["speed"] == 0.001
-"""
-    )
-
-    run.runpytest_subprocess().assert_outcomes(passed=4)
+    assert json.loads(os.environ["AIRFLOW_CONN_FARADAY_EU"])["host"] == faraday_sandbox.url
 
 
-def test_tasks_poll_and_retry_without_waiting_while_the_fixture_is_used(run: pytest.Pytester) -> None:
-    run.makepyfile(
-        IDS
-        + """
-import time
+@pytest.mark.once
+@pytest.mark.parametrize(("before", "after"), [("", "127.0.0.1"), ("a.test", "a.test,127.0.0.1")])
+def test_requests_to_it_do_not_go_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, before: str, after: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", before)
+    monkeypatch.delenv("no_proxy", raising=False)
+    sandbox = request.getfixturevalue("faraday_sandbox")
+    assert requests.get(sandbox.url, timeout=10).status_code == 401
+    assert os.environ["no_proxy"] == after
+
+
+INTERVALS = f"""
+import os
 
 import pytest
 from airflow_provider_faraday.api import retries
@@ -179,10 +109,11 @@ from airflow_provider_faraday.operators.datasets import ForceUpdateDatasetsOpera
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.waiting import feed
 
+ORDERS = "{ORDERS}"
 WAIT = DatasetsReadySensor(task_id="wait", datasets=[ORDERS], poke_interval=600)
 UPDATE = ForceUpdateDatasetsOperator(task_id="update", datasets=[ORDERS], poke_interval=500)
 QUICK = DatasetsReadySensor(task_id="quick", datasets=[ORDERS], poke_interval=0.02)
-BACKOFF, SETTLE_SECONDS = retries.BACKOFF, feed.SETTLE_SECONDS
+BEFORE = retries.BACKOFF, feed.SETTLE_SECONDS
 
 def intervals():
     return WAIT.poke_interval, UPDATE.poke_interval, QUICK.poke_interval
@@ -191,7 +122,7 @@ def test_with(faraday_sandbox, caplog):
     assert intervals() == (0.1, 0.1, 0.02)
     assert DatasetsReadySensor(task_id="new", datasets=[ORDERS]).poke_interval == 0.1
     faraday_sandbox.fail_next(times=3, status=503)
-    assert WAIT.poke({}).is_done
+    assert WAIT.poke({{}}).is_done
     assert [request["status"] for request in faraday_sandbox.requests()] == [503, 503, 503, 200]
     assert "Attempt 3 failed, retrying in 0.1 s" in caplog.text
     assert feed.SETTLE_SECONDS == 0.1
@@ -199,128 +130,50 @@ def test_with(faraday_sandbox, caplog):
 def test_without():
     assert intervals() == (600, 500, 0.02)
     assert not hasattr(DatasetsReadySensor, "poke_interval")
-    assert (retries.BACKOFF, feed.SETTLE_SECONDS) == (BACKOFF, SETTLE_SECONDS)
+    assert (retries.BACKOFF, feed.SETTLE_SECONDS) == BEFORE
+    assert "AIRFLOW_CONN_FARADAY_DEFAULT" not in os.environ
 
 @pytest.mark.parametrize("faraday_poke_interval", [None])
 def test_none(faraday_sandbox):
     assert intervals() == (600, 500, 0.02)
-    assert (retries.BACKOFF, feed.SETTLE_SECONDS) == (BACKOFF, SETTLE_SECONDS)
+    assert (retries.BACKOFF, feed.SETTLE_SECONDS) == BEFORE
 
 @pytest.mark.parametrize("faraday_poke_interval", [60])
 def test_another(faraday_sandbox):
     assert intervals() == (60, 60, 0.02)
 """
-    )
-
-    run.runpytest_subprocess().assert_outcomes(passed=4)
 
 
-@pytest.mark.once
-@pytest.mark.parametrize(("before", "after"), [(None, "127.0.0.1"), ("a.test", "a.test,127.0.0.1")])
-def test_requests_to_it_do_not_go_through_a_proxy(
-    run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    if before:
-        monkeypatch.setenv("NO_PROXY", before)
-    run.makeconftest(WITHOUT_AIRFLOW)
-    run.makepyfile(
-        f"""
-import os
+def test_tasks_poll_and_retry_without_waiting_while_the_fixture_is_used(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(INTERVALS)
 
-import requests
-
-def test_it(faraday_sandbox):
-    assert requests.get(faraday_sandbox.url, timeout=10).status_code == 401
-    assert os.environ["no_proxy"] == {after!r}
-"""
-    )
-
-    run.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess().assert_outcomes(passed=4)
 
 
 @pytest.mark.once
-def test_processes_of_xdist_do_not_share_a_sandbox(run: pytest.Pytester) -> None:
-    run.makeconftest(WITHOUT_AIRFLOW)
-    run.makepyfile(
-        IDS
-        + """
-import time
-from pathlib import Path
-
-import pytest
-
-@pytest.mark.parametrize("number", range(2))
-def test_alone(faraday_sandbox, number, tmp_path_factory):
-    faraday_sandbox.set_dataset(ORDERS, row_count=number)
-    shared = tmp_path_factory.getbasetemp().parent
-    (shared / f"{number}.txt").write_text(faraday_sandbox.url)
-    other = shared / f"{1 - number}.txt"
-    deadline = time.monotonic() + 60
-    while not other.exists() or not other.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert other.read_text() != faraday_sandbox.url
-    assert faraday_sandbox.dataset(ORDERS)["row_count"] == number
-"""
-    )
-
-    run.runpytest_subprocess("-n2").assert_outcomes(passed=2)
-
-
-@pytest.mark.once
-def test_a_project_that_does_not_use_it_loads_nothing_but_the_fixtures(run: pytest.Pytester) -> None:
-    run.makepyfile(
+def test_a_project_that_does_not_use_it_loads_nothing_but_the_fixtures(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
         """
 import sys
 
-def test_nothing(request):
-    request.config.cache.set("loaded", sorted(sys.modules))
+def test_nothing():
+    loaded = {name for name in sys.modules if name.startswith("airflow_provider_faraday")}
+    assert loaded == {"airflow_provider_faraday", "airflow_provider_faraday.pytest_plugin"}
+    assert not {"airflow", "fastapi", "msgspec", "uvicorn"} & sys.modules.keys()
+
+def test_without_the_extra(request):
+    sys.modules["fastapi"] = None
+    request.getfixturevalue("_faraday_server").serve(account=None)
 """
     )
-    loaded = []
-    for options in ([], ["-p", "no:faraday"]):
-        run.runpytest_subprocess(*options).assert_outcomes(passed=1)
-        loaded.append(set(json.loads((run.path / ".pytest_cache/v/loaded").read_text())))
-    with_plugin, without = loaded
 
-    assert with_plugin - without == {"airflow_provider_faraday", "airflow_provider_faraday.pytest_plugin"}
-    assert not {"airflow", "fastapi", "msgspec", "uvicorn"} & with_plugin
+    result = pytester.runpytest_subprocess()
 
-
-@pytest.mark.once
-def test_it_can_be_switched_off(run: pytest.Pytester) -> None:
-    run.makepyfile("def test_it(faraday_sandbox): ...")
-
-    result = run.runpytest_subprocess("-p", "no:faraday")
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines("*fixture 'faraday_sandbox' not found*")
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_without_the_extra_it_says_what_to_install(run: pytest.Pytester, missing: str) -> None:
-    run.makeconftest(WITHOUT_AIRFLOW + f"import sys\nsys.modules[{missing!r}] = None\n")
-    run.makepyfile("def test_it(faraday_sandbox): ...")
-
-    result = run.runpytest_subprocess()
-
-    result.assert_outcomes(errors=1)
+    result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            f"*The sandbox requires {missing}, which is not installed.",
+            "*The sandbox requires fastapi, which is not installed.",
             "*Run: pip install 'airflow-provider-faraday[[]sandbox]'*",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
-    result.stdout.no_fnmatch_line("*ModuleNotFoundError*")
-
-
-@pytest.mark.once
-def test_the_fixtures_are_listed_with_what_they_return(run: pytest.Pytester) -> None:
-    shown = run.runpytest_subprocess("--fixtures").stdout.str()
-
-    for name in ("sandbox", "sandbox_account", "sandbox_speed", "sandbox_age", "conn_id", "poke_interval"):
-        assert f"\nfaraday_{name} -- " in shown.replace("[function scope] ", "")
-    assert "_faraday_server" not in shown
