@@ -83,24 +83,13 @@ def test_any_type_of_resource_upstream_blocks(type_name: str) -> None:
 
 
 def test_the_nearest_is_named_first_with_its_distance() -> None:
-    edges = pipeline(
-        d=dataset(status="starting"),
-        c=cohort(last_updated_config_at="2026-01-05T00:00:00Z"),
-        o=outcome(status="new"),
-    )
-    result = verdict(edges)
-    assert result.description == (
+    edited = cohort(last_updated_config_at="2026-01-05T00:00:00Z")
+    edges = pipeline(d=dataset(status="starting"), c=edited, o=outcome(status="new"))
+    assert verdict(edges).description == (
         "0 of 1 targets ready; waiting for target 'Buyers table': outcome 'Will buy' is new (2 steps "
         "upstream), cohort 'Customers' is ready, but its configuration changed at 2026-01-05T00:00:00.000Z, "
         "after its last build (3 steps upstream), dataset 'Orders' is starting (4 steps upstream)"
     )
-
-
-def test_many_resources_are_counted_and_the_nearest_named() -> None:
-    nodes = [node(f"n{n}", "cohorts", status="running") for n in range(30)]
-    pending = verdict(chain(*nodes, target())).pending
-    assert "cohort 'n29' is running (1 step upstream), cohort 'n28'" in pending
-    assert pending.endswith("and 20 more")
 
 
 def test_its_own_status_is_named_before_what_is_upstream() -> None:
@@ -249,9 +238,6 @@ class TestShapes:
     def test_ids_are_compared_without_case(self) -> None:
         edges = [edge(node("AB", "datasets", status="running"), scope()), edge(node("S", "scopes"), target())]
         assert not verdict(edges).is_ready
-
-    def test_only_what_is_upstream_blocks(self) -> None:
-        assert verdict([*pipeline(), edge(dataset(), node("x", "targets", status="error"))]).is_ready
 
     def test_fields_may_be_missing_or_null(self) -> None:
         result = verdict([{"upstream_id": "d", "downstream_id": "t", "upstream_status": None}])

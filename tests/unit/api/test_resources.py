@@ -32,12 +32,6 @@ def test_an_unknown_resource_type_is_rejected(name: str, says: str) -> None:
     [
         ("feature_stores", "feature store", "feature stores", "feature_store_id"),
         ("connections", "Faraday connection", "Faraday connections", "connection_id"),
-        (
-            "market_opportunity_analyses",
-            "market opportunity analysis",
-            "market opportunity analyses",
-            "market_opportunity_analysis_id",
-        ),
     ],
 )
 def test_a_type_is_named_in_messages(name: str, label: str, plural: str, id_argument: str) -> None:

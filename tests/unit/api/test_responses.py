@@ -56,11 +56,6 @@ def next_url(*arguments: Any, **named: Any) -> str | None:
     return following and following.url
 
 
-def test_decodes_resources_with_all_fields() -> None:
-    resources = [{"id": "a", "unknown": [1.5, None]}]
-    assert read(resources) == resources
-
-
 def test_decodes_states_with_the_count_of_their_type_after_a_byte_order_mark() -> None:
     decode = states.decode_states(RESOURCE_TYPES["datasets"])
     body = b'\xef\xbb\xbf[{"id": "a", "status": "ready", "row_count": 5, "sample": {}}]'
@@ -121,9 +116,10 @@ def test_the_status_decides_the_class(status: int, kind: type[FaradayApiError]) 
     assert type(failure({"error": "X"}, status)) is kind
 
 
-def test_an_error_quotes_a_body_without_faradays_fields() -> None:
+def test_an_error_quotes_a_body_without_faradays_fields_unless_it_is_private() -> None:
     error = failure(b"<h1>Down</h1>", 502, Content_Type="text/html; charset=utf-8")
     assert "502 Bad Gateway: 13 bytes of text/html, '<h1>Down</h1>'." in str(error)
+    assert "secret" not in str(failure(b"secret", 500, endpoint=endpoints.current_account()))
 
 
 @pytest.mark.parametrize(
@@ -132,12 +128,7 @@ def test_an_error_quotes_a_body_without_faradays_fields() -> None:
         b"[" * 100_000,
         b"\xff\xfe\x00",
         ["x"],
-        {
-            "error": "X\n\x1b[31m",
-            "id": [],
-            "note": "a\nb\ud800" * 1000,
-            "validationErrors": [5, {"path": {}}],
-        },
+        {"error": "X\n\x1b[31m", "id": [], "note": "a\nb\ud800" * 1000, "validationErrors": [{"path": {}}]},
     ],
 )
 def test_an_error_has_two_short_lines_whatever_came_back(body: Any) -> None:
@@ -147,17 +138,8 @@ def test_an_error_has_two_short_lines_whatever_came_back(body: Any) -> None:
     assert all(line.isprintable() and len(line.encode()) < 500 for line in lines)
 
 
-def test_an_error_does_not_quote_a_private_body() -> None:
-    assert "secret" not in str(failure(b"secret", 500, endpoint=endpoints.current_account()))
-
-
 @pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("20", 20),
-        ("Fri, 02 Jan 2026 03:04:35 GMT", None),
-        ("1.5", None),
-    ],
+    ("value", "seconds"), [("20", 20), ("1.5", None), ("Fri, 02 Jan 2026 03:04:35 GMT", None)]
 )
 def test_reads_retry_after(value: str, seconds: float | None) -> None:
     assert failure(status=429, Retry_After=value).retry_after == seconds

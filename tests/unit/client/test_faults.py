@@ -6,7 +6,6 @@ Responses that arrive complete are in ``api/test_responses.py``, those to transf
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import logging
 import ssl
@@ -39,7 +38,6 @@ ATTEMPTS = 2
 GOOD = answer(body=DATASETS)
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
 BODY = json.dumps(DATASETS).encode()
-GZIP = {"Content-Encoding": "gzip", "Connection": "close"}
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,7 @@ FAULTS = [
     lost("the body stalls", stall(30, HEAD + b"Content-Length: 50\r\n\r\n["), says="timed out", timeout=0.2),
     lost("another protocol", raw(b"SSH-2.0-OpenSSH_9.2\r\n")),
     lost("an incomplete body", answer(body=BODY, length=5000)),
-    lost("an incomplete chunk", raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5000\r\n" + BODY)),
-    lost("invalid gzip", answer(body=b"no gzip", headers=GZIP)),
-    Fault("gzip", [answer(body=gzip.compress(BODY), headers=GZIP)], None),
+    lost("invalid gzip", answer(body=b"no gzip", headers={"Content-Encoding": "gzip"})),
     Fault("healed by one good response", [answer(503), GOOD], None, requests=2),
     Fault("HTML", [answer(body=b"<h1>")], FaradayResponseError, "is not valid JSON", retried=True),
     Fault("an object", [answer(body={})], FaradayResponseError, "has an unexpected format"),
