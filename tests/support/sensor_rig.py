@@ -67,7 +67,7 @@ def run_sensor(name: str, wait: Wait, scene: Scene, *, mode: str) -> SensorRun:
     """
 
     def build() -> Any:
-        arguments = {"poke_interval": 0.1, "timeout": 60, "retry_delay": timedelta(0)}
+        arguments = {"poke_interval": 0.1, "timeout": 240, "retry_delay": timedelta(0)}
         # With a pause, ``dag.test()`` would sleep for a second before it runs the task again.
         arguments |= {"poke_interval": 0} if mode == "reschedule" else {}
         with DAG(dag_id, schedule=None) as dag:

@@ -48,7 +48,7 @@ def built(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def force_update(*datasets: Any, **arguments: Any) -> ForceUpdateDatasetsOperator:
-    given = {"datasets": list(datasets), "poke_interval": 0.02, "timeout": 60} | arguments
+    given = {"datasets": list(datasets), "poke_interval": 0.02, "timeout": 240} | arguments
     return ForceUpdateDatasetsOperator(task_id="force_update", **given)
 
 
