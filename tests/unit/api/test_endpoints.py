@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 import pytest
 
@@ -26,15 +25,10 @@ def test_paths_follow_from_the_resource_type() -> None:
     assert (update.method, update.path) == ("POST", f"/persona_sets/{ID}/force_update")
 
 
-def test_accepts_ids_as_strings_or_uuids_in_any_case() -> None:
+def test_an_id_is_a_uuid_in_any_case() -> None:
     assert endpoints.get_resource(DATASETS, ID.upper()).path == f"/datasets/{ID}"
-    assert endpoints.get_resource(DATASETS, uuid.UUID(ID)).path == f"/datasets/{ID}"
-
-
-@pytest.mark.parametrize("endpoint", [endpoints.get_resource, endpoints.force_update])
-def test_rejects_anything_but_a_uuid(endpoint: Any) -> None:
     with pytest.raises(FaradayInputError, match="persona_set_id must be the UUID of a Faraday resource"):
-        endpoint(PERSONA_SETS, "../accounts/current")
+        endpoints.force_update(PERSONA_SETS, "../accounts/current")
 
 
 def test_requests_each_id_once_and_100_at_a_time() -> None:
@@ -57,3 +51,9 @@ def test_responses_that_may_hold_secrets_are_private() -> None:
 def test_an_origin_has_the_default_port() -> None:
     assert origin("HTTPS://API.faraday.ai/v1") == origin("https://api.faraday.ai:443/x?y#z")
     assert origin("https://api.faraday.ai") != origin("http://api.faraday.ai:443")
+
+
+@pytest.mark.parametrize(("directory", "filename"), [("..", "a.csv"), ("web_orders", "../a.csv")])
+def test_only_an_upload_can_be_deleted(directory: str, filename: str) -> None:
+    with pytest.raises(FaradayInputError):
+        endpoints.delete_upload(directory, filename)

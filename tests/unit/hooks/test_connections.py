@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_faraday.exceptions import FaradayAuthenticationError, FaradayTransportError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
-from raw_server import RawServer, answer, raw, stall
+from raw_server import RawServer, answer, stall
 from support.clients import DATASETS, ID, KEY, PATH, error_body
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
@@ -54,14 +54,6 @@ def test_the_proxy_and_verify_of_the_airflow_connection_override_the_environment
         assert proxy.targets == [f"http://faraday.test/v1{PATH}"]
         settings = hook.get_conn().merge_environment_settings("https://faraday.test", {}, None, None, None)
         assert settings["verify"] is False
-
-
-def test_a_post_that_a_proxy_received_is_not_resent(connect: SetConnection) -> None:
-    with RawServer([raw(b"")]) as proxy:
-        hook = connect("http://faraday.test", proxy=f"http://127.0.0.1:{proxy.port}", allow_http=True)
-        with pytest.raises(FaradayTransportError):
-            hook.force_update_dataset(ID)
-        assert len(proxy.received) == 1
 
 
 def test_a_post_is_not_resent_after_a_tls_error_in_the_response(

@@ -11,7 +11,7 @@ import pytest
 import requests_mock
 
 from airflow_provider_faraday import __version__
-from airflow_provider_faraday.exceptions import FaradayInputError, FaradayNotFoundError
+from airflow_provider_faraday.exceptions import FaradayNotFoundError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sandbox import Sandbox
 from raw_server import RawServer, answer
@@ -97,12 +97,3 @@ def test_deletes_an_upload(sandbox: Sandbox, tmp_path) -> None:
     assert [upload["subpath"] for upload in hook.list_uploads()] == ["web_orders/b.csv"]
     with pytest.raises(FaradayNotFoundError):
         hook.delete_upload("web_orders", "a.csv")
-
-
-@pytest.mark.parametrize(("directory", "filename"), [("..", "a.csv"), ("web_orders", "../a.csv")])
-def test_only_an_upload_can_be_deleted(
-    connect: SetConnection, mocked: requests_mock.Mocker, directory: str, filename: str
-) -> None:
-    with pytest.raises(FaradayInputError):
-        connect().delete_upload(directory, filename)
-    assert mocked.call_count == 0
