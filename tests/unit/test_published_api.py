@@ -271,20 +271,6 @@ def test_the_sandbox_fails_as_published(
     assert list(differences(response.json(), "Error")) == []
 
 
-def test_the_sandbox_patches_webhook_endpoints_as_published(client: Client) -> None:
-    id_ = client.call("POST", "/webhook_endpoints", json=WEBHOOK).json()["id"]
-    url = {"url": "https://airflow.example.com/hooks"}
-
-    def patch(content_type: str) -> requests.Response:
-        headers = {"Content-Type": content_type}
-        return client.call("PATCH", f"/webhook_endpoints/{id_}", data=json.dumps(url), headers=headers)
-
-    assert patch("application/json").status_code == 400
-    assert client.call("GET", f"/webhook_endpoints/{id_}").json()["url"] == WEBHOOK["url"]
-    for content_type in OPERATIONS["PATCH /webhook_endpoints/{}"]["content_types"]:
-        assert (patch(content_type).status_code, patch(content_type).json()["url"]) == (200, url["url"])
-
-
 @pytest.mark.usefixtures("faraday_default")
 def test_the_hook_patches_as_published(client: Client) -> None:
     id_ = client.call("POST", "/webhook_endpoints", json=WEBHOOK).json()["id"]

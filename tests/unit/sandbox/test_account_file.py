@@ -10,16 +10,9 @@ import pytest
 
 from airflow_provider_faraday.sandbox import SandboxError
 from airflow_provider_faraday.sandbox.account_file import load
-from support import ids
 
 CONNECTION = "c1000000-0000-4000-8000-000000000001"
 DATASET = "d1000000-0000-4000-8000-000000000001"
-
-
-def test_the_bundled_account_has_the_documented_ids() -> None:
-    documented = {value for name, value in vars(ids).items() if name.isupper()} - {ids.UNKNOWN}
-
-    assert {spec.id for _, _, spec in load().specs()} == documented
 
 
 @pytest.mark.parametrize(

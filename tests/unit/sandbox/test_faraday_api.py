@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -17,7 +14,6 @@ from support.ids import (
     CUSTOMERS,
     EMPTY_CONNECTION,
     FILES,
-    LOYALTY_TIER,
     ORDERS,
     RETURNS,
     SCOPE,
@@ -69,56 +65,6 @@ def test_lists_resources(client: Client, path: str, expected: list[str]) -> None
     assert names(client.get(path)) == expected
 
 
-def test_the_bundled_datasets_finish_one_by_one_within_six_seconds(client: Client, sandbox: Sandbox) -> None:
-    assert {each["status"] for each in client.get("/datasets").json()} == {"new", "ready"}
-
-    sandbox.advance(6)
-
-    datasets = client.get("/datasets").json()
-    assert {each["name"]: each["status"] for each in datasets} == {
-        "customers": "ready",
-        "orders": "ready",
-        "email_subscribers": "ready",
-        "store_visits": "ready",
-        "legacy_orders": "ready",
-        "returns": "error",
-        "web_orders": "ready",
-    }
-    assert len({each["last_updated_output_at"] for each in datasets}) == 7
-    assert "return_date" in datasets[-2]["status_error"]
-    assert datasets[-3]["archived_at"] is not None
-
-
-@pytest.mark.parametrize(
-    ("path", "label"),
-    [
-        (f"/datasets/{ORDERS}", "datasets"),
-        (f"/traits/{LOYALTY_TIER}", "traits"),
-    ],
-)
-def test_force_update_responds_before_the_build_starts(
-    client: Client, sandbox: Sandbox, path: str, label: str
-) -> None:
-    sandbox.advance(60)
-    sandbox.set_resource(label, path.rpartition("/")[2], sandbox={"lag": 60, "starting": 60})
-    before = client.get(path).json()
-
-    response = client.post(f"{path}/force_update")
-
-    assert (response.status_code, response.content) == (202, b"")
-    requested_at = parsedate_to_datetime(response.headers["Date"])
-    assert client.get(path).json() == before
-    sandbox.advance(61)
-    assert client.get(path).json()["status"] == "starting"
-    sandbox.advance(70)
-    rebuilt = client.get(path).json()
-    assert (rebuilt["status"], rebuilt["resource_type"]) == ("ready", label)
-    # A trait has no build times.
-    built = "updated_at" if label == "traits" else "last_updated_output_at"
-    assert before[built] < rebuilt[built]
-    assert requested_at < datetime.fromisoformat(rebuilt[built])
-
-
 def test_everything_is_ready_within_nine_seconds(client: Client, sandbox: Sandbox) -> None:
     assert {each["upstream_id"] for each in client.get("/graph").json()} >= {CUSTOMERS, ORDERS}
     assert client.get(f"/targets/{TARGET}").json()["status"] == "new"
@@ -127,26 +73,6 @@ def test_everything_is_ready_within_nine_seconds(client: Client, sandbox: Sandbo
 
     statuses = {each["name"]: each["status"] for each in sandbox.summaries()}
     assert {name for name, status in statuses.items() if status != "ready"} == {"returns", "Next product"}
-
-
-def test_ingress_logs_are_paginated(client: Client, sandbox: Sandbox) -> None:
-    for _ in range(2):
-        sandbox.advance(20)
-        client.post(f"/datasets/{ORDERS}/force_update")
-    sandbox.advance(20)
-
-    response = client.get(f"/datasets/{ORDERS}/logs/ingress?limit=1&offset=1")
-
-    (log,) = response.json()
-    assert log["metrics"]["total_row_count"] == 5400 + 310
-    assert response.headers["X-Total-Count"] == "3"
-    offsets = {rel: link["url"].rpartition("?")[2] for rel, link in response.links.items()}
-    assert offsets == {
-        "first": "limit=1&offset=0",
-        "prev": "limit=1&offset=0",
-        "next": "limit=1&offset=2",
-        "last": "limit=1&offset=2",
-    }
 
 
 def test_the_graph_leads_from_connections_to_targets(client: Client, sandbox: Sandbox) -> None:
@@ -194,34 +120,6 @@ def test_the_next_page_keeps_the_ids(client: Client, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "status", "code"),
-    [
-        (None, 401, "MISSING_API_KEY"),
-        ("Bearer not-the-key", 401, "MALFORMED_API_KEY"),
-        ("Basic dXNlcjpwYXNz", 400, "INVALID_AUTHORIZATION"),
-    ],
-)
-def test_rejects_a_request_without_the_key(
-    sandbox: Sandbox, header: str | None, status: int, code: str
-) -> None:
-    headers = {} if header is None else {"Authorization": header}
-
-    assert_faraday_error(requests.get(sandbox.url + "/nowhere", headers=headers, timeout=10), status, code)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/nowhere",
-        f"/datasets/{NOWHERE}",
-        f"/scopes/{NOWHERE}/targets",
-    ],
-)
-def test_an_unknown_path_or_id_is_a_404(client: Client, path: str) -> None:
-    assert_faraday_error(client.get(path), 404, "NOT_FOUND")
-
-
-@pytest.mark.parametrize(
     ("path", "invalid"),
     [
         ("/datasets/orders", "resource_id"),
@@ -236,12 +134,6 @@ def test_a_validation_error_names_the_invalid_parameter(client: Client, path: st
     (problem,) = body["validationErrors"]
     assert problem["path"] == invalid
     assert set(problem) == {"path", "message", "context"}
-
-
-def test_accepts_a_hundred_ids(client: Client) -> None:
-    ids = [CUSTOMERS, *(str(uuid4()) for _ in range(99))]
-
-    assert names(client.get("/datasets", params={"ids": ids})) == ["customers"]
 
 
 def test_an_unhandled_exception_is_a_faraday_error(
@@ -297,15 +189,3 @@ def test_the_datasets_of_a_scope_can_be_given() -> None:
     assert [edge["upstream_id"] for edge in sandbox.graph()] == [ORDERS]
     sandbox.advance(10)
     assert sandbox.resource("scopes", SCOPE)["status"] == "ready"
-
-
-def test_serves_a_custom_account(tmp_path: Path) -> None:
-    path = tmp_path / "account.json"
-    path.write_text(json.dumps({"datasets": [{"id": ORDERS, "name": "mine", "status": "pending"}]}))
-
-    with Sandbox(account=path, page_size=1, api_key="mine") as sandbox:
-        headers = {"Authorization": "Bearer mine"}
-        response = requests.get(f"{sandbox.url}/datasets", headers=headers, timeout=10)
-
-    assert [(each["name"], each["status"]) for each in response.json()] == [("mine", "pending")]
-    assert response.headers["X-Total-Count"] == "1"

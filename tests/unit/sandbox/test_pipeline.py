@@ -155,15 +155,6 @@ def test_a_failed_build_stops_the_cascade_until_it_is_fixed() -> None:
     assert account.builds(1000)["target"] == [68]
 
 
-def test_an_error_far_upstream_stops_the_cascade() -> None:
-    account = Account()
-    account.change(DATASET, 60, status="error")
-    account.force_update(COHORT, 60)
-
-    assert account.builds(1000)["cohort"] == [9, 63]
-    assert account.builds(1000)["outcome"] == [12]
-
-
 def test_without_changes_the_cascade_stops() -> None:
     account = Account(stream={"sandbox": {"changes": False}})
     assert account.builds(60) == FIRST
@@ -192,14 +183,6 @@ def test_removing_a_resource_unblocks_what_is_downstream() -> None:
     assert OUTCOME not in {each.id for edge in account.pipeline.edges() for each in edge}
 
 
-def test_a_status_in_the_account_file_is_kept() -> None:
-    account = Account(scope={"status": "pending"})
-
-    assert account.builds(60) == {**FIRST, "scope": [], "target": []}
-    account.force_update(DATASET, 60)
-    assert account.builds(1000)["scope"] == [75]
-
-
 @pytest.mark.parametrize("status", ["ready", "error", "running"])
 def test_a_status_that_is_set_during_a_cascade_is_kept_until_the_next(status: str) -> None:
     account = Account()
@@ -211,21 +194,6 @@ def test_a_status_that_is_set_during_a_cascade_is_kept_until_the_next(status: st
     account.force_update(DATASET, 1000)
     assert account.statuses(2000)["scope"] == "ready"
     assert account.builds(2000)["target"][-1] == 1018
-
-
-def test_setting_a_resource_to_ready_is_a_change() -> None:
-    account = Account()
-    account.change(COHORT, 60, status="ready")
-
-    assert account.builds(1000)["target"] == [18, 69]
-
-
-def test_a_build_that_was_canceled_rebuilds_nothing() -> None:
-    account = Account()
-    account.force_update(SCOPE, 60)
-    account.change(SCOPE, 61, status="ready")
-
-    assert account.builds(1000)["target"] == [18, 64]
 
 
 def test_a_target_counts_the_population_of_its_scope() -> None:

@@ -119,36 +119,12 @@ def test_given_times_and_counts_are_kept() -> None:
     assert document["updates"] == []
 
 
-@pytest.mark.parametrize("status", ["error", None])
-def test_setting_a_status_cancels_the_build(status: str | None) -> None:
-    dataset = change(create(), 1, status=status)
-
-    assert statuses(dataset, 1, 1000) == [status, status]
-
-
-def test_setting_the_status_to_ready_produces_an_output() -> None:
-    dataset = change(create(), 1, status="ready")
-    dataset = counted(change(dataset, 20, status="ready"))
-
-    document = dataset.document(after(20))
-    assert document["last_updated_output_at"] == rfc3339(after(20))
-    assert document["row_count"] == 1100
-
-
 def test_explicit_fields_override_those_implied_by_the_status() -> None:
     dataset = change(create(), 1, status="ready", row_count=3, last_updated_output_at="2020-01-01T00:00:00Z")
 
     document = counted(dataset).document(after(1))
     assert document["row_count"] == 3
     assert document["last_updated_output_at"] == "2020-01-01T00:00:00Z"
-
-
-def test_a_successful_rebuild_clears_the_error() -> None:
-    dataset = create(sandbox={"outcome": "error"})
-    dataset = change(dataset, 10, sandbox={"outcome": "ready"}, rebuild=True)
-
-    document = dataset.document(after(20))
-    assert (document["status"], document["status_error"]) == ("ready", None)
 
 
 def test_a_config_change_is_later_than_the_output() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import multiprocessing
-import os
 import resource
 import signal
 import stat
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_faraday.exceptions import FaradayInputError, FaradayTransportError
+from airflow_provider_faraday.exceptions import FaradayTransportError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
 from raw_server import RawServer, Received, Step, answer
@@ -189,13 +188,6 @@ def test_a_symbolic_link_stays_and_its_file_is_replaced(
     assert link.is_symlink()
     assert destination.read_bytes() == SMALL
     assert result["path"] == str(link)
-
-
-def test_a_device_is_not_replaced(download: Any, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.csv")
-    error, _ = download(Target(answer(body=SMALL)), tmp_path / "pipe.csv")
-    assert isinstance(error, FaradayInputError)
-    assert (tmp_path / "pipe.csv").is_fifo()
 
 
 @contextmanager

@@ -91,12 +91,3 @@ def test_an_upload_succeeds_if_the_datasets_cannot_be_listed_unless_one_is_requi
     assert upload(source, "web_orders")["updated_after"] == {}
     assert len(sandbox.uploads()) == 1
     assert "500" in warnings(task_log)[-1]
-
-
-def test_the_log_names_the_file_its_size_and_where_it_went(
-    source: Path, sandbox: Sandbox, task_log: list[str]
-) -> None:
-    upload(source, "web_orders")
-
-    assert [line for line in task_log if f"{source}" in line and "web_orders/web_orders.csv" in line] != []
-    assert any("70.0 KB" in line and "MD5 verified" in line for line in task_log)
