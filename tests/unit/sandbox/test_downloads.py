@@ -99,17 +99,6 @@ def test_the_other_port_serves_nothing_else(sandbox: Sandbox) -> None:
         assert requests.get(origin + path, headers=headers, timeout=10).status_code == 404
 
 
-@pytest.mark.parametrize("redirect", [False, True])
-def test_a_download_can_be_truncated(client: Client, sandbox: Sandbox, redirect: bool) -> None:
-    sandbox.advance(60)
-    sandbox.set(download_redirect=redirect)
-    sandbox.fail_next(path="^/downloads/" if redirect else "download.csv$", broken="truncated")
-
-    with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
-        client.get(PATH)
-    assert client.get(PATH).status_code == 200
-
-
 def test_redirects_are_an_initial_setting_that_a_reset_restores() -> None:
     sandbox = Sandbox(download_redirect=True)
     sandbox.set(download_redirect=False)

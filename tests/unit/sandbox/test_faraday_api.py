@@ -136,14 +136,6 @@ def test_a_validation_error_names_the_invalid_parameter(client: Client, path: st
     assert set(problem) == {"path", "message", "context"}
 
 
-def test_an_unhandled_exception_is_a_faraday_error(
-    client: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sandbox, "resources", lambda resource_type: 1 / 0)
-
-    assert_faraday_error(client.get("/datasets"), 500, "INTERNAL_SERVER_ERROR")
-
-
 def test_the_date_header_follows_the_clock_of_the_sandbox(client: Client, sandbox: Sandbox) -> None:
     before = parsedate_to_datetime(client.get("/scopes").headers["Date"])
     sandbox.set(clock_offset=86400)

@@ -119,14 +119,6 @@ def test_given_times_and_counts_are_kept() -> None:
     assert document["updates"] == []
 
 
-def test_explicit_fields_override_those_implied_by_the_status() -> None:
-    dataset = change(create(), 1, status="ready", row_count=3, last_updated_output_at="2020-01-01T00:00:00Z")
-
-    document = counted(dataset).document(after(1))
-    assert document["row_count"] == 3
-    assert document["last_updated_output_at"] == "2020-01-01T00:00:00Z"
-
-
 def test_a_config_change_is_later_than_the_output() -> None:
     document = change(create(), 10, config_changed=True).document(after(10))
 
@@ -160,10 +152,3 @@ def test_other_types_have_a_count_too(resource_type: str) -> None:
     name = KINDS[resource_type].count_field
     assert name is not None
     assert [resource.document(after(each)).get(name) for each in (0, 5, 20)] == [None, 70, 73]
-
-
-def test_a_trait_has_a_status_but_does_not_show_when_it_changed() -> None:
-    trait = Resource.create("traits", DerivedSpec(name="tier"), START).first_build(START).document(after(10))
-
-    assert trait["status"] == "ready"
-    assert not [name for name in trait if name.startswith(("last_", "status_"))]
