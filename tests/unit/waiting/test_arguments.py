@@ -111,7 +111,7 @@ def test_an_invalid_rendered_value_is_an_error_and_nothing_is_sent(
             {"connection_id": f"{WAREHOUSE}0"},
             "connection_id must be",
         ),
-        (ListResourcesOperator, {"resource_type": "accounts"}, "Accounts are not resources"),
+        (ListResourcesOperator, {"resource_type": "accounts"}, "must be one of"),
         (ForceUpdateDatasetsOperator, {"datasets": [None]}, r"datasets\[0\] must be the UUID"),
         (
             ForceUpdateDatasetsOperator,
