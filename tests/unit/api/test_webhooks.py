@@ -29,7 +29,7 @@ BODY = message(CUSTOMERS)
 
 
 @pytest.mark.parametrize("prefix", ["webhook", "svix"])
-@pytest.mark.parametrize("secret", [SECRET, NEXT_SECRET])
+@pytest.mark.parametrize("secret", [SECRET, NEXT_SECRET], ids=["current", "next"])
 def test_each_secret_and_prefix_is_accepted(secret: str, prefix: str) -> None:
     headers = signed(secret, BODY, message_id="msg_1", prefix=prefix, age=290)
 
