@@ -253,11 +253,13 @@ def test_the_sample_account_fills_enrichment_and_not_the_deprecated_count(client
     [
         ("GET", "/datasets/orders", {}, 400),
         ("GET", "/datasets", {"Authorization": "Basic dXNlcjpwYXNz"}, 400),
+        ("GET", "/datasets", {"Authorization": ""}, 401),
         ("GET", "/datasets", {"Authorization": "Bearer another"}, 401),
         ("GET", "/datasets", {"Origin": "https://elsewhere.example"}, 403),
         ("GET", f"/datasets/{UNKNOWN}", {}, 404),
         ("POST", f"/datasets/{LEGACY_ORDERS}/force_update", {}, 409),
         ("POST", "/uploads/a/b.xlsx", {}, 400),
+        ("POST", "/webhook_endpoints", {}, 400),
     ],
 )
 def test_the_sandbox_fails_as_published(

@@ -91,3 +91,14 @@ def test_an_invalid_option_is_an_error(
 
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith(error)
+
+
+def test_without_the_extra_the_error_says_what_to_install() -> None:
+    command = "runpy.run_module('airflow_provider_faraday.sandbox', run_name='__main__')"
+    program = f"import runpy, sys; sys.modules['fastapi'] = None; {command}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ran.returncode != 0
+    what, remedy = ran.stderr.splitlines()[-2:]
+    assert "The sandbox requires fastapi, which is not installed." in what
+    assert remedy == "Run: pip install 'airflow-provider-faraday[sandbox]'"
