@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -32,8 +32,8 @@ HEADERS = st.dictionaries(
 )
 
 
-# The same examples on every run and machine.
-@settings(derandomize=True, deadline=None, database=None)
+# The same examples on every run and machine, however slow it is.
+@settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([0, 200, 200, 302, 400, 401, 404, 429, 999]),
     HEADERS,
