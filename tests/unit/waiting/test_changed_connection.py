@@ -1,166 +1,214 @@
-"""Changes of the Airflow connection while triggers are waiting."""
+"""Changes of the Airflow connection while triggers are waiting, and lookups that fail."""
 
 from __future__ import annotations
 
-import importlib
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from cryptography import x509
 
+from airflow_provider_faraday.waiting import account
 from raw_server import RawServer, answer
 from support.accounts import id_of
 from support.certificates import certified
 from support.ids import SCOPE
-from support.triggers import run, triggerer, until, waiting_for
+from support.triggers import Waiting, until, waiting_for
 
 Connect = Callable[..., None]
 
-pytestmark = pytest.mark.usefixtures("short_waits")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("short_waits")]
 
 LOCALHOST = x509.DNSName("localhost")
+SOURCES = pytest.mark.parametrize("source", [{"scope_id": SCOPE}, {"resource_ids": [id_of(7)]}])
 
 
 def targets(status: str, **headers: str) -> Any:
     return answer(body=[{"id": id_of(7), "name": "Buyers table", "status": status}], headers=headers)
 
 
-def refresh_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Set the seconds after which triggers look up the Airflow connection again, which is a minute."""
-    try:
-        account = importlib.import_module("airflow_provider_faraday.waiting.account")
-    except ImportError:
-        return
-    monkeypatch.setattr(account, "REFRESH_SECONDS", seconds, raising=False)
-
-
-def sent_to(server: RawServer, password: str) -> bool:
-    return any(request.headers["authorization"] == f"Bearer {password}" for request in server.received)
-
-
-def test_a_trigger_that_starts_after_a_change_polls_the_new_server_with_the_new_key(
-    set_connection: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refresh_after(monkeypatch, 3600)
-    with RawServer([targets("running")]) as old, RawServer([targets("ready")]) as new:
-        set_connection(old.url, password="old-key")
-
-        async def test() -> None:
-            async with triggerer() as waiting:
-                waiting.start(waiting_for(scope_id=SCOPE))
-                await until(lambda: len(old.received) >= 2)
-                set_connection(new.url, password="new-key")
-                event = await waiting.event(waiting_for(scope_id=SCOPE))
-                assert event["status"] == "ready"
-
-        run(test)
-        assert sent_to(new, "new-key")
-        assert not sent_to(new, "old-key")
-        assert not sent_to(old, "new-key")
-
-
-def test_a_trigger_that_waits_polls_the_new_server_soon(
-    set_connection: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refresh_after(monkeypatch, 0.2)
-    with RawServer([targets("running")]) as old, RawServer([targets("ready")]) as new:
-        set_connection(old.url, password="old-key")
-
-        async def test() -> None:
-            async with triggerer() as waiting:
-                event = waiting.start(waiting_for(scope_id=SCOPE))
-                await until(lambda: len(old.received) >= 2)
-                set_connection(new.url, password="new-key")
-                await until(event.done)
-                assert event.result()["status"] == "ready"
-
-        run(test)
-        assert not sent_to(new, "old-key")
-
-
-@pytest.mark.parametrize("source", [{"scope_id": SCOPE}, {"resource_ids": [id_of(7)]}])
-def test_a_key_of_another_account_is_used_although_the_old_one_still_works(
-    set_connection: Connect, monkeypatch: pytest.MonkeyPatch, source: dict[str, Any]
-) -> None:
-    refresh_after(monkeypatch, 0.2)
+def by_key(**statuses: str) -> Callable[[Any], Any]:
+    """Respond with the status of the target for a key. Reject other keys."""
 
     def respond(request: Any) -> Any:
-        return targets("ready" if request.headers["authorization"] == "Bearer new-key" else "running")
+        key = request.headers["authorization"].removeprefix("Bearer ")
+        return targets(statuses[key]) if key in statuses else answer(401, {"error": "EXPIRED_API_KEY"})
 
-    with RawServer(respond) as server:
-        set_connection(server.url, password="old-key")
-
-        async def test() -> None:
-            async with triggerer() as waiting:
-                event = waiting.start(waiting_for(**source))
-                await until(lambda: len(server.received) >= 2)
-                set_connection(server.url, password="new-key")
-                await until(event.done)
-                assert event.result()["status"] == "ready"
-
-        run(test)
+    return respond
 
 
-def test_a_proxy_that_is_added_is_used(set_connection: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    refresh_after(monkeypatch, 0.2)
-    with RawServer([targets("running")]) as server, RawServer([targets("ready")]) as proxy:
-        set_connection(server.url)
-
-        async def test() -> None:
-            async with triggerer() as waiting:
-                event = waiting.start(waiting_for(scope_id=SCOPE))
-                await until(lambda: len(server.received) >= 2)
-                set_connection(server.url, proxy=proxy.url.removesuffix("/v1"))
-                await until(event.done)
-                assert event.result()["status"] == "ready"
-
-        run(test)
-        assert proxy.targets[0].startswith(f"{server.url}/scopes/")
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let triggers look up the Airflow connection again soon, instead of after a minute."""
+    monkeypatch.setattr(account, "REFRESH_SECONDS", 0.1)
 
 
-@pytest.mark.parametrize("replaced", ["in place", "by another file"])
-def test_a_ca_bundle_that_is_replaced_is_used(
-    set_connection: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, replaced: str
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list of connections, or of exceptions, that the next lookups return or raise.
+
+    Other lookups succeed, and append None.
+    """
+    scripted: list[Any] = []
+    look_up = account.get_async_connection
+
+    async def next_lookup(conn_id: str) -> Any:
+        step = next((step for step in scripted if step), None)
+        if step is None:
+            scripted.append(None)
+            return await look_up(conn_id)
+        scripted.remove(step)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    monkeypatch.setattr(account, "get_async_connection", next_lookup)
+    return scripted
+
+
+async def test_a_trigger_that_starts_after_a_change_uses_the_new_server_and_key(
+    set_connection: Connect, waiting: Waiting
 ) -> None:
-    refresh_after(monkeypatch, 0.2)
+    with RawServer([targets("running")]) as old, RawServer(by_key(new="ready")) as new:
+        set_connection(old.url, password="old")
+        waiting.start(waiting_for(scope_id=SCOPE))
+        await until(lambda: len(old.received) >= 2)
+        set_connection(new.url, password="new")
+        event = await waiting.event(waiting_for(scope_id=SCOPE))
+        assert event["status"] == "ready"
+        for request in [*old.received, *new.received]:
+            keys = "new" if f":{new.port}" in request.headers["host"] else "old"
+            assert request.headers["authorization"] == f"Bearer {keys}"
+
+
+@pytest.mark.usefixtures("soon")
+@SOURCES
+@pytest.mark.parametrize("changed", ["key", "server", "proxy"])
+async def test_a_waiting_trigger_uses_a_changed_connection(
+    set_connection: Connect, waiting: Waiting, source: dict[str, Any], changed: str
+) -> None:
+    with RawServer(by_key(old="running", new="ready")) as old, RawServer([targets("ready")]) as new:
+        set_connection(old.url, password="old")
+        event = waiting.start(waiting_for(**source))
+        await until(lambda: len(old.received) >= 2)
+        if changed == "key":
+            set_connection(old.url, password="new")
+        elif changed == "server":
+            set_connection(new.url, password="old")
+        else:
+            set_connection(old.url, password="old", proxy=new.url.removesuffix("/v1"))
+        assert (await event)["status"] == "ready"
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("replaced", ["in place", "by another file"])
+async def test_a_replaced_ca_bundle_is_used(
+    set_connection: Connect, waiting: Waiting, tmp_path: Path, replaced: str
+) -> None:
     renewed = tmp_path if replaced == "in place" else tmp_path / "renewed"
     renewed.mkdir(exist_ok=True)
     old = RawServer([targets("running", Connection="close")], tls=certified(tmp_path, LOCALHOST))
     url = f"https://localhost:{old.port}/v1"
     set_connection(url, verify=str(tmp_path / "server.pem"))
-
-    async def test() -> None:
-        async with triggerer() as waiting:
-            with old:
-                event = waiting.start(waiting_for(scope_id=SCOPE))
-                await until(lambda: len(old.received) >= 2)
-            with RawServer([targets("ready")], tls=certified(renewed, LOCALHOST), port=old.port):
-                set_connection(url, verify=str(renewed / "server.pem"))
-                await until(event.done)
-                assert event.result()["status"] == "ready"
-
-    run(test)
+    with old:
+        event = waiting.start(waiting_for(scope_id=SCOPE))
+        await until(lambda: len(old.received) >= 2)
+    with RawServer([targets("ready")], tls=certified(renewed, LOCALHOST), port=old.port):
+        set_connection(url, verify=str(renewed / "server.pem"))
+        assert (await event)["status"] == "ready"
 
 
-def test_a_connection_that_cannot_be_looked_up_for_a_while_does_not_end_a_wait(
-    set_connection: Connect, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("soon")
+async def test_the_last_configuration_is_used_while_lookups_fail(
+    set_connection: Connect, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, task_log: list[str]
 ) -> None:
-    refresh_after(monkeypatch, 0.05)
     with RawServer([targets("running")]) as old, RawServer([targets("ready")]) as new:
         set_connection(old.url)
+        event = waiting.start(waiting_for(scope_id=SCOPE))
+        await until(lambda: len(old.received) >= 2)
+        monkeypatch.delenv("AIRFLOW_CONN_FARADAY_DEFAULT")
+        seen = len(old.received)
+        await until(lambda: len(old.received) >= seen + 10)
+        assert not event.done()
+        set_connection(new.url)
+        assert (await event)["status"] == "ready"
 
-        async def test() -> None:
-            async with triggerer() as waiting:
-                event = waiting.start(waiting_for(scope_id=SCOPE))
-                await until(lambda: len(old.received) >= 2)
-                monkeypatch.delenv("AIRFLOW_CONN_FARADAY_DEFAULT")
-                seen = len(old.received)
-                await until(lambda: len(old.received) >= seen + 4)
-                assert not event.done()
-                set_connection(new.url)
-                await until(event.done)
-                assert event.result()["status"] == "ready"
 
-        run(test)
+class Undecryptable:
+    """An Airflow connection that Airflow 2 decrypts when a field is read."""
+
+    conn_id = "faraday_default"
+    extra = host = schema = port = None
+
+    @property
+    def password(self) -> str:
+        raise RuntimeError("secret-token")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [RuntimeError("said secret-token"), AirflowNotFoundException("no secret-token"), Undecryptable()],
+)
+async def test_a_failed_lookup_is_retried_and_does_not_quote_a_secrets_backend(
+    set_connection: Connect, waiting: Waiting, lookups: list[Any], task_log: list[str], failure: Any
+) -> None:
+    # The first lookup is for the new subscriber, the second one for its poll.
+    lookups += [failure, failure]
+    with RawServer([targets("ready")]) as server:
+        set_connection(server.url)
+        assert (await waiting.event(waiting_for(scope_id=SCOPE)))["status"] == "ready"
+    name = type(failure).__name__ if isinstance(failure, Exception) else "RuntimeError"
+    assert any("Poll failed" in line and name in line for line in task_log)
+    assert "secret-token" not in "".join(task_log)
+
+
+@pytest.mark.parametrize("lookup", ["succeeds", "fails"])
+async def test_a_rotated_key_is_looked_up_after_a_401(
+    set_connection: Connect, waiting: Waiting, lookups: list[Any], task_log: list[str], lookup: str
+) -> None:
+    statuses = {"old": "running"}
+    with RawServer(lambda request: by_key(**statuses)(request)) as server:
+        set_connection(server.url, password="old")
+        events = [waiting.start(waiting_for(connection_id=id_of(12, n))) for n in range(4)]
+        await until(lambda: len(server.received) >= 24)
+        # At most once for each new subscriber, and never for a poll.
+        assert len(lookups) <= 4
+        looked_up = len(lookups)
+        if lookup == "fails":
+            lookups.append(AirflowNotFoundException("a blip"))
+        statuses.clear()
+        statuses["new"] = "ready"
+        set_connection(server.url, password="new")
+        assert [event["status"] for event in await asyncio.gather(*events)] == ["ready"] * 4
+    # A 401 that arrives during a lookup is followed by another lookup.
+    assert len(lookups) <= looked_up + 3
+    assert any("Poll failed" in line for line in task_log) == (lookup == "fails")
+
+
+async def test_a_rejected_key_ends_each_wait(set_connection: Connect, waiting: Waiting) -> None:
+    with RawServer(by_key(another="ready")) as server:
+        set_connection(server.url)
+        source = {"scope_id": SCOPE}
+        events = await asyncio.gather(*(waiting.event(waiting_for(**source)) for _ in range(2)))
+        assert [event["kind"] for event in events] == ["FaradayAuthenticationError"] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"password": ""}, "no API key"),
+        ({"verify": "-----BEGIN CERTIFICATE-----\nMIIs3cret\n" * 100}, "'verify' is not valid"),
+        ({"verify": "/no/s3cret\0"}, "'verify' is not valid"),
+    ],
+)
+async def test_an_invalid_connection_ends_the_wait(
+    set_connection: Connect, waiting: Waiting, fields: dict[str, Any], words: str
+) -> None:
+    set_connection("http://127.0.0.1:9/v1", **fields)
+    event = await waiting.event(waiting_for(scope_id=SCOPE))
+    assert event["kind"] == "FaradayConfigurationError"
+    assert words in event["message"]
+    assert "s3cret" not in event["message"]

@@ -1,397 +1,318 @@
-"""Waits with ``include_upstream`` in the triggerer: one graph for an account, each judged by its own part."""
+"""Waits with ``include_upstream``: the graph, upstream drafts, and requests that triggers share."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from itertools import count
+from datetime import timedelta
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_faraday.api.readiness import Criteria
-from airflow_provider_faraday.exceptions import FaradayApiError
-from airflow_provider_faraday.triggers.resources import ResourcesReadyTrigger
+from airflow_provider_faraday.exceptions import (
+    FaradayError,
+    FaradayInputError,
+    ResourcesFailedError,
+)
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
+from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from airflow_provider_faraday.waiting import account as accounts
 from airflow_provider_faraday.waiting import feed
-from airflow_provider_faraday.waiting.feed import Subscriber
 from airflow_provider_faraday.waiting.source import Source
-from raw_server import RawServer, answer
-from support.feeds import run
+from raw_server import answer
+from support.accounts import Account, id_of
 from support.graphs import chain, edge, node
-from support.ids import SCOPE, UPLOADS, WAREHOUSE
+from support.modes import MODES, outcome
+from support.triggers import Waiting, until, waiting_for
 
-Connect = Callable[..., None]
+Serve = Callable[[Account], Account]
+Fields = dict[str, Any]
 
-
-def id_of(kind: int, number: int) -> str:
-    return f"{kind:08x}-0000-4000-8000-{number:012x}"
-
-
-TARGETS = [id_of(7, n) for n in range(20)]
-SCOPES = [id_of(5, n) for n in range(20)]
-PREVIEW = id_of(14, 1)
+DATASET, TARGET, OTHER = id_of(13), id_of(7), id_of(99)
+MODES_OF_UPSTREAM = pytest.mark.parametrize("mode", ["poke", "deferrable"])
+DOWN = answer(503, {"error": "X", "note": "down"})
+TONIGHT = "2026-01-03T00:00:00Z"
 
 
-def subscribe(source: dict[str, Any], interval: float = 0.05) -> AbstractAsyncContextManager[Subscriber]:
-    fields = {"resource_type": "targets", "include_upstream": True, **source}
-    return feed.subscribe("faraday_default", Source.from_json(fields), interval)
+def sensor(resource_type: str = "targets", **arguments: Any) -> ResourcesReadySensor:
+    defaults = {"resource_ids": [TARGET], "include_upstream": True, "poke_interval": 0.02, "timeout": 60}
+    fields = {**defaults, **arguments}
+    return ResourcesReadySensor(task_id="gate", resource_type=resource_type, **fields)
 
 
-class Account:
-    """Twenty targets, each built from a scope, all from one dataset; 5,000 edges."""
-
-    def __init__(self) -> None:
-        self.dataset = node(id_of(13, 1), "datasets", "Orders")
-        self.preview: dict[str, Any] | None = None
-        self.failing: dict[str, Any] = {}
-        self.scopes = [node(id_, "scopes", f"Scope {n}") for n, id_ in enumerate(SCOPES)]
-        self.targets = [node(id_, "targets", f"Target {n}") for n, id_ in enumerate(TARGETS)]
-        traits = [node(id_of(82, n), "traits") for n in range(248)]
-        self.edges = [edge(trait, scope) for trait in traits for scope in self.scopes]
-
-    def graph(self) -> list[dict[str, Any]]:
-        pairs = zip(self.scopes, self.targets, strict=True)
-        edges = [each for scope, target in pairs for each in chain(self.dataset, scope, target)]
-        preview = [edge(self.preview, self.scopes[0])] if self.preview else []
-        return [*self.edges, *edges, *preview]
-
-    def respond(self, request: Any) -> Any:
-        path = request.target.partition("?")[0].removeprefix("/v1")
-        if path in self.failing:
-            return self.failing[path]
-        if path == "/graph":
-            return answer(body=self.graph())
-        if path == "/outcomes":
-            assert self.preview
-            return answer(body=[{**self.preview, "preview": True}])
-        ids = request.target
-        return answer(body=[each for each in self.targets if "ids=" not in ids or each["id"] in ids])
+def delivery(**fields: Any) -> tuple[Account, Fields, Fields]:
+    """Return an account with a target that is built from a dataset, and both."""
+    dataset, target = node(DATASET, "datasets", "Orders"), node(TARGET, "targets", "Buyers table", **fields)
+    return Account(dataset, target, links=[(dataset, target)]), dataset, target
 
 
-@pytest.fixture(autouse=True)
-def settle_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
+def test_a_poll_requests_the_list_and_then_the_graph(serve: Serve) -> None:
+    account, _, _ = delivery(count=3)
+    serve(account)
+    assert outcome(partial(sensor, fields=["id", "count"]), "poke") == [{"id": TARGET, "count": 3}]
+    assert account.server.targets == [f"/v1/targets?ids={TARGET}", "/v1/graph"]
 
 
-@pytest.fixture
-def connect(faraday_default: Callable[..., None]) -> Connect:
-    return lambda url, **fields: faraday_default(host=url, **fields)
+@pytest.mark.parametrize("status", [503, 524])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_failed_request_for_the_graph_is_retried(serve: Serve, mode: str, status: int) -> None:
+    account, _, target = delivery(status="running")
+    serve(account)
+
+    def fail() -> None:
+        target["status"] = "ready"
+        account.steps["/graph"] = answer(status, b"<html>from a proxy</html>")
+
+    account.script = [fail, str, account.steps.clear]
+    assert [each["id"] for each in outcome(sensor, mode)] == [TARGET]
+    assert account.polls >= 4
 
 
-def test_a_thousand_waiters_cost_two_requests_per_interval(connect: Connect) -> None:
-    account = Account()
-    assert len(account.graph()) == 5000
-    with RawServer(account.respond) as server:
-        connect(server.url)
-
-        async def wait(number: int) -> None:
-            after = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
-            source = {"resource_ids": (TARGETS[number % 20],)}
-            async with subscribe(source) as subscriber:
-                for _ in range(2):
-                    poll = await subscriber.next_poll(0)
-                    assert poll.verdict(Criteria(updated_after=after), subscriber.ids).is_ready
-
-        async def test() -> None:
-            await asyncio.gather(*(wait(number) for number in range(1000)))
-
-        run(test)
-        paths = Counter(target.partition("?")[0] for target in server.targets)
-        assert paths["/v1/graph"] == paths["/v1/targets"]
-        assert set(paths) == {"/v1/graph", "/v1/targets"}
-        # All join within the first poll; some waiters may need a third one.
-        assert paths["/v1/graph"] <= 4
-        assert server.connections == 1
-
-
-def test_all_sources_of_an_account_share_the_graph(connect: Connect) -> None:
-    account = Account()
-    lists = threading.Semaphore(0)
-
-    def respond(request: Any) -> Any:
-        if request.target != "/v1/graph":
-            lists.release()
-        elif server.targets.count("/v1/graph") == 1:
-            # Until all lists were requested.
-            for _ in range(4):
-                lists.acquire(timeout=10)
-        return account.respond(request)
-
-    with RawServer(respond) as server:
-        connect(server.url)
-
-        async def test() -> None:
-            sources: list[dict[str, Any]] = [
-                {"scope_id": SCOPE},
-                {"connection_id": WAREHOUSE},
-                {"resource_ids": (TARGETS[0],)},
-                {"resource_type": "scopes", "resource_ids": (SCOPES[0],)},
-            ]
-            async with AsyncExitStack() as stack:
-                joining = (stack.enter_async_context(subscribe(source, 2.0)) for source in sources)
-                subscribers = await asyncio.gather(*joining)
-                polls = await asyncio.gather(*(subscriber.next_poll(0) for subscriber in subscribers))
-                assert all(poll.graph == polls[0].graph for poll in polls)
-
-        run(test)
-        # Lists that end while the graph is requested share the next one.
-        assert server.targets.count("/v1/graph") <= 3
-        assert len(server.received) <= 7
-
-
-def test_a_slow_list_does_not_hold_up_the_others(connect: Connect) -> None:
-    account = Account()
-    released = threading.Event()
-
-    def respond(request: Any) -> Any:
-        if UPLOADS in request.target:
-            released.wait(10)
-        return account.respond(request)
-
-    with RawServer(respond) as server:
-        connect(server.url)
-
-        async def test() -> None:
-            async with subscribe({"connection_id": UPLOADS}) as slow, subscribe({"scope_id": SCOPE}) as fast:
-                for _ in range(2):
-                    assert (await fast.next_poll(0)).graph
-                assert sum(UPLOADS in target for target in server.targets) == 1
-                released.set()
-                assert (await slow.next_poll(0)).graph
-
-        run(test)
-
-
-def test_a_failed_graph_is_an_error_of_every_poll_and_the_next_one_recovers(connect: Connect) -> None:
-    account = Account()
-    account.failing["/graph"] = answer(503, {"error": "X", "note": "down"})
-    with RawServer(account.respond) as server:
-        connect(server.url, extra={"max_attempts": 1})
-
-        async def test() -> None:
-            async with (
-                subscribe({"scope_id": SCOPE}) as one,
-                subscribe({"resource_ids": (TARGETS[0],)}) as two,
-            ):
-                for subscriber in (one, two):
-                    error = (await subscriber.next_poll(0)).error
-                    assert isinstance(error, FaradayApiError)
-                    assert error.status_code == 503
-                account.failing.clear()
-                while (await one.next_poll(0)).error:
-                    pass
-                await two.next_poll(0)
-                assert (await two.next_poll(0)).graph
-
-        run(test)
-
-
-def test_a_failed_list_is_an_error_of_its_own_subscribers(connect: Connect) -> None:
-    account = Account()
-    account.failing[f"/scopes/{SCOPE}/targets"] = answer(403, {"error": "FORBIDDEN", "note": "no"})
-    with RawServer(account.respond) as server:
-        connect(server.url)
-
-        async def test() -> None:
-            async with subscribe({"scope_id": SCOPE}) as bad, subscribe({"connection_id": WAREHOUSE}) as good:
-                polls = await asyncio.gather(bad.next_poll(0), good.next_poll(0))
-                assert isinstance(polls[0].error, FaradayApiError)
-                assert polls[1].error is None
-                assert polls[1].graph
-
-        run(test)
-
-
-def test_previews_are_looked_up_once(connect: Connect) -> None:
-    account = Account()
-    account.preview = node(PREVIEW, "outcomes", "Draft", status="new")
-    with RawServer(account.respond) as server:
-        connect(server.url)
-
-        async def test() -> None:
-            async with subscribe({"resource_ids": (TARGETS[0],)}) as subscriber:
-                for _ in range(3):
-                    verdict = (await subscriber.next_poll(0)).verdict(Criteria(), subscriber.ids)
-                    assert verdict.is_ready
-                    assert "outcome 'Draft' (a preview" in verdict.description
-
-        run(test)
-        assert server.targets.count(f"/v1/outcomes?ids={PREVIEW}") == 1
-
-
-def test_a_failed_lookup_of_previews_concerns_only_those_downstream(connect: Connect) -> None:
-    account = Account()
-    account.preview = node(PREVIEW, "outcomes", "Draft", status="error")
-    account.failing["/outcomes"] = answer(503, {"error": "X", "note": "down"})
-    with RawServer(account.respond) as server:
-        connect(server.url, extra={"max_attempts": 1})
-
-        async def test() -> None:
-            async with (
-                subscribe({"resource_ids": (TARGETS[0],)}) as behind,
-                subscribe({"resource_ids": (TARGETS[1],)}) as beside,
-            ):
-                poll = await beside.next_poll(0)
-                assert poll.verdict(Criteria(), beside.ids).is_ready
-                with pytest.raises(FaradayApiError, match="down"):
-                    (await behind.next_poll(0)).verdict(Criteria(), behind.ids)
-                account.failing.clear()
-                while (poll := await behind.next_poll(0)).graph.unclear:
-                    pass
-                assert poll.verdict(Criteria(), behind.ids).is_ready
-
-        run(test)
-
-
-def test_a_rotated_key_is_looked_up_once_by_concurrent_requests(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("edges", ["none", "of others"])
+@pytest.mark.parametrize("resource_type", ["targets", "scopes", "outcomes"])
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_graph_without_the_waited_resource_fails_the_first_poll(
+    serve: Serve, resource_type: str, edges: str, deferrable: bool
 ) -> None:
-    account = Account()
-    keys = ["the-key"]
-    looked_up: list[str] = []
-    look_up = accounts.get_async_connection
-
-    async def counting(conn_id: str) -> Any:
-        looked_up.append(conn_id)
-        return await look_up(conn_id)
-
-    def respond(request: Any) -> Any:
-        if request.headers["authorization"] != f"Bearer {keys[0]}":
-            return answer(401, {"error": "EXPIRED_API_KEY", "note": "Expired"})
-        return account.respond(request)
-
-    monkeypatch.setattr(accounts, "get_async_connection", counting)
-    with RawServer(respond) as server:
-        connect(server.url, password="the-key")
-
-        async def test() -> None:
-            sources = [{"connection_id": id_of(12, n)} for n in range(6)]
-            async with AsyncExitStack() as stack:
-                subscribers = [await stack.enter_async_context(subscribe(source)) for source in sources]
-                polls = await asyncio.gather(*(each.next_poll(0) for each in subscribers))
-                assert not any(poll.error for poll in polls)
-                before = len(looked_up)
-                keys[0] = "new-key"
-                connect(server.url, password="new-key")
-                for each in subscribers:
-                    assert (await each.next_poll(0)).error is None
-                    assert (await each.next_poll(0)).error is None
-                # A 401 that arrives during the lookup is followed by another one.
-                assert len(looked_up) <= before + 2
-
-        run(test)
+    others = [(node(DATASET, "datasets"), node(OTHER, "targets"))] if edges == "of others" else []
+    serve(Account(node(TARGET, resource_type), links=others, waited=resource_type))
+    with pytest.raises(FaradayError, match=f"graph does not have .*{TARGET}") as caught:
+        sensor(resource_type, deferrable=deferrable).execute({"task_reschedule_count": 0})
+    # Airflow retries the task.
+    assert not isinstance(caught.value, AirflowFailException)
 
 
-def test_a_stalled_lookup_of_previews_holds_up_only_those_downstream(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", MODES)
+def test_a_graph_that_loses_the_waited_resource_is_requested_again(
+    serve: Serve, task_log: list[str], mode: str
+) -> None:
+    account, _, target = delivery(status="running")
+    serve(account)
+    links = list(account.links)
+
+    def lose_it() -> None:
+        target["status"] = "ready"
+        account.links.clear()
+
+    account.script = [lose_it, str, lambda: account.links.extend(links)]
+    assert [each["id"] for each in outcome(sensor, mode)] == [TARGET]
+    assert account.polls >= 4
+    assert any("WARNING" in line and "graph" in line and "Buyers table" in line for line in task_log)
+
+
+@MODES_OF_UPSTREAM
+def test_a_dataset_may_be_missing_from_the_graph(serve: Serve, mode: str) -> None:
+    serve(Account(node(DATASET, "datasets"), waited="datasets"))
+    gate = partial(DatasetsReadySensor, task_id="gate", datasets=[DATASET], include_upstream=True)
+    assert outcome(gate, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_unchanged_target_that_the_graph_shows_as_running_is_waited_for(serve: Serve, mode: str) -> None:
+    account, _, _ = delivery()
+    serve(account)
+    account.in_graph[TARGET] = {"status": "running"}
+    account.script = [str, str, account.in_graph.clear]
+    unchanged = partial(sensor, updated_after=TONIGHT, unchanged_after=0)
+    assert [each["unchanged"] for each in outcome(unchanged, mode)] == [True]
+    assert account.polls >= 4
+
+
+@pytest.mark.parametrize("seconds", [600, timedelta(minutes=10)])
+def test_a_resource_is_returned_with_a_flag_if_it_is_unchanged(serve: Serve, seconds: Any) -> None:
+    account, _, target = delivery()
+    serve(account)
+    # The last page of the graph has the current time.
+    late = {"Date": "Sat, 03 Jan 2026 00:10:00 GMT"}
+    first = {"Date": "Sat, 03 Jan 2026 00:00:00 GMT", "Link": '</v1/graph2>; rel="next"'}
+    account.steps["/graph"] = answer(body=[edge(*account.links[0])], headers=first)
+    account.steps["/graph2"] = answer(body=[], headers=late)
+    gate = partial(sensor, updated_after=TONIGHT, unchanged_after=seconds, fields=["id"])
+    assert outcome(gate, "poke") == [{"id": TARGET, "unchanged": True}]
+    target["last_updated_output_at"] = target["last_read_input_at"] = TONIGHT
+    assert outcome(gate, "poke") == [{"id": TARGET, "unchanged": False}]
+
+
+@pytest.mark.anyio
+async def test_a_wait_ends_when_enough_time_has_passed_although_responses_are_equal(
+    serve: Serve, waiting: Waiting
+) -> None:
+    serve(delivery()[0])
+    trigger = waiting_for(
+        TARGET, include_upstream=True, criteria={"updated_after": TONIGHT, "unchanged_after": 2}
+    )
+    assert (await waiting.event(trigger))["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"resource_type": "connections"}, "nothing is upstream of"),
+        ({"unchanged_after": 60}, "include_upstream=True and updated_after"),
+        (
+            {"unchanged_after": 60, "include_upstream": False, "updated_after": TONIGHT},
+            "include_upstream=True and updated_after",
+        ),
+        ({"unchanged_after": -1, "updated_after": TONIGHT}, "unchanged_after must be"),
+    ],
+)
+def test_invalid_arguments_are_rejected_when_the_dag_file_is_parsed(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(FaradayInputError, match=message):
+        sensor(**arguments)
+
+
+SCOPE, DELIVERED = node(id_of(5), "scopes", "All"), node(TARGET, "targets", "Buyers table")
+
+
+def orders(**fields: Any) -> Fields:
+    return node(DATASET, "datasets", "Orders", **{"status": "error", "status_error": "Gone", **fields})
+
+
+def outcome_of(number: int, *, draft: bool = True, **fields: Any) -> Fields:
+    """Return an outcome, by default a draft, which Faraday calls a preview."""
+    return node(id_of(14, number), "outcomes", f"Outcome {number}", preview=draft, **fields)
+
+
+def account_with(*paths: tuple[Fields, ...], delivered: Fields = DELIVERED) -> Account:
+    """Return an account with a target, and paths of resources to the scope that it is built from."""
+    chains = [*((*path, SCOPE) for path in paths), (SCOPE, delivered)]
+    links = [link for path in chains for link in pairwise(path)]
+    resources = {each["id"]: each for link in links for each in link}
+    return Account(*resources.values(), links=links)
+
+
+PERSONAS = node(id_of(15), "persona_sets", "Personas", preview=True)
+COHORT = node(id_of(11), "cohorts", "Buyers", status="error", status_error="Gone")
+BEHIND_DRAFTS = {
+    "two drafts": [(orders(), outcome_of(1)), (orders(), outcome_of(2))],
+    "drafts of a failed cohort": [(orders(), COHORT, outcome_of(n)) for n in range(5)],
+    "a short and a long path": [
+        (orders(), outcome_of(1)),
+        (orders(), PERSONAS, outcome_of(2, draft=False)),
+    ],
+    "new drafts": [(orders(), outcome_of(1, status="new")), (orders(), outcome_of(2))],
+}
+
+
+@MODES_OF_UPSTREAM
+@pytest.mark.parametrize("paths", BEHIND_DRAFTS.values(), ids=BEHIND_DRAFTS)
+def test_a_failure_behind_drafts_does_not_fail_the_task(
+    serve: Serve, paths: list[tuple[Fields, ...]], mode: str
+) -> None:
+    serve(account_with(*paths))
+    assert [each["id"] for each in outcome(sensor, mode)] == [TARGET]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_failure_behind_a_draft_and_an_outcome_fails_the_task(serve: Serve, mode: str) -> None:
+    delivered = {**DELIVERED, "status": "running"}
+    outcomes = [outcome_of(1), outcome_of(2, draft=False), outcome_of(3)]
+    account = serve(account_with(*((orders(), each) for each in outcomes), delivered=delivered))
+    account.script = [lambda: delivered.update(status="ready")]
+    with pytest.raises(ResourcesFailedError, match=r"'Orders' failed: Gone .* outcome 'Outcome 2'"):
+        outcome(sensor, mode)
+
+
+@pytest.mark.parametrize(("mode", "processes"), [("poke", 1), ("deferrable", 3)])
+def test_drafts_are_looked_up_once_in_each_process(serve: Serve, mode: str, processes: int) -> None:
+    delivered = {**DELIVERED, "status": "running"}
+    account = serve(account_with((orders(), outcome_of(1)), delivered=delivered))
+    account.script = [str, str, lambda: delivered.update(status="ready")]
+    gate = partial(sensor, fail_on_error=False)
+    assert [each["id"] for each in outcome(gate, mode)] == [TARGET]
+    assert account.server.targets.count(f"/v1/outcomes?ids={id_of(14)}") == processes
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_failed_lookup_of_drafts_is_retried(serve: Serve, mode: str) -> None:
+    dataset, target = orders(status="ready"), {**DELIVERED, "status": "running"}
+    account = serve(account_with((dataset, outcome_of(1)), (dataset, outcome_of(2)), delivered=target))
+
+    def fail() -> None:
+        dataset.update(status="error")
+        target.update(status="ready")
+        account.steps["/outcomes"] = DOWN
+
+    account.script = [fail, str, account.steps.clear]
+    assert [each["id"] for each in outcome(sensor, mode)] == [TARGET]
+    assert account.polls >= 4
+
+
+def two_targets(draft: Fields) -> Account:
+    """Return an account of two targets, of which only the first one has a draft upstream."""
+    account = account_with((draft,))
+    other = node(OTHER, "targets", "Other table")
+    account.resources.append(other)
+    account.links.append((node(DATASET, "datasets", "Orders"), other))
+    return account
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", ["fails", "stalls"])
+async def test_a_failed_lookup_of_drafts_affects_only_downstream_waits(
+    serve: Serve, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, task_log: list[str], fault: str
 ) -> None:
     monkeypatch.setattr(accounts, "PREVIEW_SECONDS", 0.2)
-    account = Account()
-    account.preview = node(PREVIEW, "outcomes", "Draft", status="new")
+    account = serve(two_targets(outcome_of(1, status="new")))
     released = threading.Event()
 
-    def respond(request: Any) -> Any:
-        if "/outcomes" in request.target:
-            released.wait(20)
-        return account.respond(request)
+    def stall(*of_request: Any) -> None:
+        released.wait(60)
+        DOWN(*of_request)
 
-    with RawServer(respond) as server:
-        connect(server.url)
-
-        async def test() -> None:
-            async with (
-                subscribe({"resource_ids": (TARGETS[0],)}) as behind,
-                subscribe({"resource_ids": (TARGETS[1],)}) as beside,
-            ):
-                poll = await beside.next_poll(0)
-                assert poll.verdict(Criteria(), beside.ids).is_ready
-                with pytest.raises(FaradayApiError, match="Could not look up which upstream resources"):
-                    (await behind.next_poll(0)).verdict(Criteria(), behind.ids)
-                released.set()
-
-        run(test)
+    account.steps["/outcomes"] = DOWN if fault == "fails" else stall
+    behind = waiting.start(waiting_for(TARGET, include_upstream=True))
+    beside = await waiting.event(waiting_for(OTHER, include_upstream=True))
+    assert beside["status"] == "ready"
+    await until(lambda: any("Could not look up which upstream resources" in line for line in task_log))
+    assert not behind.done()
+    account.steps.clear()
+    released.set()
+    assert (await behind)["status"] == "ready"
 
 
-def test_ids_that_are_no_uuids_concern_nobody_else(connect: Connect) -> None:
-    account = Account()
-    account.preview = node("odd", "outcomes", "Odd", status="running")
-    with RawServer(account.respond) as server:
-        connect(server.url)
-
-        async def test() -> None:
-            async with subscribe({"resource_ids": (TARGETS[0], TARGETS[1])}) as subscriber:
-                poll = await subscriber.next_poll(0)
-                assert poll.verdict(Criteria(), (TARGETS[1],)).is_ready
-                assert "outcome 'Odd' is running" in poll.verdict(Criteria(), (TARGETS[0],)).pending
-
-        run(test)
+@pytest.mark.anyio
+async def test_an_upstream_id_that_is_no_uuid_affects_only_downstream_waits(
+    serve: Serve, waiting: Waiting, task_log: list[str]
+) -> None:
+    serve(two_targets(node("odd", "outcomes", "Odd", status="running")))
+    behind = waiting.start(waiting_for(TARGET, include_upstream=True))
+    beside = await waiting.event(waiting_for(OTHER, include_upstream=True))
+    assert beside["status"] == "ready"
+    await until(lambda: any("outcome 'Odd' is running" in line for line in task_log))
+    assert not behind.done()
 
 
-NOW = datetime(2026, 1, 3, tzinfo=UTC)
-LATE = node(id_of(7, 1), "targets", "Target")
-SINCE = Criteria(updated_after=NOW, unchanged_after=0.8)
+@pytest.mark.anyio
+async def test_all_sources_of_an_account_share_the_graph(serve: Serve, waiting: Waiting) -> None:
+    account, dataset, target = delivery()
+    serve(account)
+    sources = [{"resource_ids": (TARGET,)}, *({"connection_id": id_of(12, n)} for n in range(7))]
 
+    def numbered(*of_request: Any) -> None:
+        number = account.server.targets.count("/v1/graph")
+        while number == 1 and account.polls < len(sources):
+            time.sleep(0.01)
+        # Until the client has received the lists, too.
+        time.sleep(0.3)
+        answer(body=[*chain(dataset, target), edge(node(id_of(82, number), "traits"), target)])(*of_request)
 
-def paged_graph(*pages: tuple[datetime, list[dict[str, Any]]]) -> Callable[[Any], Any]:
-    """Respond with a page of the graph per element, and its date."""
+    account.steps["/graph"] = numbered
 
-    def respond(request: Any) -> Any:
-        if not request.target.startswith("/v1/graph"):
-            return answer(body=[LATE])
-        _, _, number = request.target.partition("?page=")
-        date, edges = pages[int(number or 0)]
-        headers = {"Date": format_datetime(date, usegmt=True)}
-        if int(number or 0) + 1 < len(pages):
-            headers["Link"] = f'</v1/graph?page={int(number or 0) + 1}>; rel="next"'
-        return answer(body=edges, headers=headers)
+    async def first_graph(source: dict[str, Any]) -> Any:
+        parsed = Source.from_json({"resource_type": "targets", "include_upstream": True, **source})
+        async with feed.subscribe("faraday_default", parsed, 0.5) as subscriber:
+            poll = await subscriber.next_poll()
+            assert poll.verdict(Criteria(), subscriber.ids).is_ready
+            return poll.graph
 
-    return respond
-
-
-def test_a_wait_that_time_alone_ends_is_ended_by_equal_responses(connect: Connect) -> None:
-    graph = chain(node(id_of(13, 1), "datasets", "Orders"), LATE)
-    seconds = count()
-
-    def respond(request: Any) -> Any:
-        return paged_graph((NOW + timedelta(seconds=next(seconds)), graph))(request)
-
-    with RawServer(respond) as server:
-        connect(server.url)
-        trigger = ResourcesReadyTrigger(
-            faraday_conn_id="faraday_default",
-            source={"resource_type": "targets", "connection_id": WAREHOUSE, "include_upstream": True},
-            criteria={"updated_after": NOW.isoformat(), "unchanged_after": 2},
-            poke_interval=0.1,
-            deadline=time.time() + 3600,
-        )
-
-        async def test() -> None:
-            async with aclosing(trigger.run()) as events:
-                event = await anext(events)
-            assert event.payload["status"] == "ready"
-
-        run(test)
-        assert len(server.targets) > 4
-
-
-def test_the_latest_page_of_a_graph_tells_the_time(connect: Connect) -> None:
-    pages = [(NOW, chain(node(id_of(13, 1), "datasets", "Orders"), LATE)), (NOW, [])]
-    with RawServer(lambda request: paged_graph(*pages)(request)) as server:
-        connect(server.url)
-
-        async def test() -> None:
-            async with subscribe({"connection_id": WAREHOUSE}) as subscriber:
-                assert not (await subscriber.next_poll()).verdict(SINCE, None).is_ready
-                other = chain(node(id_of(13, 2), "datasets", "Other"), node(id_of(5, 2), "scopes", "Other"))
-                pages[1] = (NOW + timedelta(hours=1), other)
-                assert (await subscriber.next_poll()).verdict(SINCE, None).is_ready
-
-        run(test)
+    graphs = await asyncio.gather(*map(first_graph, sources))
+    assert len({id_ for graph in graphs for id_ in graph.nodes if id_.startswith(id_of(82)[:8])}) < 4
