@@ -144,7 +144,10 @@ def test_another(faraday_sandbox):
 """
 
 
-def test_tasks_poll_and_retry_without_waiting_while_the_fixture_is_used(pytester: pytest.Pytester) -> None:
+def test_tasks_poll_and_retry_without_waiting_while_the_fixture_is_used(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_FARADAY_DEFAULT", raising=False)
     pytester.makepyfile(INTERVALS)
 
     pytester.runpytest_inprocess().assert_outcomes(passed=4)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,9 +26,16 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("short_waits")]
 TARGET = node(id_of(7), "targets", "Buyers table")
 
 
+def objects(kind: type) -> int:
+    """Return how many objects of a class there are, those of other tests included."""
+    gc.collect()
+    return sum(type(each) is kind for each in gc.get_objects())
+
+
 async def test_responses_of_earlier_polls_are_not_kept(
     serve: Callable[[Account], Account], waiting: Waiting
 ) -> None:
+    earlier = objects(Remembering)
     running = {**TARGET, "status": "running"}
     account = serve(Account(running, *(node(id_of(7, n), "targets") for n in range(2, 12))))
     waiting.start(waiting_for(TARGET["id"]))
@@ -34,21 +43,40 @@ async def test_responses_of_earlier_polls_are_not_kept(
         # Each changes the address of the list.
         await waiting.event(waiting_for(id_of(7, number)))
     await polled(account)
-    gc.collect()
-    assert sum(type(each) is Remembering for each in gc.get_objects()) <= 3
+    assert objects(Remembering) <= earlier + 3
 
 
 async def test_waits_with_different_criteria_keep_few_verdicts(
     serve: Callable[[Account], Account], waiting: Waiting
 ) -> None:
     """Thousands of verdicts would keep Python's garbage collector, and so the event loop, busy."""
+    earlier = objects(Verdict)
     account = serve(Account({**TARGET, "status": "running"}))
     for second in range(50):
         criteria = {"updated_after": f"2026-01-02T00:00:{second:02}Z"}
         waiting.start(waiting_for(scope_id=SCOPE, criteria=criteria))
     await polled(account, 2)
-    gc.collect()
-    assert sum(type(each) is Verdict for each in gc.get_objects()) <= feed.VERDICTS
+    assert objects(Verdict) <= earlier + feed.VERDICTS
+
+
+async def test_slow_lists_do_not_delay_another_list(set_connection: Connect, waiting: Waiting) -> None:
+    may_respond = threading.Event()
+
+    def respond(request: Any) -> Any:
+        if "/connections/" in request.target:
+            may_respond.wait(60)
+        return answer(body=[TARGET])
+
+    with RawServer(respond) as server:
+        set_connection(server.url)
+        for number in range(12):
+            waiting.start(waiting_for(connection_id=id_of(12, number)))
+        await until(lambda: sum("/connections/" in target for target in server.targets) == 12)
+        try:
+            async with asyncio.timeout(50):
+                assert (await waiting.event(waiting_for(scope_id=SCOPE)))["status"] == "ready"
+        finally:
+            may_respond.set()
 
 
 def rejecting(rejected: set[str], status: int, now: list[str]) -> Callable[[Any], Any]:
