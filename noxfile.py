@@ -42,16 +42,22 @@ TESTS = Path("tests")
 # These depend neither on Airflow nor on the version of Python.
 PURE = [
     TESTS / "unit" / name
-    for name in ("api", "sandbox", "test_docs.py", "test_live.py", "test_published_api.py")
+    for name in (
+        *("api", "sandbox", "test_docs.py", "test_live.py", "test_project_files.py", "test_published_api.py"),
+        *("test_published_document.py", "test_setup_env.py"),
+    )
 ]
 # These depend on Python, but hardly on Airflow: an older one runs the tests of triggers and sensors instead.
 CLIENTS = [
     TESTS / "unit" / name for name in ("client/test_aiohttp_client.py", "client/test_faults.py", "waiting")
 ]
-# With another Python, the examples stand for all tests that run Airflow.
-INTEGRATION = sorted(
-    {*(TESTS / "integration").glob("test_*.py")} - {TESTS / "integration" / "test_example_dags.py"}
-)
+# The code blocks of the documentation run on the newest and on the oldest Airflow.
+DOCS = TESTS / "integration" / "test_docs.py"
+# Another Python runs what depends on it most: HTTP clients, event loops, files, and the examples.
+PYTHON = [
+    *(TESTS / "unit" / name for name in ("client", "hooks", "transfers", "triggers", "waiting")),
+    TESTS / "integration" / "test_example_dags.py",
+]
 
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
@@ -66,10 +72,12 @@ nox.options.sessions = ["tests"]
 def tests(session: nox.Session, airflow: str) -> None:
     """Run the tests on one Airflow and one Python."""
     _install(session, f"airflow-{airflow}")
-    selected: list[str] = []
-    if (session.python, airflow) != (OWN, NEWEST):
-        left_out = [*PURE, *(INTEGRATION if airflow == NEWEST else CLIENTS)]
+    selected: list[str | Path] = []
+    if airflow != NEWEST:
+        left_out = [*PURE, *CLIENTS, *([DOCS] if airflow != OLDER[-1] else [])]
         selected = ["-m", "not once", *(f"--ignore={path}" for path in left_out)]
+    elif session.python != OWN:
+        selected = ["-m", "not once", *PYTHON]
     # Many tests wait for something, so four processes suit two cores.
     session.run("python", "-m", "pytest", "-n4", "--dist=worksteal", *selected, *session.posargs)
 

@@ -98,8 +98,8 @@ def server_environment(home: Path, dags: Path, port: int | None = None) -> dict[
         # all logs are on one disk.
         "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-        # The default of 5 seconds is too short while the machine is busy starting Airflow.
-        "WORKERS__EXECUTION_API_TIMEOUT": "30",
+        # The default of 5 seconds is too short on a busy machine.
+        "WORKERS__EXECUTION_API_TIMEOUT": "120",
         # Airflow may notice only at its next heartbeat that a task has ended. The default is 5 seconds.
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }

@@ -39,8 +39,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
-    # Start the longest tests first, so that the other processes can run the rest meanwhile.
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    # pytest-xdist gives each process a part of the list. Each part begins with a share of the longest tests.
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    longest = [item for item in items if item.get_closest_marker("timeout")]
+    others = [item for item in items if item not in longest]
+    size = len(others) // processes + 1
+    items[:] = [
+        item
+        for part in range(processes)
+        for item in (*longest[part::processes], *others[part * size : (part + 1) * size])
+    ]
 
 
 def pytest_unconfigure() -> None:

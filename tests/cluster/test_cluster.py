@@ -46,6 +46,7 @@ pytestmark = pytest.mark.timeout(1200)
 SENSORS = 200
 SENSORS_PATH = f"/v1/scopes/{SCOPE}/datasets"
 INTERVAL = 2.0
+POLLS = 6
 OUTAGE_SECONDS = 15
 CONNECTION = "faraday_default"
 # How many seconds after a build a fault happens. Airflow stores the event after one or two, and the watcher
@@ -144,7 +145,7 @@ class Watched:
         self.builds[rebuild(self._faraday, RETURNS)] = fault
         time.sleep(delay)
         happen()
-        self._airflow.until(self._all_announced, 120, f"the build is announced ({fault})")
+        self._airflow.until(self._all_announced, f"the build is announced ({fault})")
 
     def announced(self) -> Counter[tuple[str, str]]:
         """Return how often each build was announced, by the asset's name and the time of the build."""
@@ -166,16 +167,15 @@ def test_every_run_succeeds_once_and_every_build_is_announced(
     airflow.start_all("worker", *TRIGGERERS, *SCHEDULERS)
     airflow.until(
         lambda: {*airflow.query("SELECT dag_id FROM dag")} == {(dag_id,) for dag_id in DAGS},
-        120,
         "all DAGs are loaded",
     )
     watched = "SELECT count(DISTINCT asset_id) FROM asset_state_store"
-    airflow.until(lambda: airflow.query(watched) == [(5,)], 120, "every asset is watched")
+    airflow.until(lambda: airflow.query(watched) == [(5,)], "every asset is watched")
     start_runs(airflow)
     airflow.api.post("/api/v2/dags/waiting/dagRuns", {"logical_date": None})
     say("Airflow is running")
-    airflow.until(lambda: all_wait(airflow), 240, "every gate waits")
-    airflow.until(lambda: airflow.states() == ["deferred"] * SENSORS, 240, "all sensors are deferred")
+    airflow.until(lambda: all_wait(airflow), "every gate waits")
+    airflow.until(lambda: airflow.states() == ["deferred"] * SENSORS, "all sensors are deferred")
     say("every example and every sensor waits")
 
     returns = Watched(airflow, faraday)
@@ -204,7 +204,7 @@ def test_every_run_succeeds_once_and_every_build_is_announced(
     )
     faraday.rotate_key(new_key)
     returns.build("key rotation")
-    airflow.until(lambda: polls(faraday) > 3, 60, "polls succeed with the new key")
+    airflow.until(lambda: polls(faraday) > 3, "polls succeed with the new key")
     rejected = [request for request in faraday.requests(SENSORS_PATH) if request["status"] == 401]
     # A triggerer may have looked the key up before it was rejected.
     assert len(rejected) <= len(TRIGGERERS)
@@ -212,20 +212,21 @@ def test_every_run_succeeds_once_and_every_build_is_announced(
     assert all_wait(airflow)
     say("the API key is rotated")
 
+    earlier = len(faraday.history())
     finish_builds(faraday)
-    airflow.until(lambda: airflow.states() == ["success"] * SENSORS, 240, "all sensors succeed")
+    airflow.until(lambda: airflow.states() == ["success"] * SENSORS, "all sensors succeed")
     say("every sensor has succeeded")
-    airflow.until(lambda: received(airflow, ON_UPDATE) == builds(faraday), 120, "all builds are received")
+    airflow.until(lambda: received(airflow, ON_UPDATE) == builds(faraday), "all builds are received")
 
     announced = returns.announced()
     for build, fault in returns.builds.items():
         say(f"announced {' and '.join(str(announced[name, build]) for name in ASSETS)} times: {fault}")
     of_scope = {
         ("scope", move["at"])
-        for move in faraday.history()
+        for move in faraday.history()[earlier:]
         if move["id"] in (CUSTOMERS, ORDERS) and move["status"] == "ready"
     }
-    airflow.until(lambda: of_scope <= {*events(airflow)}, 60, "all builds of the scope are announced")
+    airflow.until(lambda: of_scope <= {*events(airflow)}, "all builds of the scope are announced")
     # Airflow hands some events to a DAG only together with the next one.
     waiting = airflow.query(
         "SELECT asset.name FROM asset_event JOIN asset ON asset.id = asset_id"
@@ -237,10 +238,9 @@ def test_every_run_succeeds_once_and_every_build_is_announced(
     for name in ASSETS:
         airflow.until(
             lambda name=name: received(airflow, f"on_{name}") == [*returns.builds],
-            60,
             "all builds are received",
         )
-    airflow.until(lambda: run_states(airflow) == {"success"}, 240, "all runs succeed")
+    airflow.until(lambda: run_states(airflow) == {"success"}, "all runs succeed")
     say("every run has succeeded")
     assert_each_ran_once(airflow, faraday, warehouse)
     assert len(returns.announced()) == len(ASSETS) * len(returns.builds)
@@ -290,14 +290,22 @@ def assert_one_poll_an_interval_and_triggerer(airflow: Cluster, faraday: Sandbox
     sql = "SELECT DISTINCT triggerer_id FROM trigger JOIN task_instance ON trigger_id = trigger.id"
     airflow.until(
         lambda: len(airflow.query(f"{sql} WHERE task_id = 'wait'")) == len(TRIGGERERS),
-        60,
         "both have sensors",
     )
-    intervals = 6
     faraday.clear_requests()
-    time.sleep(intervals * INTERVAL)
+    started = time.monotonic()
+    airflow.until(
+        lambda: len(found := polls_by_process(faraday)) == len(TRIGGERERS) and min(found.values()) >= POLLS,
+        "both triggerers poll",
+    )
+    intervals = (time.monotonic() - started) / INTERVAL
+    # A slow machine may poll less often, never more.
+    assert max(polls_by_process(faraday).values()) <= 1.5 * intervals + 2
+
+
+def polls_by_process(faraday: Sandbox) -> Counter[int]:
+    """Return the number of polls of each process, by its id."""
     connections = psutil.net_connections("tcp")
     pids = {f"{each.laddr.ip}:{each.laddr.port}": each.pid for each in connections if each.laddr}
-    polls = Counter(pids[request["client"]] for request in faraday.requests(SENSORS_PATH))
-    assert len(polls) == len(TRIGGERERS)
-    assert intervals / 2 <= min(polls.values()) <= max(polls.values()) <= intervals + 1
+    found = (pids.get(request["client"]) for request in faraday.requests(SENSORS_PATH))
+    return Counter(pid for pid in found if pid)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -15,28 +13,18 @@ import demo
 from support import scripts
 from support.markdown_pages import PAGES
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-pytestmark = pytest.mark.once
-
-
-@pytest.fixture
-def original_signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers that the demo replaces when it runs in this process."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+pytestmark = [pytest.mark.once, pytest.mark.timeout(900)]
 
 
 def without_times(printed: str) -> list[str]:
-    return [re.sub(r"^ *[\d.]+ {2}", "", line) for line in printed.splitlines()]
+    """Return the lines in the order of their times. On a busy machine, a line can be printed late."""
+    found = [re.fullmatch(r"( *[\d.]+  )?(.*)", line).groups() for line in printed.splitlines()]
+    timed = sorted((pair for pair in found if pair[0]), key=lambda pair: float(pair[0]))
+    return [line for _, line in (*timed, *(pair for pair in found if not pair[0]))]
 
 
 def test_shows_the_datasets_the_sensors_the_cascade_and_the_tables(tmp_path: Path) -> None:
-    ran = scripts.run(demo.__file__, temporary=tmp_path, timeout=240)
+    ran = scripts.run(demo.__file__, temporary=tmp_path)
 
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = without_times(ran.stdout)
@@ -48,10 +36,7 @@ def test_shows_the_datasets_the_sensors_the_cascade_and_the_tables(tmp_path: Pat
         "Airflow: wrote tonight's orders to a file",
         "Airflow: sends the file",
         "Faraday: web_orders is ready",
-        "Faraday: stream 'web orders' is ready",
-        "Faraday: cohort 'Web buyers' is ready",
         "Faraday: outcome 'Will buy in 30 days' is ready",
-        "Faraday: scope 'Likely buyers' is ready",
         "Faraday: target 'Likely buyers CSV' is ready",
         "Airflow: the sensor succeeds: the predictions are delivered",
         "Airflow: downloads the predictions",
@@ -60,46 +45,27 @@ def test_shows_the_datasets_the_sensors_the_cascade_and_the_tables(tmp_path: Pat
     # If the upload has started a build before the update is forced, Faraday builds web_orders again.
     assert [line for line in dict.fromkeys(lines) if line in cascade] == cascade
     assert re.fullmatch(r"Done: 4 tables .* [\d,]{5,} predictions\.", lines[-1])
-    shown = [block for name in ("README.md",) for block in PAGES[name].blocks if block.kind == "text demo"]
-    assert shown
-    for block in shown:
-        assert [line for line in without_times(block.text) if line not in [*lines, "    …", "…"]] == []
+    [shown] = [block for block in PAGES["README.md"].blocks if block.kind == "text demo"]
+    assert [line for line in without_times(shown.text) if line not in [*lines, "    …", "…"]] == []
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("dag_id", "old", "new", "message"),
-    [
-        (demo.DATASETS.dag_id, '"loaded_', '"lost_', "0 tables"),
-        (demo.PREDICTIONS.dag_id, "rows, target_fields", "[], target_fields", demo.PREDICTIONS.dag_id),
-    ],
-)
-@pytest.mark.usefixtures("original_signal_handlers")
 def test_fails_and_keeps_the_log_if_a_load_writes_nothing(
-    dag_id: str,
-    old: str,
-    new: str,
-    message: str,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd,
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     dags = tmp_path_factory.mktemp("dags")
-    for part in (demo.DATASETS, demo.PREDICTIONS):
-        source = (demo.EXAMPLES / f"{part.dag_id}.py").read_text()
-        if part.dag_id == dag_id:
-            assert old in source
-            source = source.replace(old, new)
-        (dags / f"{part.dag_id}.py").write_text(source)
+    source = (demo.EXAMPLES / f"{demo.DATASETS.dag_id}.py").read_text()
+    (dags / f"{demo.DATASETS.dag_id}.py").write_text(source.replace('"loaded_', '"lost_'))
     monkeypatch.setattr(demo, "EXAMPLES", dags)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # The demo replaces the signal handlers of this process.
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
     assert demo.main() == 1
 
     printed = capfd.readouterr()
     assert "The demo failed: " in printed.err
-    assert message in printed.err
+    assert "0 tables" in printed.err
     log = Path(re.search(r"Airflow's log is kept in (\S+)", printed.err)[1])
     assert [log] == [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -109,12 +75,10 @@ def test_ctrl_c_ends_airflow_and_removes_its_files(tmp_path: Path) -> None:
     try:
         while not process.stdout.readline().startswith("2."):
             assert process.poll() is None
-        deadline = time.monotonic() + 30
         while not (started := psutil.Process(process.pid).children(recursive=True)):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate()
     finally:
         process.kill()
 

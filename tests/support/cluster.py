@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+# A loaded machine may be several times slower than an idle one.
+PATIENCE_SECONDS = 600.0
 # The commands of the components. All logs are on one disk, so that no component needs to serve its own.
 COMMANDS = {
     "api-server": ["api-server"],
     "dag-processor": ["dag-processor"],
     "scheduler": ["scheduler", "-s"],
-    "standalone": ["standalone"],
     "triggerer": ["triggerer", "-s"],
     "worker": ["celery", "worker", "-s", "--without-gossip", "--without-mingle"],
 }
@@ -62,7 +63,7 @@ class Cluster:
         for component in ("api-server", "dag-processor", *others):
             if component.startswith("scheduler"):
                 # A task that starts before the API server is up fails.
-                self.until(self.api.is_up, 90, "the API server is up")
+                self.until(self.api.is_up, "the API server is up")
             self.start(component)
 
     def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
@@ -74,7 +75,7 @@ class Cluster:
         process = self.running.pop(component)
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
         finally:
             local_airflow.end(process, signal.SIGKILL)
         self.start(component)
@@ -117,17 +118,17 @@ class Cluster:
                 if path.is_file():
                     yield str(path), path.read_bytes()
 
-    def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+    def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until a condition is true; fail the test with logs and task states if that takes too long.
 
         :param condition: not true yet if a request in it fails
         :param what: describes the condition in the failure message
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not _is_true(condition):
             exited = [name for name, process in self.running.items() if process.poll() is not None]
             if exited or time.monotonic() > deadline:
-                why = f"{', '.join(exited)} exited" if exited else f"timed out after {seconds} seconds"
+                why = f"{', '.join(exited)} exited" if exited else f"timed out after {PATIENCE_SECONDS} s"
                 pytest.fail(f"Not true: {what} ({why}).{self._report()}", pytrace=False)
             time.sleep(0.2)
 

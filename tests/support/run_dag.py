@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from airflow import __version__ as airflow_version
 from airflow.listeners import hookimpl
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 AIRFLOW = Version(airflow_version)
 AIRFLOW_3 = Version("3") <= AIRFLOW
@@ -70,8 +69,9 @@ def run_dag(dag: Any, conf: dict[str, Any] | None = None, **arguments: Any) -> D
     :param arguments: other arguments of ``dag.test()``
     """
     if AIRFLOW_3:
+        _patch_airflow()
         _register(dag)
-    with watching_tasks() as watcher, _first_reschedule_is_a_time(), _one_api_application():
+    with watching_tasks() as watcher:
         dag_run = dag.test(run_conf=conf, **arguments)
     tasks = {
         _key(ti): TaskRun(
@@ -123,44 +123,22 @@ def _register(dag: Any) -> None:
     sync_bag_to_db(bag, "dags-folder", None)
 
 
-@contextmanager
-def _first_reschedule_is_a_time() -> Iterator[None]:
-    """Parse a time that ``dag.test()`` of Airflow 3.0 passes on as text; real processes parse it."""
-    if not AIRFLOW_3_0:
-        yield
-        return
+@cache
+def _patch_airflow() -> None:
+    from airflow.sdk.execution_time import supervisor
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    first_reschedule = RuntimeTaskInstance.get_first_reschedule_date
+    # Before 3.3, each task creates an application of Airflow's API in seconds.
+    supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
+    if AIRFLOW_3_0:
+        # `dag.test()` of 3.0 returns the time as text. Real processes parse it.
+        first_reschedule = RuntimeTaskInstance.get_first_reschedule_date
 
-    def as_time(ti: Any, context: Any) -> datetime | None:
-        value: Any = first_reschedule(ti, context)
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
+        def as_time(ti: Any, context: Any) -> datetime | None:
+            value: Any = first_reschedule(ti, context)
+            return datetime.fromisoformat(value) if isinstance(value, str) else value
 
-    with mock.patch.object(RuntimeTaskInstance, "get_first_reschedule_date", as_time):
-        yield
-
-
-@contextmanager
-def _one_api_application() -> Iterator[None]:
-    """Create the application of Airflow's API once. Before 3.3, each task creates its own in seconds."""
-    if not AIRFLOW_3:
-        yield
-        return
-    from airflow.sdk.execution_time import supervisor
-
-    create = supervisor.in_process_api_server
-
-    def create_once() -> Any:
-        return _created_once(create)
-
-    with mock.patch.object(supervisor, "in_process_api_server", create_once):
-        yield
-
-
-@cache
-def _created_once(create: Callable[[], Any]) -> Any:
-    return create()
+        RuntimeTaskInstance.get_first_reschedule_date = as_time  # type: ignore[method-assign]
 
 
 def _returned(ti: Any) -> Any:

@@ -27,13 +27,11 @@ def start(script: str, *arguments: str, temporary: Path) -> subprocess.Popen[str
     )
 
 
-def run(
-    script: str, *arguments: str, temporary: Path, timeout: float = 60
-) -> subprocess.CompletedProcess[str]:
+def run(script: str, *arguments: str, temporary: Path) -> subprocess.CompletedProcess[str]:
     """Run a script and return its exit status and output."""
     process = start(script, *arguments, temporary=temporary)
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate()
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
