@@ -23,6 +23,10 @@ from airflow_provider_faraday.client.environment import next_link, user_agent, w
 
 T = TypeVar("T")
 
+# A triggerer runs the triggers of many tasks, so that one response must not use up its memory.
+MAX_BODY_BYTES = 512 * 1024 * 1024
+"""The largest response to read, decompressed: about 150,000 datasets."""
+
 _LARGE_BYTES = 1024 * 1024
 
 # Longer than the usual pause between polls.
@@ -195,6 +199,8 @@ async def _read(response: aiohttp.ClientResponse, last_body: bytes) -> bytes:
         if not is_same:
             chunks.append(chunk)
         size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise ValueError(f"the response is larger than {MAX_BODY_BYTES:,} bytes")
     if is_same:
         return last_body if size == len(last_body) else last_body[:size]
     return b"".join(chunks)

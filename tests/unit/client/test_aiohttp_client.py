@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.api.responses import Remembering, Response, decode_resources
+from airflow_provider_faraday.client import aiohttp_client
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig
 from airflow_provider_faraday.exceptions import (
@@ -74,6 +75,15 @@ def test_a_changed_body_of_many_chunks_is_decoded_again(change: Callable[[list[A
     with RawServer([answer(body=items), answer(body=items), answer(body=change(items))]) as server:
         assert fetch(server.url, times=3, decode=Remembering(decode)) == change(items)
     assert len(calls) == (1 if change(items) == items else 2)
+
+
+def test_a_response_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiohttp_client, "MAX_BODY_BYTES", 50)
+    with (
+        RawServer([answer(body=DATASETS)]) as server,
+        pytest.raises(FaradayTransportError, match="larger than 50 bytes"),
+    ):
+        fetch(server.url, max_attempts=1)
 
 
 def test_follows_a_next_link_in_a_second_or_a_long_header() -> None:
