@@ -111,7 +111,7 @@ def wait_lineage(wait: Wait) -> Lineage:
     resource_type = wait.source.type.name
     resources = wait.polled
     if resources is None:
-        # Names that could not be looked up are left out.
+        # Names that could not be looked up are skipped.
         resources = [{"id": id_} for id_ in wait.source.ids or () if is_resource_id(id_)]
     lineage = built_lineage(resource_type, resources, is_built=wait.is_ready)
     if wait.graph is None:

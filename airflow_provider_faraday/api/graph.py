@@ -70,14 +70,14 @@ class Upstream:
     :param next_ids: by the id of each upstream resource, the id of the next resource on the shortest path
         to the waited resource. Nearest first.
     :param steps: by the id of each upstream resource, the length of that path.
-    :param unsettled: the ids of upstream resources that are not ready, or about to be rebuilt. Nearest first.
+    :param outdated: the ids of upstream resources that are not ready, or about to be rebuilt. Nearest first.
     :param skipped: archived resources and previews. The search does not go past them.
     """
 
     nodes: Mapping[str, ResourceState]
     next_ids: dict[str, str] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
-    unsettled: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     skipped: list[ResourceState] = field(default_factory=list)
 
     def __contains__(self, id_: str) -> bool:
@@ -103,14 +103,14 @@ class Graph:
 
     :param edges: the edges, as Faraday sent them.
     :ivar nodes: all resources that have an edge, by id.
-    :ivar unsettled: the ids of those that are not ready, or about to be rebuilt.
+    :ivar outdated: the ids of those that are not ready, or about to be rebuilt.
     :ivar previews: the ids of those that are known to be previews, which waits skip.
     :ivar unclear: the ids of those that may be previews, with the error of the failed request.
     """
 
     def __init__(self, edges: Iterable[Any]) -> None:
         self.nodes: dict[str, ResourceState] = {}
-        self.unsettled: set[str] = set()
+        self.outdated: set[str] = set()
         self.previews: frozenset[str] = frozenset()
         self.unclear: Mapping[str, FaradayError] = {}
         self._inputs: dict[str, list[str]] = defaultdict(list)
@@ -213,7 +213,7 @@ class Graph:
         :param known: which resources are known to be previews, or not.
         """
         upstream = {id_ for each in waited for id_ in self.upstream_of(each).next_ids}
-        affected = upstream & self.unsettled
+        affected = upstream & self.outdated
         queue = deque(affected)
         while queue:
             new = upstream.intersection(self._outputs.get(queue.popleft(), ())) - affected
@@ -247,7 +247,7 @@ class Graph:
         state = state_type(RESOURCE_TYPES.get(fields.pop("type"), _UNKNOWN_TYPE))(**fields)
         self.nodes[key] = state
         if state.why_not_ready:
-            self.unsettled.add(key)
+            self.outdated.add(key)
 
     def _search(self, waited: str) -> Upstream:
         """Search breadth-first, so that paths are the shortest ones. Graphs may have cycles."""
@@ -267,8 +267,8 @@ class Graph:
                 found.next_ids[id_] = current
                 found.steps[id_] = found.steps.get(current, 0) + 1
                 queue.append(id_)
-                if id_ in self.unsettled:
-                    found.unsettled.append(id_)
+                if id_ in self.outdated:
+                    found.outdated.append(id_)
         return found
 
 

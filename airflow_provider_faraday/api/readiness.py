@@ -388,7 +388,7 @@ class _UpstreamJudge(_Judge):
                 self.verdict.blockers[key] = Blocker(state, "", f"{state.title} {_activity(newest)}"), 0
             for each in blockers:
                 self.verdict.blockers.setdefault(each.state.key, (each, upstream.steps[each.state.key]))
-        elif isinstance(reason, TooOld) and not upstream.unsettled and key not in self.criteria.times:
+        elif isinstance(reason, TooOld) and not upstream.outdated and key not in self.criteria.times:
             self._wait_for_change(state, newest, upstream, reason)
         elif reason:
             self.verdict.waiting.append(Finding(state, reason))
@@ -405,7 +405,7 @@ class _UpstreamJudge(_Judge):
 
     def _blockers(self, upstream: Upstream) -> list[Blocker]:
         """Return what blocks upstream, nearest first."""
-        ids = dict.fromkeys((*upstream.unsettled, *(id_ for id_ in self.not_rebuilt if id_ in upstream)))
+        ids = dict.fromkeys((*upstream.outdated, *(id_ for id_ in self.not_rebuilt if id_ in upstream)))
         blockers = [blocker for id_ in ids if (blocker := self._blocker(id_))]
         return sorted(blockers, key=lambda each: upstream.steps[each.state.key])
 
@@ -426,7 +426,7 @@ class _UpstreamJudge(_Judge):
             return Blocker(state, "", f"{state.title} is {early}") if is_early else None
         if self.is_failed(state, after):
             return Blocker(state, state.error, "")
-        if id_ in self.graph.unsettled:
+        if id_ in self.graph.outdated:
             return Blocker(state, "", f"{state.title} {_activity(state)}")
         if id_ in self.criteria.times:
             # An update was requested, but the status still is that of the previous build.
@@ -440,17 +440,17 @@ class _UpstreamJudge(_Judge):
         """Evaluate a resource that was not rebuilt, although everything upstream is up to date."""
         times = (reason.after, upstream.changed_at, state.changed_at, newest.changed_at)
         since = max(filter(None, times))
-        settled = f"nothing upstream has changed since {shown(since)}"
+        why = f"nothing upstream has changed since {shown(since)}"
         patience = self.criteria.unchanged_after
         seconds = inf if patience is None else patience - (self.now - since).total_seconds()
         if seconds > 0:
             hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
-            text = f"{reason}, and {settled}" + (f" ({hint})" if patience is None else "")
+            text = f"{reason}, and {why}" + (f" ({hint})" if patience is None else "")
             self.verdict.changes_in = min(seconds, self.verdict.changes_in)
             self.verdict.waiting.append(Finding(state, text))
             return
         self.verdict.unchanged.add(state.id)
-        self.verdict.notes.append(f"{state.title} is unchanged: {settled}")
+        self.verdict.notes.append(f"{state.title} is unchanged: {why}")
         self.verdict.ready.append(state)
 
 

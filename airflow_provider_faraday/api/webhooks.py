@@ -176,7 +176,7 @@ def is_announced(message_id: str, build: Mapping[str, Any] | None, events: Itera
     """Return whether an asset has an event for a message, or for the same build or a later one.
 
     :param build: the payload of the event that the message would cause, if it is known.
-    :param events: the ``extra`` of the asset's recent events, whoever created them.
+    :param events: the ``extra`` of the asset's recent events, those of watchers included.
     """
     return any(
         extra.get("webhook_id") == message_id or _contains(extra.get("payload"), build)

@@ -233,7 +233,7 @@ def _read_extra(name: str, value: Any) -> Any:
 
 
 def _convert_to(kind: Any) -> Callable[[Any], Any]:
-    """Return a function that takes a value of a type, or a string that stands for one."""
+    """Return a function that converts a value, or a string, to a type."""
     return partial(msgspec.convert, type=kind, strict=False)
 
 

@@ -334,7 +334,7 @@ def _readers(client: RequestsClient, log: Any, directory: str, *, required: bool
 def _send(
     client: RequestsClient, log: Any, endpoint: Endpoint, source: _Source, existing: Upload | None
 ) -> datetime | None:
-    """Upload a file, and compare Faraday's copy. Return when, by Faraday's clock, if it says so.
+    """Upload a file, and compare Faraday's copy. Return the ``Date`` of the response, if it has one.
 
     :raises FaradayResponseError: if Faraday's copy differs, or if there is none.
     """
@@ -374,7 +374,7 @@ def _response_error(
 
 
 def _problem(meter: _Meter, target: ResourceState) -> str | None:
-    """Return why a download is not the file, although Faraday says so."""
+    """Return why a 2xx response is not the file."""
     if not meter.size and target.count:
         return f"is empty, although the target has {target.count} rows"
     if meter.size == len(meter.first) and is_json_document(meter.first):

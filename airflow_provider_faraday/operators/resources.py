@@ -126,8 +126,8 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     separate XCom: pass ``operator.output["requested_at"]`` to a sensor as ``updated_after``. The times come
     from Faraday's clock and are later than the previous build, so a previous ``ready`` or ``error`` does not
     end the wait. They have whole seconds: a build that ends within that second, after the resource was
-    listed, counts. A build that is already running does not count if it has read its input before the
-    request, as far as Faraday's ``last_read_input_at`` says so; the log names such resources.
+    listed, counts. A build that is already running does not count if Faraday's ``last_read_input_at`` shows
+    that it read its input before the request. The log names such resources.
 
     If Airflow retries the task, it requests the rebuilds again. Faraday cannot cancel a rebuild: clearing or
     failing the task does not stop it.

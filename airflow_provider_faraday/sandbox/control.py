@@ -121,12 +121,12 @@ class Control:
 
     def resources(self, resource_type: str) -> list[Document]:
         """List all resources of a type."""
-        with self._settled() as now:
+        with self._up_to_date() as now:
             return [resource.document(now) for resource in self._pipeline.all(resource_type)]
 
     def resource(self, resource_type: str, resource_id: str) -> Document:
         """Return one resource."""
-        with self._settled() as now:
+        with self._up_to_date() as now:
             return self._pipeline.get(resource_type, resource_id).document(now)
 
     def resources_of(self, container_type: str, container_id: str, resource_type: str) -> list[Document]:
@@ -151,12 +151,12 @@ class Control:
 
     def ingress_logs(self, dataset_id: str) -> list[Document]:
         """List the ingress logs of a dataset, newest first."""
-        with self._settled() as now:
+        with self._up_to_date() as now:
             return self._pipeline.get("datasets", dataset_id).ingress_logs(now)
 
     def graph(self) -> list[Document]:
         """List the edges of the pipeline, each with the state of both ends."""
-        with self._settled() as now:
+        with self._up_to_date() as now:
             return [
                 {**_edge_end("upstream", up.document(now)), **_edge_end("downstream", down.document(now))}
                 for up, down in self._pipeline.edges()
@@ -164,7 +164,7 @@ class Control:
 
     def force_update(self, resource_id: str, resource_type: str = "datasets") -> None:
         """Force an update of a resource, as its ``force_update`` endpoint does."""
-        with self._settled(changing=True) as now:
+        with self._up_to_date(changing=True) as now:
             resource = self._pipeline.get(resource_type, resource_id)
             if resource.document(now).get("archived_at") is not None:
                 raise FaradayError(409, f"The {KINDS[resource_type].label} {resource_id} is archived.")
@@ -183,7 +183,7 @@ class Control:
     async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> None:
         """Store a file that arrives in chunks, and rebuild the datasets that read its directory."""
         upload = await self._uploads.receive(directory, filename, chunks, self.now)
-        with self._settled(changing=True) as now:
+        with self._up_to_date(changing=True) as now:
             self._uploads.add(upload)
             for dataset in self._pipeline.all("datasets"):
                 if reads(dataset.document(now).get("options"), directory):
@@ -191,7 +191,7 @@ class Control:
 
     def remove_upload(self, directory: str, filename: str) -> None:
         """Remove an uploaded file. The datasets that have read it are not rebuilt."""
-        with self._settled():
+        with self._up_to_date():
             self._uploads.remove(directory, filename)
 
     def target_file(self, target_id: str) -> TargetFile:
@@ -231,7 +231,7 @@ class Control:
 
         :param resource_type: only this type; by default all types, in the order of the pipeline
         """
-        with self._settled() as now:
+        with self._up_to_date() as now:
             types = RESOURCE_TYPES if resource_type is None else [resource_type]
             return [self._summary(each, now) for name in types for each in self._pipeline.all(name)]
 
@@ -245,7 +245,7 @@ class Control:
 
     def add_resource(self, resource_type: str, **spec: Any) -> Document:
         """Add a resource, described as in an account file, and return it."""
-        with self._settled(changing=True) as now:
+        with self._up_to_date(changing=True) as now:
             self._pipeline.all(resource_type)
             added = SPECS[resource_type].model_validate(spec)
             self._pipeline.add(resource_type, added, now)
@@ -264,7 +264,7 @@ class Control:
         """
         _check_changes(resource_type, changes)
         change = Change.model_validate(changes)
-        with self._settled(changing=True) as now:
+        with self._up_to_date(changing=True) as now:
             self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
             return self._pipeline.get(resource_type, resource_id).document(now)
 
@@ -274,12 +274,12 @@ class Control:
 
     def remove_resource(self, resource_type: str, resource_id: Id) -> None:
         """Remove a resource."""
-        with self._settled(changing=True) as now:
+        with self._up_to_date(changing=True) as now:
             self._pipeline.remove(resource_type, resource_id, now)
 
     def history(self) -> list[Document]:
         """List all status changes so far, oldest first."""
-        with self._settled() as now:
+        with self._up_to_date() as now:
             changes = [
                 {
                     "id": resource.id,
@@ -351,7 +351,7 @@ class Control:
 
     def rebuilds(self, resource_id: str) -> int:
         """Return how often a resource of any type has become ready since the first time."""
-        with self._settled() as now:
+        with self._up_to_date() as now:
             changes = self._pipeline.find(resource_id).status_changes(now)
         ready = [event for event in changes if event.fields["status"] == "ready"]
         return max(0, len(ready) - 1)
@@ -374,7 +374,7 @@ class Control:
     def set(self, **settings: Any) -> None:
         """Set ``page_size``, ``clock_offset`` or ``download_redirect``; see :class:`Settings`."""
         changed = Settings.model_validate({**self.current.model_dump(), **settings})
-        with self._settled(changing=True):
+        with self._up_to_date(changing=True):
             self.current = changed
 
     def advance(self, seconds: float) -> None:
@@ -382,21 +382,21 @@ class Control:
         self.set(clock_offset=self.current.clock_offset + seconds)
 
     @contextmanager
-    def _settled(self, *, changing: bool = False) -> Iterator[datetime]:
+    def _up_to_date(self, *, changing: bool = False) -> Iterator[datetime]:
         """Hold the lock, with all due events applied. Yields the time.
 
         :param changing: wake the webhooks afterwards, since a build may end earlier than they expect
         """
         with self._lock:
             now = self.now()
-            self._pipeline.settle(now)
+            self._pipeline.apply_events(now)
             yield now
             if changing:
                 self._lock.notify_all()
 
     def _ended_builds(self) -> tuple[list[tuple[Resource, Event]], float | None]:
         """Return the builds that have ended since the last call, and the seconds until the next one ends."""
-        with self._settled() as now:
+        with self._up_to_date() as now:
             next_end = self._pipeline.next_end()
             seconds = None if next_end is None else (next_end - now).total_seconds()
             return self._pipeline.take_ended(), seconds

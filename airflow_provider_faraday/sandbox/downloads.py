@@ -38,7 +38,7 @@ class TargetFile:
 
 
 def _row(number: int) -> str:
-    # Always of the same length: nobody has a hundred million people in a sandbox.
+    # The same length for all rows, up to a hundred million people.
     percentile = f"{number * 37 % 99 + 1:02d}"
     state = STATES[number % len(STATES)]
     return f"P{number:08d},p{number:08d}@example.com,{state},0.{percentile},{percentile}\n"

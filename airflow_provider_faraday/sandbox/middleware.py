@@ -120,7 +120,7 @@ class SandboxMiddleware:
             await response(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Body, send: Send) -> None:
-        """Send the response of the application, or the error that says why there is none."""
+        """Send the response of the application, or an error response."""
         receive.arrived_at = self._control.now()
 
         async def send_dated(message: Message) -> None:

@@ -128,10 +128,10 @@ class Pipeline:
         if change.rebuild or not changed.builds(now):
             self._stale.pop(resource.id, None)
         self._put(changed)
-        self.settle(now)
+        self.apply_events(now)
         self._rebuild_stale(now)
 
-    def settle(self, now: datetime) -> None:
+    def apply_events(self, now: datetime) -> None:
         """Apply all events up to that time."""
         while self._ends and self._ends[0][0] <= now:
             at, _, resource_id, event = heappop(self._ends)
@@ -197,21 +197,21 @@ class Pipeline:
 
     def _rebuild_stale(self, now: datetime) -> None:
         """Schedule rebuilds of the stale resources for which everything upstream is ready."""
-        settled: dict[str, bool] = {}
+        known: dict[str, bool] = {}
         for resource_id, cause in list(self._stale.items()):
             resource = self._resources[self._types[resource_id]][resource_id]
-            if all(self._is_settled(upstream, now, settled) for upstream in self.upstream(resource)):
+            if all(self._is_up_to_date(upstream, now, known) for upstream in self.upstream(resource)):
                 del self._stale[resource_id]
                 self._put(resource.force_update(now, cause))
 
-    def _is_settled(self, resource: Resource, now: datetime, known: dict[str, bool]) -> bool:
+    def _is_up_to_date(self, resource: Resource, now: datetime, known: dict[str, bool]) -> bool:
         """Return whether a resource and everything upstream of it is ready and stays so for now."""
         if resource.id not in known:
             known[resource.id] = resource.id not in self._stale and (
                 not resource.builds(now)
                 or (
-                    resource.is_settled(now)
-                    and all(self._is_settled(each, now, known) for each in self.upstream(resource))
+                    resource.is_up_to_date(now)
+                    and all(self._is_up_to_date(each, now, known) for each in self.upstream(resource))
                 )
             )
         return known[resource.id]

@@ -162,7 +162,7 @@ class Resource:
         preview = state.get("preview") and self.type != "datasets"
         return not preview and state.get("archived_at") is None
 
-    def is_settled(self, now: datetime) -> bool:
+    def is_up_to_date(self, now: datetime) -> bool:
         """Return whether the resource is ready, and not about to be rebuilt."""
         return self.state(now).get("status") == "ready" and not self.upcoming(now)
 

@@ -118,9 +118,9 @@ class Subscriber:
     It receives polls that begin after :data:`SETTLE_SECONDS`, except unchanged ones.
     """
 
-    def __init__(self, ids: tuple[str, ...] | None, settled_at: float) -> None:
+    def __init__(self, ids: tuple[str, ...] | None, starts_at: float) -> None:
         self.ids = ids
-        self._settled_at = settled_at
+        self._starts_at = starts_at
         self._notified = asyncio.Event()
         self._pending: Poll | BaseException | None = None
         self._last: Poll | None = None
@@ -143,7 +143,7 @@ class Subscriber:
 
     def offer(self, poll: Poll) -> bool:
         """Pass on a poll. Return whether that notifies the subscriber."""
-        if poll.began_at < self._settled_at:
+        if poll.began_at < self._starts_at:
             return False
         last, self._last = self._last, poll
         if last and poll.began_at < self._deliver_after and poll.is_unchanged_since(last):

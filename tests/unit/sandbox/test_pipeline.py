@@ -55,7 +55,7 @@ class Account:
         return self.pipeline.get(TYPES[id_], id_)
 
     def document(self, id_: str, seconds: float) -> dict[str, Any]:
-        self.pipeline.settle(after(seconds))
+        self.pipeline.apply_events(after(seconds))
         return self.get(id_).document(after(seconds))
 
     def statuses(self, seconds: float) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Account:
 
     def builds(self, seconds: float) -> dict[str, list[float]]:
         """Return the seconds at which builds have succeeded, by name."""
-        self.pipeline.settle(after(seconds))
+        self.pipeline.apply_events(after(seconds))
         return {
             name: [
                 (event.at - START).total_seconds()
@@ -74,11 +74,11 @@ class Account:
         }
 
     def force_update(self, id_: str, seconds: float) -> None:
-        self.pipeline.settle(after(seconds))
+        self.pipeline.apply_events(after(seconds))
         self.pipeline.force_update(self.get(id_), after(seconds))
 
     def change(self, id_: str, seconds: float, **changes: Any) -> None:
-        self.pipeline.settle(after(seconds))
+        self.pipeline.apply_events(after(seconds))
         self.pipeline.change(self.get(id_), Change.model_validate(changes), after(seconds))
 
 
@@ -175,9 +175,9 @@ def test_archived_resources_and_previews_are_not_built() -> None:
 
 def test_removing_a_resource_unblocks_what_is_downstream() -> None:
     account = Account(outcome={"sandbox": {"outcome": "error"}})
-    account.pipeline.settle(after(60))
+    account.pipeline.apply_events(after(60))
     account.pipeline.remove("outcomes", OUTCOME, after(60))
-    account.pipeline.settle(after(100))
+    account.pipeline.apply_events(after(100))
 
     assert account.get(SCOPE).document(after(100))["status"] == "ready"
     assert OUTCOME not in {each.id for edge in account.pipeline.edges() for each in edge}
@@ -210,10 +210,10 @@ def test_a_target_counts_the_population_of_its_scope() -> None:
 
 def test_a_resource_that_is_added_is_built_from_what_is_there() -> None:
     account = Account()
-    account.pipeline.settle(after(60))
+    account.pipeline.apply_events(after(60))
     spec = SPECS["targets"].model_validate({"name": "another", "scope_id": SCOPE, "sandbox": STEP})
     account.pipeline.add("targets", spec, after(60))
-    account.pipeline.settle(after(100))
+    account.pipeline.apply_events(after(100))
 
     assert account.pipeline.get("targets", spec.id).document(after(100))["last_updated_output_at"] == rfc3339(
         after(63)
