@@ -196,7 +196,6 @@ def test_a_task_that_the_triggerer_failed_reports_what_it_knows(
             FaradayAuthenticationError,
         ),
         (lambda: DatasetsReadySensor(task_id="t", connection_id=FILES), FaradayAuthenticationError),
-        (lambda: DatasetsReadySensor(task_id="t", datasets=["nothing"]), FaradayLookupError),
         (lambda: DownloadTargetOperator(task_id="t", target_id="nothing", path="x.csv"), FaradayLookupError),
     ],
 )

@@ -42,15 +42,6 @@ def test_the_account_is_built_and_the_airflow_connection_points_to_it(faraday_sa
     assert not is_done(updated_after=datetime.now(UTC) - timedelta(minutes=10))
 
 
-def test_sensors_wait_for_builds_that_tests_start(faraday_sandbox: Sandbox) -> None:
-    faraday_sandbox.set_dataset(ORDERS, status="running")
-    assert not is_done()
-    faraday_sandbox.set_dataset(ORDERS, status="ready")
-    # What is downstream is rebuilt, too.
-    faraday_sandbox.advance(60)
-    assert is_done()
-
-
 @pytest.mark.once
 def test_a_server_is_reset_for_each_test_and_replaced_for_other_options() -> None:
     server = pytest_plugin._Server()

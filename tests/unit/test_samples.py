@@ -11,7 +11,6 @@ import pytest
 
 from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
-from airflow_provider_faraday.operators.resources import ListResourcesOperator
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from raw_server import RawServer, answer
 from support.modes import deferral_of, event_of
@@ -43,16 +42,6 @@ def wait(**arguments: Any) -> DatasetsReadySensor:
 def test_the_hook_returns_all_fields() -> None:
     assert FaradayHook().list_datasets() == FaradayHook().list_datasets([ID]) == [DOCUMENTED]
     assert FaradayHook().get_dataset(ID) == DOCUMENTED
-
-
-@pytest.mark.usefixtures("sent")
-def test_a_list_operator_returns_all_fields_but_the_sample_and_reports_its_columns() -> None:
-    task = ListResourcesOperator(task_id="list", resource_type="datasets")
-    assert task.execute({}) == [{name: value for name, value in DOCUMENTED.items() if name != "sample"}]
-
-    (found,) = task.get_openlineage_facets_on_complete(None).inputs
-    columns = [(column.name, column.type) for column in found.facets["schema"].fields]
-    assert columns == [("id", "text"), ("amount", "long")]
 
 
 def test_a_sensor_skips_it_and_otherwise_waits_for_its_status(sent: dict[str, Any]) -> None:

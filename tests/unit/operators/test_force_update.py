@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -80,7 +80,6 @@ def test_each_rebuild_is_requested_once_returned_and_logged(sandbox: Sandbox, ta
     [
         ({"datasets": {"id": CUSTOMERS, "name": "customers"}}, [CUSTOMERS]),
         ({"connection_id": WAREHOUSE}, [CUSTOMERS, ORDERS, SUBSCRIBERS, VISITS]),
-        ({"connection_id": WAREHOUSE, "tables": ["public.ORDERS", "store_visits"]}, [ORDERS, VISITS]),
         ({"scope_id": SCOPE, "tables": "orders"}, [ORDERS]),
     ],
 )
@@ -157,13 +156,6 @@ def test_a_rejected_key_is_not_tried_on_every_dataset(sandbox: Sandbox) -> None:
 
 
 # When it was requested.
-
-
-def test_requested_at_is_faradays_clock(sandbox: Sandbox) -> None:
-    sandbox.set(clock_offset=86400)
-    before = datetime.now(UTC) + timedelta(days=1, seconds=-1)
-    moment = datetime.fromisoformat(force_update(CUSTOMERS).execute({})["requested_at"][CUSTOMERS])
-    assert before <= moment <= datetime.now(UTC) + timedelta(days=1)
 
 
 def test_requested_at_is_later_than_a_build_that_ended_in_the_same_second(sandbox: Sandbox) -> None:
