@@ -104,10 +104,6 @@ def test_only_datasets_that_read_the_tables_are_listed(tables: Any, ids: list[st
     assert list_warehouse(tables=tables, fields=["id"]) == [{"id": id_} for id_ in ids]
 
 
-def test_a_table_that_no_dataset_reads_is_an_error_with_the_tables_that_exist() -> None:
-    with pytest.raises(FaradayNotFoundError) as caught:
+def test_a_table_that_no_dataset_reads_is_an_error() -> None:
+    with pytest.raises(FaradayNotFoundError, match=f"connection {WAREHOUSE} reads ordres, nope"):
         list_warehouse(tables=["orders", "ordres", "nope"])
-    assert str(caught.value).split("\n") == [
-        f"None of the 5 datasets of Faraday connection {WAREHOUSE} reads ordres, nope.",
-        "They read customers, email_subscribers, legacy_orders, orders, store_visits. Check tables.",
-    ]
