@@ -20,7 +20,7 @@ from airflow_provider_faraday.api import endpoints, responses, states
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.client.config import ClientConfig
-from airflow_provider_faraday.client.requests_client import RequestsClient
+from airflow_provider_faraday.client.requests_client import FaradaySession, RequestsClient
 from airflow_provider_faraday.exceptions import (
     FaradayApiError,
     FaradayResponseError,
@@ -221,3 +221,11 @@ def test_a_traceback_shows_no_frames_of_libraries(fetch: Any, step: Any) -> None
     assert "_client.py" in shown
     for library in ("site-packages", "http/client.py", "During handling"):
         assert library not in shown
+
+
+def test_a_closed_client_of_workers_has_closed_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[FaradaySession] = []
+    monkeypatch.setattr(FaradaySession, "close", lambda session: closed.append(session))
+    with RawServer([GOOD]) as server:
+        assert in_worker(config_for(server.url), "GET") == [ID]
+    assert len(closed) == 1
