@@ -29,7 +29,7 @@ class Upload(msgspec.Struct, frozen=True, rename={"path": "subpath", "size": "fi
     """
 
     path: str
-    size: int
+    size: int | float
     md5: str | None = None
     created_at: str = ""
 

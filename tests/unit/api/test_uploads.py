@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_faraday.api import endpoints, uploads
+from airflow_provider_faraday.api.responses import Response
 from airflow_provider_faraday.exceptions import FaradayInputError
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -17,6 +18,12 @@ LISTED = "2026-11-25T03:00:00.500Z"
 
 def listed(created_at: str = LISTED, **fields: Any) -> uploads.Upload:
     return uploads.Upload("d/a.csv", 3, **{"md5": MD5, "created_at": created_at} | fields)
+
+
+def test_a_size_is_any_json_number() -> None:
+    body = b'[{"subpath": "d/a.csv", "file_size": 3.0, "md5_hash": "%s"}]' % MD5.encode()
+    (upload,) = uploads.decode_uploads(Response(200, {}, body))
+    assert upload.is_copy_of(3, MD5)
 
 
 @pytest.mark.parametrize(
