@@ -44,7 +44,9 @@ class Upload(msgspec.Struct, frozen=True, rename={"path": "subpath", "size": "fi
 
     def is_copy_of(self, size: int, md5: str) -> bool:
         """Return whether the file has this size and this MD5 in hexadecimal."""
-        return self.size == size and self.md5 in (md5, b64encode(bytes.fromhex(md5)).decode())
+        listed = self.md5 or ""
+        is_same = listed.lower() == md5 or listed == b64encode(bytes.fromhex(md5)).decode()
+        return self.size == size and is_same
 
     def __str__(self) -> str:
         return f"{self.size:,} bytes, MD5 {self.md5 or 'unknown'}"

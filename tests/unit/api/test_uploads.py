@@ -62,8 +62,8 @@ def test_the_end_of_an_upload_is_the_later_of_the_listed_time_and_the_response(
 
 def test_a_checksum_is_hexadecimal_or_base64() -> None:
     encoded = b64encode(bytes.fromhex(MD5)).decode()
-    found = [listed(md5=text).is_copy_of(3, MD5) for text in (MD5, encoded, "d41d8cd9-5", None)]
-    assert found == [True, True, False, False]
+    found = [listed(md5=text).is_copy_of(3, MD5) for text in (MD5, MD5.upper(), encoded, "d41d8cd9-5", None)]
+    assert found == [True, True, True, False, False]
 
 
 def test_documented_names_are_accepted() -> None:
