@@ -106,16 +106,6 @@ def test_a_target_that_read_its_input_in_time_or_at_an_unknown_time_is_ready(
 
 
 @BOTH
-def test_a_dataset_that_read_its_input_before_the_request_is_waited_for(serve: Serve, mode: str) -> None:
-    early = dataset(last_read_input_at=at(READ_EARLY))
-    account = serve(Account(early, waited="datasets", began_at=DATASET_BUILT))
-    built = {"last_read_input_at": at(REQUESTED), "last_updated_output_at": at(TARGET_BUILT)}
-    account.script = [str, str, lambda: early.update(built)]
-    (returned,) = outcome(dataset_sensor, mode)
-    assert returned["last_updated_output_at"] == at(TARGET_BUILT)
-
-
-@BOTH
 def test_a_dataset_upstream_that_read_its_input_before_the_request_is_waited_for(
     serve: Serve, mode: str
 ) -> None:
