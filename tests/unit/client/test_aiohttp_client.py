@@ -171,7 +171,7 @@ def test_closes_the_old_tcp_connection_when_its_last_request_has_ended() -> None
     def step(request: Any) -> Any:
         if request.headers["authorization"] == "Bearer old-key":
             arrived.set()
-            slow.wait(10)
+            slow.wait(60)
         return answer(body=DATASETS)
 
     async def run(url: str) -> None:
