@@ -71,7 +71,7 @@ def verdict(
     return assess(kind, [state], Criteria(**criteria), None, graph, now=now)
 
 
-def test_ready_if_everything_upstream_is_settled() -> None:
+def test_ready_if_upstream_resources_are_up_to_date() -> None:
     assert verdict(pipeline()).is_ready
 
 
@@ -186,7 +186,7 @@ class TestSkipped:
         changed = graph_of(drafts(last_updated_config_at="2026-01-06T00:00:00Z"))
         assert looked_up(changed, known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
 
-    def test_only_what_is_unsettled_or_downstream_of_that_is_looked_up(self) -> None:
+    def test_only_outdated_resources_and_their_downstream_are_looked_up(self) -> None:
         settled = chain(cohort(), node(DRAFT, "outcomes"), target())
         assert looked_up(graph_of(settled), {}) == {}
 
@@ -373,7 +373,7 @@ class TestUnchanged:
         assert verdict(pipeline(), unchanged_after=300, **criteria).is_ready
 
     @pytest.mark.parametrize("time", ["02T00:00", "03T12:00"])
-    def test_not_while_anything_upstream_is_unsettled(self, time: str) -> None:
+    def test_not_while_an_upstream_resource_is_outdated(self, time: str) -> None:
         edges = pipeline(c=cohort(status="running", **built(time)))
         assert not verdict(edges, updated_after=AFTER, unchanged_after=600).is_ready
 

@@ -315,4 +315,5 @@ async def test_all_sources_of_an_account_share_the_graph(serve: Serve, waiting: 
             return poll.graph
 
     graphs = await asyncio.gather(*map(first_graph, sources))
-    assert len({id_ for graph in graphs for id_ in graph.nodes if id_.startswith(id_of(82)[:8])}) < 4
+    requested = {id_ for graph in graphs for id_ in graph.nodes if id_.startswith(id_of(82)[:8])}
+    assert len(requested) <= len(sources) / 2
