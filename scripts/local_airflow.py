@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import requests
 from cryptography.fernet import Fernet
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +62,8 @@ def environment(
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        # On a busy machine, another process may lock the database for longer than the default of 5 seconds.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         **{
@@ -258,6 +261,16 @@ class Api:
         self._session = requests.Session()
         # Ignore the user's proxies and .netrc.
         self._session.trust_env = False
+        # Airflow answers 500 if the database is locked.
+        retries = Retry(
+            6,
+            connect=0,
+            status_forcelist=[500],
+            allowed_methods=None,
+            backoff_factor=1,
+            raise_on_status=False,
+        )
+        self._session.mount(self.url, HTTPAdapter(max_retries=retries))
 
     def get(self, path: str, **query: Any) -> requests.Response:
         """Send a GET request.

@@ -174,10 +174,8 @@ def cluster(home: Path, dags: Path, **settings: str) -> Iterator[Cluster]:
     env = local_airflow.server_environment(home, dags)
     env |= {f"AIRFLOW__{name}": value for name, value in settings.items()}
     url = env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-    # A busy SQLite makes readers wait.
-    arguments = {"timeout": 30} if url.startswith("sqlite") else {}
     # Return JSON as text from both databases.
-    database = create_engine(url, poolclass=NullPool, connect_args=arguments, json_deserializer=str)
+    database = create_engine(url, poolclass=NullPool, json_deserializer=str)
     created = Cluster(home, env, Api(env), database)
     try:
         yield created
