@@ -47,7 +47,7 @@ LOG_EVERY_SECONDS = 5.0
 _CHUNK_BYTES = 512 * 1024
 # How many chunks may wait to be hashed, while the network or the disk pauses.
 _UNHASHED_CHUNKS = 16
-# The fields in the info of a file that change when it is written.
+# File attributes that change with each write.
 _VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ETag", "etag", "generation")
 
 
@@ -134,7 +134,7 @@ def download_target(
                 if state.last_updated_output_at != built_at:
                     problem = "is outdated, because Faraday rebuilt the target meanwhile"
             if problem:
-                # Repeated, like a download of a web page.
+                # Retried, like a download that is an HTML page.
                 raise _response_error(endpoint, f"The download of {state.title} {problem}.", broken=True)
             return meter.size, meter.finish()
 
@@ -364,7 +364,7 @@ def _send(
             "Check whether another task uploads a file of the same name, then upload it again.",
         )
     log.info("Uploaded %s (%s) to %s, MD5 verified", source.path, file_size(source.size), name)
-    return uploads.end_of_upload(found, responded_at or listed_at)
+    return uploads.end_of_upload(found, existing, responded_at or listed_at)
 
 
 def _response_error(
