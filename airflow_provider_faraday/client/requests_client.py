@@ -108,7 +108,10 @@ class FaradaySession(requests.Session):
         # Called for each redirect. The method of requests would add credentials from ~/.netrc.
         before, after = origin(response.url), origin(str(prepared_request.url))
         if (before[0], after[0]) == ("https", "http") and not self.config.allow_http:
-            raise FaradayResponseError("Faraday redirected to plain http. The redirect was not followed.")
+            raise FaradayResponseError(
+                "Faraday redirected to plain http. The redirect was not followed.",
+                remedy='If you trust the network, set "allow_http": true in the extra of the connection.',
+            )
         if before != after:
             prepared_request.headers.pop("Authorization", None)
 

@@ -333,6 +333,7 @@ def test_a_redirect_from_https_to_http_needs_allow_http(
     else:
         assert isinstance(result, FaradayResponseError)
         assert "redirected to plain http" in str(result)
+        assert "allow_http" in str(result)
         assert elsewhere.received == []
 
 
