@@ -74,8 +74,8 @@ def tests(session: nox.Session, airflow: str) -> None:
     _install(session, f"airflow-{airflow}")
     selected: list[str | Path] = []
     if airflow != NEWEST:
-        left_out = [*PURE, *CLIENTS, *([DOCS] if airflow != OLDER[-1] else [])]
-        selected = ["-m", "not once", *(f"--ignore={path}" for path in left_out)]
+        ignored = [*PURE, *CLIENTS, *([DOCS] if airflow != OLDER[-1] else [])]
+        selected = ["-m", "not once", *(f"--ignore={path}" for path in ignored)]
     elif session.python != OWN:
         selected = ["-m", "not once", *PYTHON]
     # Many tests wait for something, so four processes suit two cores.

@@ -167,14 +167,14 @@ class Demo:
             state = self._run_state(part) or ("failed" if process.poll() is not None else None)
             if time.monotonic() > deadline:
                 raise Failed(f"the DAG run timed out after {STEP_SECONDS:.0f} s.")
-            settled = datetime.now(UTC) - SETTLE
+            quiet_since = datetime.now(UTC) - SETTLE
             calls = self._calls(part)
             if not calls:
                 continue
             begin = min(call.at for call in calls)
             events = {*self._moves(part, begin), *calls, *self._finished_tasks(part)} - printed
             for event in sorted(events):
-                if state or event.at < settled:
+                if state or event.at < quiet_since:
                     seconds = max(0.0, (event.at - begin).total_seconds())
                     print(f"{seconds:7.1f}  {event.what}", flush=True)
                     printed.add(event)

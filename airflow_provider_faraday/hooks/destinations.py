@@ -40,7 +40,7 @@ def check_destination(path: ObjectStoragePath) -> None:
 
 @contextmanager
 def written(path: ObjectStoragePath, log: Any) -> Iterator[Any]:
-    """Open a file to write. Without an exception, it replaces the file at the path in the end."""
+    """Open a file to write. It replaces the file at the path if no exception occurs."""
     if isinstance(path.fs, LocalFileSystem):
         # The real path, so that a symbolic link stays a link.
         real = os.path.realpath(path.path)
@@ -62,7 +62,7 @@ def written(path: ObjectStoragePath, log: Any) -> Iterator[Any]:
 @contextmanager
 def _renamed(fs: Any, path: str, log: Any) -> Iterator[Any]:
     """Write a sibling, and rename it."""
-    # Unlike any other: a worker that was taken for lost may still write to its own.
+    # A unique name, because a worker that was assumed dead may still write to its own file.
     part = f"{path}.{uuid4().hex[:8]}.part"
     try:
         # SFTP servers refuse large blocks.
@@ -85,7 +85,7 @@ def _renamed(fs: Any, path: str, log: Any) -> Iterator[Any]:
 def _committed(fs: Any, path: str) -> Iterator[Any]:
     """Write to a bucket, which does not show the file before it is committed."""
     file = fs.open(path, "wb", block_size=BLOCK_BYTES, autocommit=False)
-    # It would stay there: this is no transaction of fsspec, which ends.
+    # Not part of an fsspec transaction, which would keep the file.
     fs.transaction.files.remove(file)
     try:
         # Closed in any case. Otherwise, the garbage collector closes it, which begins another upload.

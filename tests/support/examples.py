@@ -38,7 +38,7 @@ WAITING = {
     ("faraday_refresh_and_wait", "wait_for_that_build", -1): {"deferred"},
     ("faraday_scope_gate", "wait_until_ready", -1): {"deferred"},
 }
-# What the sensors poll. What the graph does not say is requested only once.
+# What the sensors poll. Resources that the graph does not have are requested only once.
 POLLED = [
     f"/v1/connections/{WAREHOUSE}/datasets",
     *(f"/v1/{name}" for name in ("datasets", "scopes", "targets", "graph")),

@@ -9,9 +9,9 @@ BUILT = "2026-01-02T00:00:00Z"
 
 
 def node(id_: str, resource_type: str, name: str | None = None, **fields: Any) -> dict[str, Any]:
-    """Return a resource: ready and settled, unless fields say otherwise."""
+    """Return a resource: ready and up to date, unless fields say otherwise."""
     built_at = fields.get("last_updated_output_at", BUILT)
-    settled = {
+    up_to_date = {
         "status": "ready",
         "status_error": None,
         "status_changed_at": BUILT,
@@ -20,7 +20,7 @@ def node(id_: str, resource_type: str, name: str | None = None, **fields: Any) -
         "last_updated_config_at": "2026-01-01T00:00:00Z",
         "last_updated_output_at": BUILT,
     }
-    return {"id": id_, "resource_type": resource_type, "name": name or id_, **settled, **fields}
+    return {"id": id_, "resource_type": resource_type, "name": name or id_, **up_to_date, **fields}
 
 
 def edge(upstream: dict[str, Any], downstream: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ FIRST: Any = {"task_reschedule_count": 0}
 
 
 @pytest.fixture
-def settled(sandbox: Sandbox) -> Sandbox:
+def built(sandbox: Sandbox) -> Sandbox:
     """Return the sandbox after its first builds."""
     sandbox.advance(60)
     return sandbox
@@ -94,25 +94,25 @@ def version(dataset: Any) -> str | None:
 # Tasks that succeed.
 
 
-def test_what_is_reported_does_not_depend_on_the_fields_that_are_returned(settled: Sandbox) -> None:
+def test_what_is_reported_does_not_depend_on_the_fields_that_are_returned(built: Sandbox) -> None:
     reported = after(ListResourcesOperator(task_id="list", resource_type="scopes", fields=["id"]))
 
     (scope,) = reported.inputs.values()
-    assert version(scope) == settled.resources("scopes")[0]["last_updated_output_at"]
+    assert version(scope) == built.resources("scopes")[0]["last_updated_output_at"]
     assert reported.outputs == {}
 
 
-def test_reporting_sends_no_requests(settled: Sandbox) -> None:
+def test_reporting_sends_no_requests(built: Sandbox) -> None:
     task = TargetsReadySensor(task_id="wait", targets=[TARGET], include_upstream=True)
     task.execute(FIRST)
-    settled.clear_requests()
+    built.clear_requests()
 
     assert Reported(task).outputs
     assert Reported(task, "failure").outputs
-    assert settled.requests() == []
+    assert built.requests() == []
 
 
-def test_a_force_update_writes_datasets_whose_new_build_is_not_known_yet(settled: Sandbox) -> None:
+def test_a_force_update_writes_datasets_whose_new_build_is_not_known_yet(built: Sandbox) -> None:
     reported = after(ForceUpdateDatasetsOperator(task_id="refresh", datasets=[WEB_ORDERS, LEGACY_ORDERS]))
 
     assert list(reported.outputs) == [DATASET]
@@ -121,8 +121,8 @@ def test_a_force_update_writes_datasets_whose_new_build_is_not_known_yet(settled
     assert reported.outputs[DATASET].outputFacets == {}
 
 
-def test_a_force_update_that_waits_reports_the_new_build(settled: Sandbox) -> None:
-    before = settled.dataset(WEB_ORDERS)["last_updated_output_at"]
+def test_a_force_update_that_waits_reports_the_new_build(built: Sandbox) -> None:
+    before = built.dataset(WEB_ORDERS)["last_updated_output_at"]
 
     reported = after(
         ForceUpdateDatasetsOperator(
@@ -130,7 +130,7 @@ def test_a_force_update_that_waits_reports_the_new_build(settled: Sandbox) -> No
         )
     )
 
-    dataset = settled.dataset(WEB_ORDERS)
+    dataset = built.dataset(WEB_ORDERS)
     assert version(reported.outputs[DATASET]) == dataset["last_updated_output_at"] != before
     assert reported.outputs[DATASET].outputFacets["outputStatistics"].rowCount == dataset["row_count"]
 
@@ -162,8 +162,8 @@ def test_a_waited_resource_is_no_input_even_if_another_one_is_built_from_it() ->
 # Tasks that fail or are skipped.
 
 
-def test_a_failure_reports_the_resources_without_a_build(settled: Sandbox) -> None:
-    settled.set_dataset(WEB_ORDERS, status="error")
+def test_a_failure_reports_the_resources_without_a_build(built: Sandbox) -> None:
+    built.set_dataset(WEB_ORDERS, status="error")
 
     reported = after_failure(DatasetsReadySensor(task_id="wait", connection_id=FILES), ResourcesFailedError)
 
@@ -210,8 +210,8 @@ def test_a_task_that_has_fetched_nothing_reports_nothing(
     assert (reported.inputs, reported.outputs) == ({}, {})
 
 
-def test_a_skipped_sensor_reports_no_builds(settled: Sandbox) -> None:
-    settled.set_dataset(WEB_ORDERS, status="error")
+def test_a_skipped_sensor_reports_no_builds(built: Sandbox) -> None:
+    built.set_dataset(WEB_ORDERS, status="error")
     sensor = DatasetsReadySensor(task_id="wait", connection_id=FILES, soft_fail=True)
 
     assert after_failure(sensor, AirflowSkipException).outputs == {}
@@ -220,7 +220,7 @@ def test_a_skipped_sensor_reports_no_builds(settled: Sandbox) -> None:
 # Files.
 
 
-def test_an_upload_that_is_skipped_writes_nothing(settled: Sandbox, tmp_path: Path) -> None:
+def test_an_upload_that_is_skipped_writes_nothing(built: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "web_orders.csv"
     file.write_text("order_id\n1\n")
 
@@ -235,12 +235,12 @@ def test_an_upload_that_is_skipped_writes_nothing(settled: Sandbox, tmp_path: Pa
     assert skipped.outputs[DIRECTORY].outputFacets == {}
 
 
-def test_a_download_reads_the_target_and_writes_the_file(settled: Sandbox, tmp_path: Path) -> None:
+def test_a_download_reads_the_target_and_writes_the_file(built: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "predictions.csv"
 
     reported = after(DownloadTargetOperator(task_id="download", target_id=TARGET, path=f"file://{file}"))
 
-    target = settled.resource("targets", TARGET)
+    target = built.resource("targets", TARGET)
     (found,) = reported.inputs.values()
     assert (found.name, version(found)) == (f"targets/{TARGET}", target["last_updated_output_at"])
     assert found.inputFacets["dataQualityMetrics"].rowCount == target["count"]

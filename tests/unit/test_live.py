@@ -1,4 +1,4 @@
-"""`make live` with the sandbox, and with an API that differs: what it says, shows and leaves."""
+"""`make live` with the sandbox, and with an API that differs: its output, exit status and leftovers."""
 
 from __future__ import annotations
 

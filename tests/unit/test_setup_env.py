@@ -1,4 +1,4 @@
-"""The setup script on a machine without a supported Python: it fails, and says why and what to do."""
+"""The setup script on a machine without a supported Python: the error names the cause and the remedy."""
 
 from __future__ import annotations
 

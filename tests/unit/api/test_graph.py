@@ -187,8 +187,8 @@ class TestSkipped:
         assert looked_up(changed, known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
 
     def test_only_outdated_resources_and_their_downstream_are_looked_up(self) -> None:
-        settled = chain(cohort(), node(DRAFT, "outcomes"), target())
-        assert looked_up(graph_of(settled), {}) == {}
+        chained = chain(cohort(), node(DRAFT, "outcomes"), target())
+        assert looked_up(graph_of(chained), {}) == {}
 
     def test_previews_that_read_ready_hide_an_error_behind_them(self) -> None:
         graph = graph_of(drafts())

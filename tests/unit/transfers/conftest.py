@@ -1,4 +1,4 @@
-"""What the tests of transfers share: an Airflow connection to any server, and file systems."""
+"""Shared fixtures of the tests of transfers: an Airflow connection to any server, and file systems."""
 
 from __future__ import annotations
 

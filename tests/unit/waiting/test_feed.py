@@ -88,7 +88,7 @@ async def test_ids_of_subscribers_are_requested_together(account: Account) -> No
     assert account.server.targets[-1] == f"/v1/datasets?ids={C}"
 
 
-async def test_a_new_subscriber_gets_no_poll_that_began_before_it_settled(
+async def test_a_new_subscriber_gets_only_polls_that_begin_later(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.3)
