@@ -73,9 +73,7 @@ def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
     return time is not None and all(other.uploaded_at and other.uploaded_at < time for other in others)
 
 
-def end_of_upload(
-    upload: Upload, replaced: Upload | None, ended_before: datetime | None
-) -> datetime | None:
+def end_of_upload(upload: Upload, replaced: Upload | None, ended_before: datetime | None) -> datetime | None:
     """Return a time by Faraday's clock that is not before the end of an upload, if there is one.
 
     It is the time of the list, unless that is earlier than the second in which a later response was sent:
