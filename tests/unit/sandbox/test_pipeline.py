@@ -1,14 +1,11 @@
-"""How builds cascade from what has changed to everything downstream, without HTTP and without waiting."""
+"""How resources build over time, and how builds cascade downstream. Without HTTP and without waiting."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
-from airflow_provider_faraday.sandbox.account_file import SPECS, load
-from airflow_provider_faraday.sandbox.errors import FaradayError
+from airflow_provider_faraday.sandbox.account_file import load
 from airflow_provider_faraday.sandbox.pipeline import Pipeline
 from airflow_provider_faraday.sandbox.resources import Change, Resource, rfc3339
 from airflow_provider_faraday.sandbox.uploads import Uploads
@@ -20,7 +17,6 @@ COHORT = "b1000000-0000-4000-8000-000000000001"
 OUTCOME = "e1000000-0000-4000-8000-000000000001"
 SCOPE = "50000000-0000-4000-8000-000000000001"
 TARGET = "71000000-0000-4000-8000-000000000001"
-NOWHERE = "00000000-0000-4000-8000-000000000000"
 TYPES = {
     DATASET: "datasets",
     STREAM: "streams",
@@ -82,15 +78,7 @@ class Account:
         self.pipeline.change(self.get(id_), Change.model_validate(changes), after(seconds))
 
 
-FIRST = {
-    "dataset": [3.0],
-    "stream": [6.0],
-    "cohort": [9.0],
-    "outcome": [12.0],
-    "scope": [15.0],
-    "target": [18.0],
-}
-NOT_YET: dict[str, list[float]] = {name: [] for name in NAMES}
+FIRST = {name: [3.0 * step] for step, name in enumerate(NAMES, 1)}
 
 
 def test_each_resource_is_new_until_its_upstream_is_ready() -> None:
@@ -100,6 +88,7 @@ def test_each_resource_is_new_until_its_upstream_is_ready() -> None:
     assert account.statuses(4.5) == dict.fromkeys(NAMES, "new") | {"dataset": "ready", "stream": "starting"}
     assert account.statuses(8.5)["cohort"] == "running"
     assert account.builds(60) == FIRST
+    assert Account(speed=10).builds(60)["target"] == [1.8]
 
 
 def test_what_happened_does_not_depend_on_when_it_is_looked_at() -> None:
@@ -110,46 +99,48 @@ def test_what_happened_does_not_depend_on_when_it_is_looked_at() -> None:
     assert watched.builds(60) == Account().builds(60)
 
 
-def test_speed_shortens_the_cascade() -> None:
-    assert Account(speed=10).builds(60)["target"] == [1.8]
-
-
-@pytest.mark.parametrize(
-    ("refreshed", "rebuilt"),
-    [
-        (DATASET, {"dataset": 63, "stream": 66, "cohort": 69, "outcome": 72, "scope": 75, "target": 78}),
-        (OUTCOME, {"outcome": 63, "scope": 66, "target": 69}),
-    ],
-)
-def test_a_force_update_rebuilds_everything_downstream_once(
-    refreshed: str, rebuilt: dict[str, float]
-) -> None:
+def test_a_build_has_consistent_times_and_an_ingress_log() -> None:
     account = Account()
-    account.force_update(refreshed, 60)
+    document = account.document(DATASET, 10)
+
+    assert document["created_at"] == document["last_updated_config_at"] == rfc3339(START)
+    assert document["last_read_input_at"] == rfc3339(after(2))
+    for name in ("status_changed_at", "last_updated_output_at", "updated_at"):
+        assert document[name] == rfc3339(after(3))
+    assert document["updates"] == [{"datetime": rfc3339(after(3)), "rows_added": document["row_count"]}]
+    account.force_update(DATASET, 10)
+    running, finished = account.get(DATASET).ingress_logs(after(12.5))
+    assert (running["status"], running["finished_at"], running["metrics"]) == ("running", None, {})
+    assert (finished["status"], finished["status_error"]) == ("ready", None)
+    assert (finished["started_at"], finished["finished_at"]) == (rfc3339(after(2)), rfc3339(after(3)))
+
+
+def test_a_force_update_rebuilds_everything_downstream_once() -> None:
+    account = Account()
+    account.force_update(DATASET, 60)
 
     builds = account.builds(1000)
 
     assert {name: times[1:] for name, times in builds.items()} == {
-        name: [rebuilt[name]] if name in rebuilt else [] for name in NAMES
+        name: [first + 60] for name, [first] in FIRST.items()
     }
 
 
-def test_a_change_during_the_cascade_runs_through_again() -> None:
+def test_a_force_update_during_a_build_schedules_a_second_build() -> None:
     account = Account()
-    account.force_update(DATASET, 60)
-    account.force_update(DATASET, 64)
+    account.force_update(DATASET, 2.5)
 
-    # The second one reaches the stream while it builds, so it is built twice; what follows, only once.
-    assert account.builds(1000)["stream"][1:] == [66, 70]
-    assert account.builds(1000)["target"][1:] == [82]
+    assert account.builds(1000)["dataset"] == [3, 6]
 
 
 def test_a_failed_build_stops_the_cascade_until_it_is_fixed() -> None:
-    account = Account(outcome={"sandbox": {"outcome": "error"}})
+    account = Account(outcome={"sandbox": {"outcome": "error", "status_error": "No such table"}})
 
     statuses = account.statuses(60)
     assert (statuses["cohort"], statuses["outcome"]) == ("ready", "error")
     assert (statuses["scope"], statuses["target"]) == ("new", "new")
+    failed = account.document(OUTCOME, 60)
+    assert (failed["status_error"], failed["last_updated_output_at"]) == ("No such table", None)
 
     account.change(OUTCOME, 60, sandbox={"outcome": "ready"}, rebuild=True)
     assert account.builds(1000)["target"] == [68]
@@ -164,62 +155,52 @@ def test_without_changes_the_cascade_stops() -> None:
     assert account.builds(1000) == {**FIRST, "dataset": [3, 63], "stream": [6, 66]}
 
 
-def test_archived_resources_and_previews_are_not_built() -> None:
+def test_archived_resources_and_previews_are_not_built_and_do_not_block() -> None:
     archived = Account(outcome={"archived_at": "2025-01-31T00:00:00Z"})
     preview = Account(outcome={"preview": True})
     preview.force_update(OUTCOME, 30)
 
     for account in (archived, preview):
         assert account.builds(1000) == {**FIRST, "outcome": [], "scope": [12], "target": [15]}
+    assert "row_count" not in Account(dataset={"preview": True}).document(DATASET, 10)
 
 
-def test_removing_a_resource_unblocks_what_is_downstream() -> None:
-    account = Account(outcome={"sandbox": {"outcome": "error"}})
-    account.pipeline.apply_events(after(60))
-    account.pipeline.remove("outcomes", OUTCOME, after(60))
-    account.pipeline.apply_events(after(100))
-
-    assert account.get(SCOPE).document(after(100))["status"] == "ready"
-    assert OUTCOME not in {each.id for edge in account.pipeline.edges() for each in edge}
-
-
-@pytest.mark.parametrize("status", ["ready", "error", "running"])
-def test_a_status_that_is_set_during_a_cascade_is_kept_until_the_next(status: str) -> None:
+def test_a_status_that_is_set_during_a_cascade_is_kept_until_the_next() -> None:
     account = Account()
-    account.change(SCOPE, 4, status=status)
+    account.change(SCOPE, 4, status="running")
 
-    assert account.statuses(1000)["scope"] == status
-    assert account.builds(1000)["target"] == ([15] if status == "ready" else [])
+    assert account.statuses(1000)["scope"] == "running"
+    assert account.builds(1000)["target"] == []
 
     account.force_update(DATASET, 1000)
-    assert account.statuses(2000)["scope"] == "ready"
-    assert account.builds(2000)["target"][-1] == 1018
+    assert account.builds(2000)["target"] == [1018]
 
 
-def test_a_target_counts_the_population_of_its_scope() -> None:
-    account = Account(scope={"sandbox": {"rows": 500, "rows_per_update": 7}})
+def test_given_times_and_counts_are_kept() -> None:
+    given = {"status": "ready", "last_updated_output_at": "2024-01-01T12:00:00Z", "row_count": 5}
+
+    document = Account(dataset=given).document(DATASET, 60)
+
+    assert {name: document[name] for name in given} == given
+
+
+def test_a_changed_configuration_is_later_than_the_output_and_fields_can_be_removed() -> None:
+    account = Account()
+    account.change(DATASET, 10, config_changed=True, unset=["updates"])
+
+    document = account.document(DATASET, 10)
+    assert document["status"] == "ready"
+    assert document["last_updated_config_at"] > document["last_updated_output_at"]
+    assert "updates" not in document
+
+
+def test_builds_add_rows_and_a_target_counts_the_population_of_its_scope() -> None:
+    rows = {"sandbox": {"rows": 500, "rows_per_update": 7}}
+    account = Account(dataset=rows, scope=rows)
 
     assert "count" not in account.document(TARGET, 17)
     assert account.document(TARGET, 60)["count"] == 500
     account.force_update(DATASET, 60)
     assert account.document(TARGET, 77)["count"] == 500
     assert account.document(TARGET, 1000)["count"] == 507
-    account.change(TARGET, 1000, status="ready", count=3)
-    assert account.document(TARGET, 1000)["count"] == 3
-
-
-def test_a_resource_that_is_added_is_built_from_what_is_there() -> None:
-    account = Account()
-    account.pipeline.apply_events(after(60))
-    spec = SPECS["targets"].model_validate({"name": "another", "scope_id": SCOPE, "sandbox": STEP})
-    account.pipeline.add("targets", spec, after(60))
-    account.pipeline.apply_events(after(100))
-
-    assert account.pipeline.get("targets", spec.id).document(after(100))["last_updated_output_at"] == rfc3339(
-        after(63)
-    )
-    with pytest.raises(FaradayError, match="already exists"):
-        account.pipeline.add("targets", spec, after(100))
-    lost = SPECS["targets"].model_validate({"name": "lost", "scope_id": NOWHERE})
-    with pytest.raises(FaradayError, match=f"No scope with the id {NOWHERE}"):
-        account.pipeline.add("targets", lost, after(100))
+    assert account.document(DATASET, 1000)["row_count"] == 507
