@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -86,9 +85,9 @@ def download(connect: Callable[..., None]) -> Callable[..., tuple[dict[str, Any]
 
 
 class ObjectStore(MemoryFileSystem):
-    """Like a bucket: a file appears when it is closed, also after an exception, and cannot be renamed.
+    """Like a bucket.
 
-    :ivar versions: the path of every file that was ever visible, as in a bucket with versions.
+    :ivar versions: the path of every file that was opened to write, as in a bucket with versions.
     """
 
     protocol = "bucket"
@@ -97,24 +96,9 @@ class ObjectStore(MemoryFileSystem):
     versions: list[str] = []  # noqa: RUF012
 
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        if mode == "rb":
-            return super()._open(path, mode, **kwargs)
-        file = io.BytesIO()
-        close = file.close
-
-        def commit() -> None:
-            if not file.closed:
-                self.pipe_file(path, file.getvalue())
-            close()
-
-        file.close = commit  # type: ignore[method-assign]
-        return file
-
-    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        path = self._strip_protocol(path)
-        self.versions.append(path)
-        with super()._open(path, "wb") as file:
-            file.write(value)
+        if mode == "wb":
+            self.versions.append(path)
+        return super()._open(path, mode, **kwargs)
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -131,7 +115,7 @@ class StagingStore(ObjectStore):
     uploads: list[str] = []  # noqa: RUF012
 
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        if mode == "rb":
+        if mode == "rb" or "data" in kwargs:
             return super()._open(path, mode, **kwargs)
         return _Staged(self, path, mode, **{"block_size": 50 * 2**20} | kwargs)
 
@@ -164,11 +148,8 @@ class SftpServer(ObjectStore):
     protocol = "sftp"
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> Any:
-        if mode == "rb":
-            return super()._open(path, mode, **kwargs)
-        assert block_size is None or block_size < 256 * 1024, "OpenSSH closes the connection"
-        self.versions.append(path)
-        return MemoryFileSystem._open(self, path, mode)
+        assert mode == "rb" or not block_size or block_size < 256 * 1024, "OpenSSH closes the connection"
+        return super()._open(path, mode, **kwargs)
 
     def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
         self.store[path2] = self.store.pop(path1)

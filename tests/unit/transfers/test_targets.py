@@ -81,13 +81,6 @@ def test_the_file_replaces_the_one_at_the_destination(download: Any, destination
     assert server.received[1].headers["accept-encoding"] == "identity"
 
 
-def test_a_local_directory_is_created(download: Any, tmp_path: Path) -> None:
-    path = tmp_path / "2026-11-25" / "predictions[1]*.csv"
-    result, _ = download(Target(GOOD), f"file://{path}")
-    assert path.read_bytes() == CONTENT
-    assert result["path"].endswith("predictions[1]*.csv")
-
-
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
@@ -108,14 +101,6 @@ def test_bytes_are_stored_as_sent(download: Any, destination: Path, step: Step, 
     result, _ = download(Target(step), destination)
     assert destination.read_bytes() == expected
     assert (result["bytes"], result["md5"]) == (len(expected), hashlib.md5(expected).hexdigest())
-
-
-@pytest.mark.parametrize("count", [0, None])
-def test_an_empty_file_is_saved_unless_the_target_has_rows(
-    download: Any, destination: Path, count: int | None
-) -> None:
-    download(Target(answer(), targets=[target(count=count)]), destination)
-    assert destination.read_bytes() == b""
 
 
 def test_what_arrives_faster_than_it_is_hashed_does_not_fill_the_memory(
