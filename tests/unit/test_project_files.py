@@ -92,12 +92,6 @@ def test_the_pins_contain_the_requested_airflow(wanted: Path) -> None:
     assert airflow in pins_of(wanted.with_suffix(".txt"))
 
 
-def test_the_pins_of_the_documentation_site_contain_its_tools() -> None:
-    tools = PYPROJECT["dependency-groups"]["docs"]
-
-    assert {*tools} <= {line.partition("==")[0] for line in pins_of(ROOT / "constraints" / "docs.txt")}
-
-
 def test_the_workflows_use_make_commands_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     used = {name for path in WORKFLOWS for name in re.findall(r"\bmake ([a-z]+)", path.read_text())}
