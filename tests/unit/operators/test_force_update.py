@@ -141,11 +141,6 @@ def test_a_rejected_request_does_not_keep_the_others_from_being_sent(sandbox: Sa
     assert caught.value.status_code == 404
 
 
-def test_a_single_rejected_request_raises_faradays_error() -> None:
-    with pytest.raises(FaradayApiError, match=r"^Faraday returned 404"):
-        force_update(UNKNOWN).execute({})
-
-
 def test_a_rejected_key_is_not_tried_on_every_dataset(sandbox: Sandbox) -> None:
     sandbox.fail_next(status=401, method="POST", times=9)
     with pytest.raises(FaradayAuthenticationError, match=f"(?s)0 of 2 datasets .*{CUSTOMERS}.*{ORDERS}"):

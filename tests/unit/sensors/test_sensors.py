@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_faraday.exceptions import FaradayInputError, NothingToWaitForError
+from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from airflow_provider_faraday.sensors.scopes import ScopesReadySensor
@@ -69,17 +69,6 @@ def test_a_sensor_returns_the_ready_resources_of_its_source(
     gate = kind(task_id="gate", updated_after="2020-01-01", fields=["id"], **arguments)
     assert gate.execute(FIRST) == [{"id": id_} for id_ in ids]
     assert [request["path"] for request in sandbox.requests()] == [f"/v1/{path}"]
-
-
-def test_a_time_per_dataset_is_applied_to_each(sandbox: Sandbox) -> None:
-    built_at = sandbox.dataset(CUSTOMERS)["last_updated_output_at"]
-    sandbox.set_dataset(ORDERS, last_updated_output_at=built_at)
-    gate = partial(DatasetsReadySensor, task_id="gate", scope_id=SCOPE)
-    assert gate(updated_after=[{CUSTOMERS: built_at}, {ORDERS.upper(): built_at}]).poke(FIRST).is_done
-    later = {CUSTOMERS: built_at, ORDERS: "2099-01-01T00:00:00Z"}
-    assert not gate(updated_after=later).poke(FIRST).is_done
-    with pytest.raises(FaradayInputError, match=rf"not for 'orders' \({ORDERS}\)"):
-        gate(updated_after={CUSTOMERS: built_at}).poke(FIRST)
 
 
 @pytest.mark.parametrize("datasets", [[], [LEGACY_ORDERS]])

@@ -33,7 +33,7 @@ PATHS = {
 }
 STORED = "/exports/b[1].csv"
 # What a killed worker leaves.
-LEFT = r"predictions\.csv\.[0-9a-f]{8}\.part"
+LEFT = r"predictions.*\.csv\.[0-9a-f]{8}\.part"
 
 
 def cut(body: bytes) -> Step:
@@ -145,17 +145,23 @@ def test_what_cannot_be_removed_is_a_warning_beside_the_error(
 # Local files
 
 
-def test_a_file_keeps_its_mode(download: Any, destination: Path) -> None:
+def test_a_file_keeps_its_mode_and_each_download_writes_a_sibling_of_its_own(
+    download: Any, destination: Path
+) -> None:
     def modes() -> dict[str, int]:
         return {each.name: stat.S_IMODE(each.stat().st_mode) for each in destination.parent.iterdir()}
 
     destination.chmod(0o600)
-    halfway = Halfway(SMALL, destination, modes)
-    download(Target(halfway), destination)
-    assert destination.read_bytes() == SMALL
-    # While it is written, no one else can read it either.
-    assert [*halfway.seen.values(), *modes().values()] == [0o600] * 3
-    assert re.fullmatch(LEFT, "".join(halfway.seen.keys() - modes().keys()))
+    siblings: set[str] = set()
+    for _ in range(2):
+        halfway = Halfway(SMALL, destination, modes)
+        download(Target(halfway), destination)
+        assert destination.read_bytes() == SMALL
+        # While it is written, no one else can read it either.
+        assert [*halfway.seen.values(), *modes().values()] == [0o600] * 3
+        siblings |= halfway.seen.keys() - modes().keys()
+    assert len(siblings) == 2
+    assert all(re.fullmatch(LEFT, name) for name in siblings)
 
 
 def test_a_new_file_has_the_mode_of_any_new_file_and_its_directory_is_created(
@@ -179,15 +185,15 @@ def test_a_symbolic_link_stays_and_its_file_is_replaced(
     assert result["path"] == str(link)
 
 
-def test_only_what_a_killed_worker_left_is_removed(download: Any, destination: Path) -> None:
-    left, *others = (
-        destination.with_name(f"predictions.csv{end}.part") for end in (".0123abcd", "", ".gz.0123abcd")
-    )
+def test_only_what_a_killed_worker_left_is_removed(download: Any, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "predictions[1].csv"
+    path.parent.mkdir()
+    left, *others = (path.with_name(f"{path.name}{end}.part") for end in (".0123abcd", "", ".gz.0123abcd"))
+    assert re.fullmatch(LEFT, left.name)
     for each in (left, *others):
         each.write_bytes(OLD)
-    download(Target(answer(body=SMALL)), destination)
-    assert re.fullmatch(LEFT, left.name)
-    assert {*destination.parent.iterdir()} == {destination, *others}
+    download(Target(answer(body=SMALL)), path)
+    assert {*path.parent.iterdir()} == {path, *others}
 
 
 def test_a_worker_that_was_taken_for_lost_does_not_touch_what_its_successor_writes(
