@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import http.client
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,19 +91,10 @@ def test_all_files_are_merged_or_the_latest_replaces_the_others(
     assert sandbox.dataset(WEB_ORDERS)["row_count"] == rows
 
 
-def test_half_an_upload_is_not_stored(sandbox: Sandbox) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=10)
-    connection.putrequest("POST", "/v1" + PATH)
-    connection.putheader("Authorization", f"Bearer {sandbox.api_key}")
-    connection.putheader("Content-Length", str(len(CSV)))
-    connection.endheaders(CSV[:20])
-    while not sandbox.requests():
-        time.sleep(0.01)
-    connection.close()
+def test_a_client_that_is_still_sending_sees_the_error(client: Client, sandbox: Sandbox) -> None:
+    sandbox.fail_next(status=503)
 
-    requests.get(sandbox.url + "/uploads", timeout=10)
-    assert sandbox.uploads() == []
-    assert sandbox.requests()[0]["status"] is None
+    assert client.post(PATH, data=iter([bytes(1_000_000)] * 20)).status_code == 503
 
 
 def test_the_files_are_removed_at_a_reset_and_at_the_end() -> None:

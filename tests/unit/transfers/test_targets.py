@@ -138,7 +138,6 @@ def test_what_arrives_faster_than_it_is_hashed_does_not_fill_the_memory(
         pytest.param(reset, id="no response"),
         pytest.param(CUT, id="cut"),
         pytest.param(raw(chunked(CONTENT, end=b"")), id="chunked, without an end"),
-        pytest.param(stall(60, head(f"Content-Length: {len(CONTENT)}") + CONTENT[:2_000_000]), id="stalled"),
         pytest.param(answer(503, b"no", headers={"Retry-After": "0"}), id="503"),
         pytest.param(answer(body=b"<h1>", headers={"Content-Type": "Text/HTML; charset=utf-8"}), id="a page"),
         pytest.param(answer(body={"error": "INTERNAL_SERVER_ERROR"}), id="a JSON document"),
@@ -149,7 +148,7 @@ def test_what_arrives_faster_than_it_is_hashed_does_not_fill_the_memory(
 def test_a_transient_failure_is_retried_and_leaves_nothing(
     download: Any, destination: Path, failure: Step
 ) -> None:
-    extra = {"timeout": 1, "max_attempts": 2}
+    extra = {"max_attempts": 2}
     error, server = download(Target(failure), destination, extra)
     assert isinstance(error, FaradayApiError)
     assert error.attempts == downloads(server) == 2
@@ -159,6 +158,14 @@ def test_a_transient_failure_is_retried_and_leaves_nothing(
     assert (result["md5"], downloads(server)) == (MD5, 2)
     assert destination.read_bytes() == CONTENT
     assert list(destination.parent.iterdir()) == [destination]
+
+
+def test_a_download_that_stalls_times_out(download: Any, destination: Path) -> None:
+    stalled = stall(60, head(f"Content-Length: {len(CONTENT)}") + CONTENT[:2_000_000])
+    error, _ = download(Target(stalled), destination, {"timeout": 1, "max_attempts": 1})
+    assert isinstance(error, FaradayTransportError)
+    assert "timed out" in str(error)
+    assert_untouched(destination)
 
 
 @pytest.mark.parametrize(
