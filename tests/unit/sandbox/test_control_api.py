@@ -23,6 +23,7 @@ def test_sets_any_status_and_any_field(client: Client) -> None:
     dataset = client.get(f"/datasets/{ORDERS}").json()
     assert (dataset["status"], dataset["future_field"]) == ("pending", 1)
     assert dataset == changed.json()
+    assert client.control("PATCH", f"/datasets/{ORDERS}", {"archived": True}).json()["archived_at"]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +105,10 @@ def test_rebuilds_do_not_count_the_first_build_nor_failed_ones(sandbox: Sandbox)
 
     sandbox.force_update(ORDERS)
     sandbox.advance(60)
-    sandbox.set_dataset(ORDERS, sandbox={"outcome": "error"}, rebuild=True)
-    sandbox.advance(60)
+    sandbox.set_dataset(ORDERS, sandbox={"outcome": "error", "starting": 3600}, rebuild=True)
+    (orders,) = (each for each in sandbox.datasets() if each["id"] == ORDERS)
+    assert [each["status"] for each in orders["upcoming"]] == ["running", "error"]
+    sandbox.advance(4000)
 
     assert (sandbox.rebuilds(ORDERS), sandbox.rebuilds(SCOPE)) == (1, 1)
 

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import requests
 
+from airflow_provider_faraday.sandbox import Sandbox
 from support.ids import TARGET, WAREHOUSE_TARGET
 
 if TYPE_CHECKING:
-    from airflow_provider_faraday.sandbox import Sandbox
     from tests.unit.sandbox.conftest import Client
 
 PATH = f"/targets/{TARGET}/download.csv"
@@ -34,6 +34,10 @@ def test_the_file_has_as_many_rows_as_the_target_counts(client: Client, sandbox:
     gzipped = client.get(PATH)
     assert "Content-Encoding" not in gzipped.headers
     assert gzip.decompress(gzipped.content) == response.content
+
+
+def test_downloads_can_be_redirected_from_the_start() -> None:
+    assert Sandbox(download_redirect=True).settings()["download_redirect"] is True
 
 
 def test_downloads_can_be_redirected_to_another_origin(client: Client, sandbox: Sandbox) -> None:

@@ -119,6 +119,7 @@ def test_a_force_update_rebuilds_everything_downstream_once() -> None:
     account = Account()
     account.force_update(DATASET, 60)
 
+    assert account.statuses(75.5)["target"] == "ready"
     builds = account.builds(1000)
 
     assert {name: times[1:] for name, times in builds.items()} == {
