@@ -227,7 +227,8 @@ def _read_extra(name: str, value: Any) -> Any:
     read, what = _EXTRAS[name]
     try:
         return read(value.strip() if isinstance(value, str) else value)
-    except (ValueError, OSError):
+    # With msgspec 0.19, a ValidationError is not a ValueError.
+    except (ValueError, OSError, msgspec.ValidationError):
         shown = "" if name in ("proxy", "verify", "webhook_secret") else f": {str(value)[:60]!r}"
         raise _FieldError(f"its extra '{name}' is not valid{shown}.\nUse {what}.") from None
 
