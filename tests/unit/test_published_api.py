@@ -14,7 +14,6 @@ import requests
 from airflow_provider_faraday.api import endpoints, states, webhooks
 from airflow_provider_faraday.api.graph import Edge
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sandbox.app import create_app
 from support.ids import (
@@ -271,13 +270,3 @@ def test_the_sandbox_fails_as_published(
     assert status in FACTS["error_statuses"]
     assert response.headers["Content-Type"] == "application/json"
     assert list(differences(response.json(), "Error")) == []
-
-
-@pytest.mark.usefixtures("faraday_default")
-def test_the_hook_patches_as_published(client: Client) -> None:
-    id_ = client.call("POST", "/webhook_endpoints", json=WEBHOOK).json()["id"]
-    url = {"url": "https://airflow.example.com/hooks"}
-
-    patched = FaradayHook().request("PATCH", f"/webhook_endpoints/{id_}", json=url)
-
-    assert patched.json()["url"] == url["url"]

@@ -19,18 +19,26 @@ from support.clients import KEY
 from support.ids import TARGET
 from support.uploads import CONTENT
 
-Connect = Callable[..., None]
+# Runs a task.
+Executed = Callable[..., tuple[dict[str, Any] | Exception, RawServer]]
 
 
 @pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Return a function that points the Airflow connection ``faraday_default`` at a server."""
+def execute(monkeypatch: pytest.MonkeyPatch) -> Executed:
+    """Return a function that runs a task with a server, and returns its result or error, and the server."""
 
-    def set_connection(url: str, **extra: Any) -> None:
-        fields = {"conn_type": "faraday", "password": KEY, "host": url, "extra": extra}
-        monkeypatch.setenv("AIRFLOW_CONN_FARADAY_DEFAULT", json.dumps(fields))
+    def run(
+        operator: Any, script: Any, extra: dict[str, Any] | None, context: Any = None, tls: Any = None
+    ) -> Any:
+        with RawServer(script, tls=tls) as server:
+            fields = {"conn_type": "faraday", "password": KEY, "host": server.url, "extra": extra or {}}
+            monkeypatch.setenv("AIRFLOW_CONN_FARADAY_DEFAULT", json.dumps(fields))
+            try:
+                return operator.execute(context or {}), server
+            except Exception as error:
+                return error, server
 
-    return set_connection
+    return run
 
 
 @pytest.fixture
@@ -41,17 +49,12 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def upload(connect: Callable[..., None]) -> Callable[..., tuple[dict[str, Any] | Exception, RawServer]]:
+def upload(execute: Executed) -> Executed:
     """Return a function that uploads to a server, and returns the result or the error, and the server."""
 
     def run(script: Any, path: Any, extra: dict[str, Any] | None = None, **arguments: Any) -> Any:
         operator = UploadFileOperator(task_id="upload", path=path, **{"directory": "web_orders"} | arguments)
-        with RawServer(script) as server:
-            connect(server.url, **extra or {})
-            try:
-                return operator.execute({}), server
-            except Exception as error:
-                return error, server
+        return execute(operator, script, extra)
 
     return run
 
@@ -66,20 +69,14 @@ def destination(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def download(connect: Callable[..., None]) -> Callable[..., tuple[dict[str, Any] | Exception, RawServer]]:
+def download(execute: Executed) -> Executed:
     """Return a function that downloads from a server, and returns the result or the error, and the server."""
 
     def run(
-        script: Any, path: Any, extra: dict[str, Any] | None = None, *, context: Any = None, **options: Any
+        script: Any, path: Any, extra: dict[str, Any] | None = None, *, outlets: Any = (), **options: Any
     ) -> Any:
-        tls = options.pop("tls", None)
-        operator = DownloadTargetOperator(task_id="download", target_id=TARGET, path=path, **options)
-        with RawServer(script, tls=tls) as server:
-            connect(server.url, **extra or {})
-            try:
-                return operator.execute(context or {}), server
-            except Exception as error:
-                return error, server
+        operator = DownloadTargetOperator(task_id="download", target_id=TARGET, path=path, outlets=outlets)
+        return execute(operator, script, extra, **options)
 
     return run
 
