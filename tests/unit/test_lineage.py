@@ -115,6 +115,7 @@ def test_a_force_update_writes_datasets_whose_new_build_is_not_known_yet(built: 
     reported = after(ForceUpdateDatasetsOperator(task_id="refresh", datasets=[WEB_ORDERS, LEGACY_ORDERS]))
 
     assert list(reported.outputs) == [DATASET]
+    assert reported.outputs[DATASET].facets["documentation"].description == "Faraday dataset 'web_orders'"
     assert columns(reported.outputs[DATASET])[0] == ("order_id", "text")
     assert version(reported.outputs[DATASET]) is None
     assert reported.outputs[DATASET].outputFacets == {}
@@ -264,17 +265,6 @@ def converted(**fields: Any) -> Any:
     dataset = {"id": CUSTOMERS, "last_updated_output_at": "2026-01-02T00:00:00Z", **fields}
     (found,) = to_openlineage(task, Lineage(inputs=[resource_node("datasets", dataset)])).inputs
     return found
-
-
-@pytest.mark.once
-def test_a_dataset_has_its_description_columns_version_and_rows() -> None:
-    detected = [{"name": "email", "data_type": "text"}]
-    found = converted(name="customers", detected_columns=detected, row_count=7)
-    assert (found.namespace, found.name) == ("faraday", f"datasets/{CUSTOMERS}")
-    assert found.facets["documentation"].description == "Faraday dataset 'customers'"
-    assert columns(found) == [("email", "text")]
-    assert version(found) == "2026-01-02T00:00:00Z"
-    assert found.inputFacets["dataQualityMetrics"].rowCount == 7
 
 
 @pytest.mark.once

@@ -152,16 +152,11 @@ def rewrite(path: ObjectStoragePath) -> None:
     path.write_bytes(LARGE.replace(b"a@", b"b@"))
 
 
-def truncate(path: ObjectStoragePath) -> None:
-    os.truncate(path.path, len(LARGE) - 1)
-
-
 @pytest.mark.parametrize(
     ("path", "change"),
     [
         ("{tmp_path}/web_orders.csv", rewrite),
         ("{tmp_path}/web_orders.csv", append),
-        ("{tmp_path}/web_orders.csv", truncate),
         ("bucket://store@exports/web_orders.csv", rewrite),
     ],
 )
