@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 
 import msgspec
@@ -83,19 +85,40 @@ def test_any_type_of_resource_upstream_blocks(type_name: str) -> None:
 
 
 def test_the_nearest_is_named_first_with_its_distance() -> None:
+    waited = target(status="running")
     edited = cohort(last_updated_config_at="2026-01-05T00:00:00Z")
-    edges = pipeline(d=dataset(status="starting"), c=edited, o=outcome(status="new"))
-    assert verdict(edges).description == (
-        "0 of 1 targets ready; waiting for target 'Buyers table': outcome 'Will buy' is new (2 steps "
-        "upstream), cohort 'Customers' is ready, but its configuration changed at 2026-01-05T00:00:00.000Z, "
-        "after its last build (3 steps upstream), dataset 'Orders' is starting (4 steps upstream)"
+    edges = pipeline(d=dataset(status="starting"), c=edited, o=outcome(status="new"), t=waited)
+    assert verdict(edges, waited).description == (
+        "0 of 1 targets ready; waiting for target 'Buyers table': target 'Buyers table' is running, "
+        "outcome 'Will buy' is new (2 steps upstream), cohort 'Customers' is ready, but its configuration "
+        "changed at 2026-01-05T00:00:00.000Z, after its last build (3 steps upstream), dataset 'Orders' is "
+        "starting (4 steps upstream)"
     )
 
 
-def test_its_own_status_is_named_before_what_is_upstream() -> None:
-    waited = target(status="running")
-    result = verdict(pipeline(c=cohort(status="running"), t=waited), waited)
-    assert "target 'Buyers table' is running, cohort 'Customers' is running" in result.pending
+@pytest.mark.parametrize(
+    ("upstream", "waited", "criteria"),
+    [
+        ({"status": "error"}, {}, {}),
+        ({"status": "error"}, {"status": "running"}, {"fail_on_error": False}),
+        ({"archived_at": BUILT}, {}, {"updated_after": AFTER, "unchanged_after": 60}),
+        ({}, {"status": "error"}, {}),
+        ({}, {"archived_at": BUILT}, {}),
+    ],
+)
+def test_a_message_names_at_most_ten_resources(
+    upstream: dict[str, Any], waited: dict[str, Any], criteria: dict[str, Any]
+) -> None:
+    datasets = [node(f"d{number:02}", "datasets", **upstream) for number in range(15)]
+    targets = [node(f"t{number:02}", "targets", **waited) for number in range(15)]
+    graph = graph_of([edge(each, scope()) for each in datasets] + [edge(scope(), each) for each in targets])
+    kind = RESOURCE_TYPES["targets"]
+    states = msgspec.convert(targets, list[state_type(kind)])  # type: ignore[misc]
+    for found, ids in ((states, None), ([], [each["id"] for each in targets])):
+        result = assess(kind, found, Criteria(**criteria), ids, graph, now=NOW)
+        for text in (result.description, result.pending, str(result.problem)):
+            for prefix in "dt":
+                assert len(set(re.findall(rf"{prefix}\d\d", text))) <= 10
 
 
 def test_an_error_upstream_fails_unless_it_is_to_be_waited_for() -> None:
@@ -189,6 +212,17 @@ class TestSkipped:
     def test_only_outdated_resources_and_their_downstream_are_looked_up(self) -> None:
         chained = chain(cohort(), node(DRAFT, "outcomes"), target())
         assert looked_up(graph_of(chained), {}) == {}
+        # Other ids cannot be requested.
+        odd = chain(node("no-uuid", "outcomes", status="running"), target())
+        assert looked_up(graph_of(odd), {}) == {}
+
+    def test_previews_on_longer_paths_are_looked_up_too(self) -> None:
+        failed = cohort(status="error")
+        paths = [
+            *chain(failed, node(DRAFT, "outcomes"), scope(), target()),
+            *chain(failed, node(OTHER_DRAFT, "persona_sets"), outcome(), scope()),
+        ]
+        assert looked_up(graph_of(paths), {}) == {"outcomes": [DRAFT], "persona_sets": [OTHER_DRAFT]}
 
     def test_previews_that_read_ready_hide_an_error_behind_them(self) -> None:
         graph = graph_of(drafts())
@@ -230,10 +264,11 @@ class TestShapes:
 
     def test_a_diamond_is_named_once_by_its_shortest_path(self) -> None:
         failed = dataset(status="error", status_error=REASON)
-        problem = verdict([*pipeline(d=failed), edge(failed, scope())]).problem
+        shortest = chain(failed, node("x", "scopes", "All"), target())
+        problem = verdict([*shortest, *pipeline(d=failed)]).problem
         assert problem is not None
         assert problem.message.count(REASON) == 1
-        assert "(dataset → scope 'Likely buyers' → target)" in problem.message
+        assert "(dataset → scope 'All' → target)" in problem.message
 
     def test_ids_are_compared_without_case(self) -> None:
         edges = [edge(node("AB", "datasets", status="running"), scope()), edge(node("S", "scopes"), target())]
@@ -262,7 +297,7 @@ class TestReadTooEarly:
 
     def result(self, read_at: str | None, now: datetime = NOW, **edges: dict[str, Any]) -> Verdict:
         waited = target(**built("04T00:05", last_read_input_at=read_at))
-        graph = pipeline(d=dataset(**built("04T00:01")), t=waited, **edges)
+        graph = pipeline(**{"d": dataset(**built("04T00:01")), "t": waited} | edges)
         return verdict(graph, waited, now=now, updated_after={"d": AFTER})
 
     def test_a_build_that_began_before_the_refreshed_dataset_was_built_does_not_count(self) -> None:
@@ -278,11 +313,13 @@ class TestReadTooEarly:
         assert result.is_ready
         assert "counts after 10 minutes, although" in result.description
 
-    def test_an_intermediate_build_that_read_too_early_blocks(self) -> None:
-        stale = scope(**built("04T00:03", last_read_input_at="2026-01-03T00:00:00Z"))
-        result = self.result("2026-01-04T00:04:00Z", s=stale)
-        assert "scope 'Likely buyers' is ready, but its last build read its input" in result.pending
-        assert self.result("2026-01-04T00:04:00Z", now=NOW + timedelta(minutes=5), s=stale).is_ready
+    @pytest.mark.parametrize("stale", [scope, dataset])
+    def test_an_upstream_build_that_read_too_early_blocks(self, stale: Any) -> None:
+        state = stale(**built("04T00:03", last_read_input_at="2026-01-02T00:00:00Z"))
+        edges = {state["id"]: state}
+        result = self.result("2026-01-04T00:04:00Z", **edges)
+        assert f"'{state['name']}' is ready, but its last build read its input" in result.pending
+        assert self.result("2026-01-04T00:04:00Z", now=NOW + timedelta(minutes=5), **edges).is_ready
 
     def test_a_build_must_contain_the_builds_in_between(self) -> None:
         """The scope is built twice, and the target has read the first build."""
@@ -365,6 +402,7 @@ class TestUnchanged:
         assert not result.is_ready
         assert result.problem is None
         assert result.unchanged == set()
+        assert result.changes_in == (1 if seconds else inf)
         assert ("see unchanged_after" in result.pending) is (seconds is None)
 
     def test_counts_from_updated_after_at_the_earliest(self) -> None:

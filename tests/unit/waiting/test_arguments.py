@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 X = "{{ x }}"
 DATASETS = {"resource_type": "datasets"}
 MORNING = datetime(2026, 1, 31, 6, tzinfo=UTC)
+CONNECTIONS = {"resource_type": "connections", "resource_ids": [WAREHOUSE]}
+UNCHANGED = {
+    "scope_id": SCOPE,
+    "include_upstream": True,
+    "updated_after": "2026-01-31",
+    "unchanged_after": 60,
+}
+CHECKS = {"checks": {"row_count": {"geq_to": 100}}}
+INVALID_CHECKS = {"checks": "{{ params.checks }}"}
+INVALID_UPDATE = {**INVALID_CHECKS, "wait_for_completion": True}
 
 
 @pytest.mark.usefixtures("faraday_default")
@@ -80,47 +90,33 @@ def test_an_invalid_rendered_value_is_an_error_and_nothing_is_sent(
 @pytest.mark.parametrize(
     ("kind", "arguments", "says"),
     [
-        (
-            DatasetsReadySensor,
-            {},
-            "exactly one of .*, scope_id and datasets, but got none of them",
-        ),
+        (DatasetsReadySensor, {}, "exactly one of .*, scope_id and datasets, but got none of them"),
         (DatasetsReadySensor, {"connection_id": WAREHOUSE, "datasets": []}, "got connection_id and datasets"),
         (DatasetsReadySensor, {"scope_id": SCOPE[:-1]}, "scope_id must be the UUID"),
         (DatasetsReadySensor, {"datasets": "[orders]"}, "datasets must be a list"),
         (DatasetsReadySensor, {"scope_id": SCOPE, "fields": "id"}, "fields must be a list"),
         (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": {ORDERS: "yesterday"}}, "updated_after"),
-        (
-            TargetsReadySensor,
-            {"scope_id": SCOPE, "targets": [ORDERS]},
-            "of connection_id, .* and targets",
-        ),
+        (TargetsReadySensor, {"scope_id": SCOPE, "targets": [ORDERS]}, "of connection_id, .* and targets"),
+        (TargetsReadySensor, UNCHANGED | {"include_upstream": False}, "include_upstream=True and"),
+        (TargetsReadySensor, UNCHANGED | {"updated_after": None}, "include_upstream=True and"),
+        (TargetsReadySensor, UNCHANGED | {"unchanged_after": -1}, "unchanged_after must be"),
         (ScopesReadySensor, {"scopes": None}, "takes scopes, but got none of them"),
-        (
-            ResourcesReadySensor,
-            {"resource_type": "dataset", "resource_ids": [ORDERS]},
-            "must be one of",
-        ),
-        (
-            ResourcesReadySensor,
-            {"resource_type": "streams", "scope_id": SCOPE},
-            "takes resource_ids for str",
-        ),
-        (
-            ListConnectionDatasetsOperator,
-            {"connection_id": f"{WAREHOUSE}0"},
-            "connection_id must be",
-        ),
+        (ResourcesReadySensor, {"resource_type": "dataset", "resource_ids": [ORDERS]}, "must be one of"),
+        (ResourcesReadySensor, {"resource_type": "streams", "scope_id": SCOPE}, "takes resource_ids for str"),
+        (ResourcesReadySensor, {**CONNECTIONS, "include_upstream": True}, "nothing is upstream of"),
+        (ListConnectionDatasetsOperator, {"connection_id": f"{WAREHOUSE}0"}, "connection_id must be"),
         (ListResourcesOperator, {"resource_type": "accounts"}, "must be one of"),
         (ForceUpdateDatasetsOperator, {"datasets": [None]}, r"datasets\[0\] must be the UUID"),
-        (
-            ForceUpdateDatasetsOperator,
-            {"scope_id": SCOPE, "tables": ["a..b"]},
-            "tables must be a list",
-        ),
+        (ForceUpdateDatasetsOperator, {"scope_id": SCOPE, "tables": ["a..b"]}, "tables must be a list"),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "tables": ["a"]}, "connection_id or scope_id"),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "poke_interval": "60"}, "poke_interval must be"),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "timeout": -1}, "timeout must be"),
+        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], **CHECKS}, "cannot use checks"),
+        (ForceUpdateDatasetsOperator, {**INVALID_UPDATE, "datasets": [ORDERS]}, "checks must be"),
+        (DatasetsReadySensor, {**INVALID_CHECKS, "datasets": [ORDERS]}, "checks must be"),
+        (TargetsReadySensor, {**INVALID_CHECKS, "targets": [ORDERS]}, "checks must be"),
+        (ScopesReadySensor, {**INVALID_CHECKS, "scopes": [ORDERS]}, "checks must be"),
+        (ResourcesReadySensor, {**INVALID_CHECKS, **CONNECTIONS}, "checks must be"),
         (UploadFileOperator, {"path": "x.csv", "directory": "../x"}, "directory must be"),
     ],
 )
