@@ -14,7 +14,7 @@ from airflow_provider_faraday.waiting import reasons
 from raw_server import answer, stall
 from support.accounts import Account, id_of
 from support.graphs import node
-from support.modes import MODES, deferral_of, event_of, outcome
+from support.modes import deferral_of, event_of, outcome
 
 Serve = Callable[[Account], Account]
 
@@ -48,7 +48,6 @@ def requested_logs(account: Account) -> int:
     return sum("/logs/ingress" in target for target in account.server.targets)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("fields", "checks", "error", "remedy"),
     [
@@ -57,11 +56,11 @@ def requested_logs(account: Account) -> int:
     ],
 )
 def test_the_error_has_the_reason_and_the_counts_that_shrank(
-    serve: Serve, fields: dict[str, Any], checks: Any, error: type[Exception], remedy: str, mode: str
+    serve: Serve, fields: dict[str, Any], checks: Any, error: type[Exception], remedy: str
 ) -> None:
     account = serve(account_of(node(ORDERS, "datasets", **fields)))
     with pytest.raises(error) as caught:
-        outcome(gate(checks=checks), mode)
+        outcome(gate(checks=checks), "poke")
     _, reason, what_to_do = str(caught.value).splitlines()
     for words in (ORDERS, "Column 'email' is gone", "total_row_count fell from 1,000 to 7"):
         assert words in reason
@@ -102,20 +101,15 @@ def test_logs_that_cannot_be_read_do_not_change_the_error(
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_a_failed_request_for_logs_is_the_last_one(serve: Serve) -> None:
-    failed = [node(id_of(13, number), "datasets", **FAILED) for number in range(3)]
-    account = serve(account_of(*failed, logs=answer(503)))
-    with pytest.raises(DatasetsFailedError):
-        outcome(gate(*(each["id"] for each in failed)), "poke")
-    assert requested_logs(account) == 1
-
-
-def test_the_logs_of_the_first_failed_datasets_are_requested(serve: Serve) -> None:
+@pytest.mark.parametrize(("logs", "requests"), [(None, 3), (answer(503), 1)])
+def test_the_logs_of_the_first_failed_datasets_are_requested_until_a_request_fails(
+    serve: Serve, logs: Any, requests: int
+) -> None:
     failed = [node(id_of(13, number), "datasets", **FAILED) for number in range(5)]
-    account = serve(account_of(*failed))
+    account = serve(account_of(*failed, logs=logs))
     with pytest.raises(DatasetsFailedError):
         outcome(gate(*(each["id"] for each in failed)), "poke")
-    assert requested_logs(account) == 3
+    assert requested_logs(account) == requests
 
 
 def test_the_logs_of_other_types_are_not_requested(serve: Serve) -> None:
