@@ -51,11 +51,6 @@ def failure(*arguments: Any, endpoint: Endpoint = GET, **named: Any) -> FaradayA
     return caught.value
 
 
-def next_url(*arguments: Any, **named: Any) -> str | None:
-    following = receive(exchange(), *arguments, **named).next_request
-    return following and following.url
-
-
 def test_decodes_states_with_the_count_of_their_type_after_a_byte_order_mark() -> None:
     decode = states.decode_states(RESOURCE_TYPES["datasets"])
     body = b'\xef\xbb\xbf[{"id": "a", "status": "ready", "row_count": 5, "sample": {}}]'
@@ -67,14 +62,6 @@ def test_returns_nothing_of_an_account() -> None:
     account = {"id": "a", "api_key": "secret"}
     assert read(account, decode=responses.decode_resource) == account
     assert read(account, decode=responses.decode_account) is None
-
-
-@pytest.mark.parametrize(
-    ("date", "hour"), [("Sun, 06 Nov 1994 08:49:37 GMT", 8), ("Sun, 06 Nov 1994 08:49:37 -0100", 9)]
-)
-def test_returns_the_date_of_the_response(date: str, hour: int) -> None:
-    call = receive(exchange(decode=responses.decode_nothing), b"any", Date=date)
-    assert call.fetched.sent_at == datetime(1994, 11, 6, hour, 49, 37, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b'[{"id": "\xff"}]', b'[{"a":' + b"[" * 100_000])
@@ -156,7 +143,8 @@ def test_reads_retry_after(value: str, seconds: float | None) -> None:
     ],
 )
 def test_continues_at_the_next_link(link: str, url: str | None) -> None:
-    assert next_url(Link=link) == url
+    following = receive(exchange(), Link=link).next_request
+    assert (following and following.url) == url
 
 
 @pytest.mark.parametrize(

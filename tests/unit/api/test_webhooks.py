@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -47,41 +48,30 @@ def test_one_valid_signature_of_several_is_enough(separator: str) -> None:
     assert verify(headers, BODY, KEYS, time.time())
 
 
-def forge(what: str) -> dict[str, str]:
-    """Return the headers of a message with something wrong about them."""
-    good = signed(SECRET, BODY)
-    signature = good["webhook-signature"]
-    changed = {
-        "no id": {"webhook-id": ""},
-        "no timestamp": {"webhook-timestamp": ""},
-        "no signature": {"webhook-signature": ""},
-        "another secret": signed(new_secret(), BODY),
-        "another body": signed(SECRET, b"{}"),
-        "too old": signed(SECRET, BODY, age=330),
-        "too new": signed(SECRET, BODY, age=-330),
-        "another id": {"webhook-id": "msg_other"},
-        "another time": {"webhook-timestamp": str(int(good["webhook-timestamp"]) + 1)},
-        "not a number": {"webhook-timestamp": "1e9"},
-        "a huge number": {"webhook-timestamp": "9" * 4000},
-        "another version": {"webhook-signature": signature.replace("v1,", "v2,")},
-        "not Base64": {"webhook-signature": "v1,%%%"},
-        "an empty signature": {"webhook-signature": "v1,"},
-        "a long signature": {"webhook-signature": "v1,AAAA " * 1000 + signature},
-    }
-    return good | changed[what]
-
-
 @pytest.mark.parametrize(
-    "what",
+    "forge",
     [
-        *("no id", "no timestamp", "no signature", "another secret", "another body", "too old", "too new"),
-        *("another id", "another time", "not a number", "a huge number", "another version", "not Base64"),
-        *("an empty signature", "a long signature"),
+        lambda good: {"webhook-id": ""},
+        lambda good: {"webhook-id": "msg_other"},
+        lambda good: {"webhook-timestamp": ""},
+        lambda good: {"webhook-timestamp": "1e9"},
+        lambda good: {"webhook-timestamp": "9" * 4000},
+        lambda good: {"webhook-timestamp": str(int(good["webhook-timestamp"]) + 1)},
+        lambda good: {"webhook-signature": ""},
+        lambda good: {"webhook-signature": "v1,"},
+        lambda good: {"webhook-signature": "v1,%%%"},
+        lambda good: {"webhook-signature": good["webhook-signature"].replace("v1,", "v2,")},
+        lambda good: {"webhook-signature": "v1,AAAA " * 1000 + good["webhook-signature"]},
+        lambda good: signed(new_secret(), BODY),
+        lambda good: signed(SECRET, b"{}"),
+        lambda good: signed(SECRET, BODY, age=330),
+        lambda good: signed(SECRET, BODY, age=-330),
     ],
 )
-def test_an_unproven_message_is_rejected(what: str) -> None:
+def test_an_unproven_message_is_rejected(forge: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    good = signed(SECRET, BODY)
     with pytest.raises(SignatureError):
-        verify(forge(what), BODY, KEYS, time.time())
+        verify(good | forge(good), BODY, KEYS, time.time())
 
 
 def test_nothing_is_accepted_without_a_secret() -> None:

@@ -46,14 +46,6 @@ def fetch(url: str, *, times: int = 1, decode: Callable[..., Any] = decode_resou
     return asyncio.run(asyncio.wait_for(run(), 60))
 
 
-def test_sends_the_key_and_reuses_the_tcp_connection() -> None:
-    with RawServer([answer(body=DATASETS)]) as server:
-        assert fetch(server.url, times=3) == DATASETS
-        assert server.connections == 1
-        assert {r.headers["authorization"] for r in server.received} == {f"Bearer {KEY}"}
-        assert server.received[0].headers["user-agent"].startswith("airflow-provider-faraday/")
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -61,7 +53,6 @@ def test_sends_the_key_and_reuses_the_tcp_connection() -> None:
         lambda items: items[:-1],
         lambda items: [*items, {"id": "new"}],
         lambda items: [*items[:-1], {"id": "other"}],
-        lambda items: [],
     ],
 )
 def test_a_changed_body_of_many_chunks_is_decoded_again(change: Callable[[list[Any]], list[Any]]) -> None:
@@ -84,16 +75,6 @@ def test_a_response_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest
         pytest.raises(FaradayTransportError, match="larger than 50 bytes"),
     ):
         fetch(server.url, max_attempts=1)
-
-
-def test_follows_a_next_link_in_a_second_or_a_long_header() -> None:
-    two = f'</v1{PATH}>; rel="first"\r\nLink: </v1{PATH}?offset=1>; rel="next"'
-    wide = f'</v1{PATH}?pad={"x" * 9000}>; rel="last", </v1{PATH}?offset=1>; rel="next"'
-    for link in (two, wide):
-        with RawServer(
-            [answer(body=[{"id": "a"}], headers={"Link": link}), answer(body=[{"id": "b"}])]
-        ) as server:
-            assert fetch(server.url) == [{"id": "a"}, {"id": "b"}]
 
 
 def test_uses_the_proxy_of_the_airflow_connection_or_of_the_environment(

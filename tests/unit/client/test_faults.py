@@ -75,6 +75,11 @@ def elsewhere(wire: str, link: str, says: str = "It was not requested") -> Fault
     return Fault(wire, [step], FaradayResponseError, says)
 
 
+def following(wire: str, link: str) -> Fault:
+    """A next page that is requested."""
+    return Fault(wire, [answer(body=[], headers={"Link": link}), GOOD], None, requests=2)
+
+
 FAULTS = [
     lost("the connection is reset", reset),
     lost("silence", stall(30), says="timed out", timeout=0.2),
@@ -91,7 +96,8 @@ FAULTS = [
         "a long Retry-After", [answer(503, headers={"Retry-After": "121"})], FaradayApiError, "121 seconds"
     ),
     Fault("a redirect", [answer(308, headers={"Location": PATH})], FaradayApiError, "returned 308"),
-    Fault("a next page", [answer(body=[], headers={"Link": "<?b=1>; rel=next"}), GOOD], None, requests=2),
+    following("a next page after a second header", '</v1/x>; rel="first"\r\nLink: <?b=1>; rel="next"'),
+    following("a next page in a long header", f'<?a={"x" * 9000}>; rel="last", <?b=1>; rel="next"'),
     elsewhere("a next page on another origin", "http://localhost:9/v1/x"),
     elsewhere("an invalid next page", "http://[bad/"),
     # A POST is retried only if Faraday cannot have processed it.
