@@ -325,15 +325,6 @@ class TestReadTooEarly:
         """The scope is built twice, and the target has read the first build."""
         assert not self.result("2026-01-04T00:04:00Z", s=scope(**built("04T00:06"))).is_ready
 
-    @pytest.mark.parametrize(("minutes", "ready"), [(0, False), (5, True)])
-    def test_the_refreshed_resource_itself_must_have_read_after_the_request(
-        self, minutes: int, ready: bool
-    ) -> None:
-        refreshed = dataset(**built("04T00:05", last_read_input_at=BUILT))
-        state = msgspec.convert(refreshed, state_type(RESOURCE_TYPES["datasets"]))
-        criteria, now = Criteria(updated_after={"d": AFTER}), NOW + timedelta(minutes=minutes)
-        assert assess(RESOURCE_TYPES["datasets"], [state], criteria, ("d",), now=now).is_ready == ready
-
 
 class TestTimesPerResource:
     """``updated_after`` as a dict, such as the ``requested_at`` of a force update."""
@@ -420,8 +411,3 @@ class TestUnchanged:
         for requested in (times, {"t": AFTER}):
             assert not verdict(pipeline(), updated_after=requested, unchanged_after=1).is_ready
         assert verdict(self.rebuilt, updated_after=times, unchanged_after=1).unchanged == {"t"}
-
-    def test_a_rebuilt_resource_is_not_unchanged(self) -> None:
-        result = verdict(self.rebuilt, target(**built("03T12:00")), updated_after=AFTER, unchanged_after=1)
-        assert result.is_ready
-        assert result.unchanged == set()

@@ -27,18 +27,6 @@ def test_an_unknown_resource_type_is_rejected(name: str, says: str) -> None:
         resource_type_named(name)
 
 
-@pytest.mark.parametrize(
-    ("name", "label", "plural", "id_argument"),
-    [
-        ("feature_stores", "feature store", "feature stores", "feature_store_id"),
-        ("connections", "Faraday connection", "Faraday connections", "connection_id"),
-    ],
-)
-def test_a_type_is_named_in_messages(name: str, label: str, plural: str, id_argument: str) -> None:
-    kind = RESOURCE_TYPES[name]
-    assert (kind.label, kind.plural, kind.id_argument) == (label, plural, id_argument)
-
-
 def test_all_fields_but_the_excluded_ones_are_returned_unless_they_are_requested() -> None:
     assert select_fields(DATASETS, [DATASET], None, log) == [{"id": "a", "status": "ready", "new_field": [1]}]
     assert select_fields(DATASETS, [DATASET], ["sample"], log) == [{"sample": {"email": "x@y.z"}}]

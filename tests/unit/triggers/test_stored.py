@@ -35,18 +35,12 @@ TIME = "2026-01-02T03:04:05Z"
 
 
 @since_airflow_3
-@pytest.mark.parametrize("stored", [BY_SCOPE, BY_ID])
-def test_stored_arguments_make_the_same_watcher(stored: dict[str, Any]) -> None:
+def test_stored_arguments_make_the_same_watcher() -> None:
     """Airflow identifies a watcher by its class and these arguments."""
-    path, arguments = ResourceUpdatedTrigger(**stored).serialize()
-    assert path == "airflow_provider_faraday.triggers.resources.ResourceUpdatedTrigger"
-    assert arguments == stored
-
-
-@since_airflow_3
-def test_a_watcher_of_datasets_is_stored_as_one_of_resources() -> None:
-    watcher = DatasetUpdatedTrigger(scope_id=SCOPE)
-    assert watcher.serialize() == ResourceUpdatedTrigger(**BY_SCOPE).serialize()
+    path = "airflow_provider_faraday.triggers.resources.ResourceUpdatedTrigger"
+    for stored in (BY_SCOPE, BY_ID):
+        assert ResourceUpdatedTrigger(**stored).serialize() == (path, stored)
+    assert DatasetUpdatedTrigger(scope_id=SCOPE).serialize() == (path, BY_SCOPE)
 
 
 @since_airflow_3

@@ -34,12 +34,8 @@ X = "{{ x }}"
 DATASETS = {"resource_type": "datasets"}
 MORNING = datetime(2026, 1, 31, 6, tzinfo=UTC)
 CONNECTIONS = {"resource_type": "connections", "resource_ids": [WAREHOUSE]}
-UNCHANGED = {
-    "scope_id": SCOPE,
-    "include_upstream": True,
-    "updated_after": "2026-01-31",
-    "unchanged_after": 60,
-}
+UNCHANGED = {"scope_id": SCOPE, "updated_after": "2026-01-31", "unchanged_after": 60}
+UPSTREAM = {"scope_id": SCOPE, "include_upstream": True}
 CHECKS = {"checks": {"row_count": {"geq_to": 100}}}
 INVALID_CHECKS = {"checks": "{{ params.checks }}"}
 INVALID_UPDATE = {**INVALID_CHECKS, "wait_for_completion": True}
@@ -97,9 +93,9 @@ def test_an_invalid_rendered_value_is_an_error_and_nothing_is_sent(
         (DatasetsReadySensor, {"scope_id": SCOPE, "fields": "id"}, "fields must be a list"),
         (DatasetsReadySensor, {"scope_id": SCOPE, "updated_after": {ORDERS: "yesterday"}}, "updated_after"),
         (TargetsReadySensor, {"scope_id": SCOPE, "targets": [ORDERS]}, "of connection_id, .* and targets"),
-        (TargetsReadySensor, UNCHANGED | {"include_upstream": False}, "include_upstream=True and"),
-        (TargetsReadySensor, UNCHANGED | {"updated_after": None}, "include_upstream=True and"),
-        (TargetsReadySensor, UNCHANGED | {"unchanged_after": -1}, "unchanged_after must be"),
+        (TargetsReadySensor, UNCHANGED, "include_upstream=True and"),
+        (TargetsReadySensor, {**UPSTREAM, "unchanged_after": 60}, "include_upstream=True and"),
+        (TargetsReadySensor, {**UPSTREAM, **UNCHANGED, "unchanged_after": -1}, "unchanged_after must be"),
         (ScopesReadySensor, {"scopes": None}, "takes scopes, but got none of them"),
         (ResourcesReadySensor, {"resource_type": "dataset", "resource_ids": [ORDERS]}, "must be one of"),
         (ResourcesReadySensor, {"resource_type": "streams", "scope_id": SCOPE}, "takes resource_ids for str"),

@@ -36,16 +36,9 @@ def resource(id_: str, kind: str, built_at: datetime, read_at: datetime = READ_E
     return node(id_, kind, last_read_input_at=at(read_at), last_updated_output_at=at(built_at))
 
 
-dataset_sensor = partial(
-    DatasetsReadySensor, datasets=[DATASET], updated_after={DATASET: at(REQUESTED)}, **ARGUMENTS
-)
-target_sensor = partial(
-    TargetsReadySensor,
-    targets=[TARGET],
-    include_upstream=True,
-    updated_after={DATASET: at(REQUESTED)},
-    **ARGUMENTS,
-)
+SINCE = {**ARGUMENTS, "updated_after": {DATASET: at(REQUESTED)}}
+dataset_sensor = partial(DatasetsReadySensor, datasets=[DATASET], **SINCE)
+target_sensor = partial(TargetsReadySensor, targets=[TARGET], include_upstream=True, **SINCE)
 
 
 @pytest.mark.parametrize("mode", MODES)
