@@ -107,6 +107,7 @@ def test_an_error_quotes_a_body_without_faradays_fields_unless_it_is_private() -
     error = failure(b"<h1>Down</h1>", 502, Content_Type="text/html; charset=utf-8")
     assert "502 Bad Gateway: 13 bytes of text/html, '<h1>Down</h1>'." in str(error)
     assert "secret" not in str(failure(b"secret", 500, endpoint=endpoints.current_account()))
+    assert "999 (unknown status): an empty body" in str(failure(b"", 999))
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,7 @@ def test_an_error_quotes_a_body_without_faradays_fields_unless_it_is_private() -
         b"[" * 100_000,
         b"\xff\xfe\x00",
         ["x"],
+        {"error": 5, "id": "i" * 5000, "note": {}, "validationErrors": 5},
         {"error": "X\n\x1b[31m", "id": [], "note": "a\nb\ud800" * 1000, "validationErrors": [{"path": {}}]},
     ],
 )
@@ -126,7 +128,7 @@ def test_an_error_has_two_short_lines_whatever_came_back(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("20", 20), ("1.5", None), ("Fri, 02 Jan 2026 03:04:35 GMT", None)]
+    ("value", "seconds"), [("20", 20), ("1.5", None), ("²", None), ("Fri, 02 Jan 2026 03:04:35 GMT", None)]
 )
 def test_reads_retry_after(value: str, seconds: float | None) -> None:
     assert failure(status=429, Retry_After=value).retry_after == seconds

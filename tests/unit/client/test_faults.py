@@ -38,6 +38,7 @@ ATTEMPTS = 2
 GOOD = answer(body=DATASETS)
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
 BODY = json.dumps(DATASETS).encode()
+ECHO = {"Content-Type": f"text/{KEY}"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ FAULTS = [
     Fault("silence", [stall(30)], FaradayTransportError, "timed out", method="POST", timeout=0.2),
     Fault("redirect", [answer(307, headers={"Location": "/"})], FaradayApiError, "307", method="POST"),
     # A server that echoes the key. All others do so in the reason phrase and in a header.
-    Fault("key as body", [answer(body=KEY.encode())], FaradayResponseError, "'***'", retried=True),
+    Fault(
+        "key as body", [answer(body=KEY.encode(), headers=ECHO)], FaradayResponseError, "'***'", retried=True
+    ),
     Fault("key in an error", [answer(400, dict.fromkeys(("error", KEY), KEY))], FaradayApiError, "400 ***"),
     Fault("key as a header", [raw(HEAD + f"{KEY}\r\n\r\n".encode() + b"no")], FaradayApiError, retried=True),
     elsewhere("key in a Link", f"http://evil.example/{KEY}", "http://evil.example/***"),
@@ -163,7 +166,9 @@ def test_a_fault_ends_as_expected_and_does_not_leak_the_key(
             check_shows_no_key(caught.value)
         # aiohttp itself may resend a GET.
         assert fault.retried or len(server.received) == fault.requests
-        assert {each.headers["authorization"] for each in server.received} == {f"Bearer {KEY}"}
+        for each in server.received:
+            assert each.headers["authorization"] == f"Bearer {KEY}"
+            assert each.headers["user-agent"].startswith("airflow-provider-faraday/")
     assert KEY not in caplog.text + repr(config)
 
 
