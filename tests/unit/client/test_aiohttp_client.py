@@ -123,15 +123,9 @@ def keyed(request: Any) -> Any:
 
 @pytest.mark.parametrize(("newer", "sent"), [("new-key", 2), ("old-key", 1), ("other-key", 2)])
 def test_a_401_is_raised_unless_a_newer_key_is_accepted(newer: str, sent: int) -> None:
-    def config(key: str) -> ClientConfig:
-        return ClientConfig(conn_id="faraday_default", api_key=key, base_url=server.url)
-
-    async def look_up(rejected: ClientConfig | None) -> ClientConfig:
-        assert rejected in (None, config("old-key"))
-        return config(newer if rejected else "old-key")
-
-    async def run() -> Any:
-        client = AiohttpClient(look_up)
+    async def run(url: str) -> Any:
+        old, new = (ClientConfig(conn_id="x", api_key=key, base_url=url) for key in ("old-key", newer))
+        client = AiohttpClient(lambda rejected: asyncio.sleep(0, new if rejected == old else old))
         try:
             return (await client.fetch(ENDPOINT, decode_resources)).value
         finally:
@@ -139,10 +133,10 @@ def test_a_401_is_raised_unless_a_newer_key_is_accepted(newer: str, sent: int) -
 
     with RawServer(keyed) as server:
         if newer == "new-key":
-            assert asyncio.run(run()) == DATASETS
+            assert asyncio.run(run(server.url)) == DATASETS
         else:
             with pytest.raises(FaradayAuthenticationError):
-                asyncio.run(run())
+                asyncio.run(run(server.url))
         assert len(server.received) == sent
 
 

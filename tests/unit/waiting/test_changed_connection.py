@@ -36,7 +36,7 @@ def by_key(**statuses: str) -> Callable[[Any], Any]:
 
 @pytest.fixture
 def lookups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return a list of connections, or of exceptions, that the next lookups return or raise.
+    """Return a list of connections and exceptions that the next lookups return or raise.
 
     Other lookups succeed, and append None.
     """
@@ -44,11 +44,10 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     look_up = account.get_async_connection
 
     async def next_lookup(conn_id: str) -> Any:
-        step = next((step for step in scripted if step), None)
-        if step is None:
+        if not any(scripted):
             scripted.append(None)
             return await look_up(conn_id)
-        scripted.remove(step)
+        step = scripted.pop()
         if isinstance(step, Exception):
             raise step
         return step

@@ -45,13 +45,6 @@ def change(account: Account, id_: str, **fields: Any) -> None:
     account.resources = [each | (fields if each["id"] == id_ else {}) for each in account.resources]
 
 
-async def join(
-    stack: AsyncExitStack, *subscriptions: AbstractAsyncContextManager[Subscriber]
-) -> list[Subscriber]:
-    """Start several subscriptions together, as a triggerer does."""
-    return await asyncio.gather(*map(stack.enter_async_context, subscriptions))
-
-
 async def test_different_sources_and_intervals_are_polled_separately(account: Account) -> None:
     """A watcher polls at once."""
     others: list[dict[str, Any]] = [{"connection_id": A}, {"scope_id": SCOPE}, {"interval": 3601}]
@@ -69,7 +62,8 @@ async def test_ids_of_subscribers_are_requested_together(account: Account) -> No
         polls = await asyncio.gather(one.next_poll(), other.next_poll())
         assert [[state.id for state in poll.states] for poll in polls] == [[A, B], [B, C]]
         async with AsyncExitStack() as stack:
-            await join(stack, *(subscribe(id_of(14, number)) for number in range(247)))
+            others = (subscribe(id_of(14, number)) for number in range(247))
+            await asyncio.gather(*map(stack.enter_async_context, others))
             await until(lambda: {target.count("ids=") for target in account.server.targets} >= {50, 100})
     assert max(target.count("ids=") for target in account.server.targets) == 100
     async with subscribe(C) as last:
