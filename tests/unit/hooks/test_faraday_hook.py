@@ -15,7 +15,7 @@ from airflow_provider_faraday.exceptions import FaradayNotFoundError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sandbox import Sandbox
 from raw_server import RawServer, answer
-from support.clients import DATASETS, ID, KEY, PATH
+from support.clients import DATASETS, ID, PATH
 
 BASE_URL = "https://api.faraday.ai/v1"
 
@@ -28,19 +28,10 @@ def mocked() -> Iterator[requests_mock.Mocker]:
         yield mocker
 
 
-def test_lists_the_datasets_of_a_connection_with_all_fields(
-    connect: SetConnection, mocked: requests_mock.Mocker
-) -> None:
-    mocked.get(f"{BASE_URL}{PATH}", json=DATASETS)
-    assert connect().list_connection_datasets(ID) == DATASETS
-    (request,) = mocked.request_history
-    assert request.headers["Authorization"] == f"Bearer {KEY}"
-    assert request.headers["User-Agent"].startswith(f"airflow-provider-faraday/{__version__} apache-airflow/")
-
-
 @pytest.mark.parametrize(
     ("path", "sent", "call"),
     [
+        (PATH[1:], DATASETS, lambda hook: hook.list_connection_datasets(ID)),
         (f"scopes/{ID}/datasets", DATASETS, lambda hook: hook.list_scope_datasets(ID)),
         (f"connections/{ID}/targets", DATASETS, lambda hook: hook.list_connection_targets(ID)),
         (f"scopes/{ID}/targets", DATASETS, lambda hook: hook.list_scope_targets(ID)),
@@ -53,6 +44,8 @@ def test_returns_what_faraday_sent(
 ) -> None:
     mocked.get(f"{BASE_URL}/{path}", json=sent)
     assert call(connect()) == sent
+    headers = mocked.request_history[0].headers
+    assert headers["User-Agent"].startswith(f"airflow-provider-faraday/{__version__} apache-airflow/")
 
 
 def test_lists_all_datasets_or_some_by_id_in_batches(
