@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from airflow_provider_faraday.sandbox.account_file import load
 from airflow_provider_faraday.sandbox.pipeline import Pipeline
 from airflow_provider_faraday.sandbox.resources import Change, Resource, rfc3339
@@ -166,9 +168,19 @@ def test_archived_resources_and_previews_are_not_built_and_do_not_block() -> Non
     assert "row_count" not in Account(dataset={"preview": True}).document(DATASET, 10)
 
 
-def test_a_status_that_is_set_during_a_cascade_is_kept_until_the_next() -> None:
+def test_removing_a_resource_unblocks_what_is_downstream() -> None:
+    account = Account(outcome={"sandbox": {"outcome": "error"}})
+    account.pipeline.apply_events(after(60))
+    account.pipeline.remove("outcomes", OUTCOME, after(60))
+    account.pipeline.apply_events(after(100))
+
+    assert account.get(TARGET).document(after(100))["status"] == "ready"
+
+
+@pytest.mark.parametrize("seconds", [4, 14.5], ids=["before its build", "during its build"])
+def test_a_status_that_is_set_during_a_cascade_is_kept_until_the_next(seconds: float) -> None:
     account = Account()
-    account.change(SCOPE, 4, status="running")
+    account.change(SCOPE, seconds, status="running")
 
     assert account.statuses(1000)["scope"] == "running"
     assert account.builds(1000)["target"] == []
