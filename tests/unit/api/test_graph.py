@@ -171,10 +171,13 @@ class TestNewerThanTheList:
         result = verdict(pipeline(t=target(status=status, status_changed_at=changed_at)))
         assert not result.is_ready
         assert (result.problem is not None) == (status == "error")
+        assert not verdict(pipeline(), target(status=status, status_changed_at=changed_at)).is_ready
 
     def test_unless_that_of_the_list_is_certainly_newer(self) -> None:
         failed = target(status="error", status_changed_at="2026-01-01T00:00:00Z", last_updated_output_at=None)
-        assert verdict(pipeline(t=failed)).problem is None
+        result = verdict(pipeline(t=failed))
+        assert result.problem is None
+        assert not result.is_ready
 
     def test_an_old_error_without_a_time_in_the_graph_is_waited_out(self) -> None:
         """The graph has no ``updated_at``."""
@@ -208,6 +211,7 @@ class TestSkipped:
         # A preview can be turned into the real thing.
         changed = graph_of(drafts(last_updated_config_at="2026-01-06T00:00:00Z"))
         assert looked_up(changed, known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
+        assert verdict(changed.with_previews(known, {})).problem
 
     def test_only_outdated_resources_and_their_downstream_are_looked_up(self) -> None:
         chained = chain(cohort(), node(DRAFT, "outcomes"), target())
@@ -369,11 +373,13 @@ class TestTimesPerResource:
             verdict(pipeline(), updated_after=times)
 
     def test_an_error_of_a_listed_resource_is_compared_with_its_own_time(self) -> None:
-        failed = dataset(status="error", status_changed_at="2026-01-03T12:00:00Z")
-        edges = [*pipeline(d=failed), edge(node("e", "datasets"), cohort())]
-        problem = verdict(edges, updated_after={"d": AFTER, "e": LATER}).problem
-        assert problem is not None
-        assert problem.kind == "failed"
+        failed_at = {"status": "error", "status_changed_at": "2026-01-03T12:00:00Z"}
+        edges = [*pipeline(d=dataset(**failed_at)), edge(node("e", "datasets"), cohort())]
+        times = {"d": AFTER, "e": LATER}
+        assert verdict(edges, updated_after=times).problem
+        # Without a time of its own, it is compared with the latest one.
+        other = edge(node("x", "datasets", **failed_at), cohort())
+        assert verdict([*pipeline(), other], updated_after=times).problem is None
 
 
 class TestUnchanged:
