@@ -301,10 +301,12 @@ class _Judge:
 
     def read_too_early(self, state: ResourceState, since: datetime) -> str | None:
         """Return when the last build read its input, if that was before a time; None otherwise."""
-        read_at = state.read_at
+        # A build ends after it has read its input.
+        read_at = state.read_at or state.built_at
         if not read_at or read_at >= since:
             return None
-        return f"ready, but its last build read its input at {shown(read_at)}, before {shown(since)}"
+        did = "read its input" if state.read_at else "ended"
+        return f"ready, but its last build {did} at {shown(read_at)}, before {shown(since)}"
 
     def is_trusted(self, state: ResourceState) -> bool:
         """Return whether the last build counts, although it seems to have read its input too early."""
@@ -343,8 +345,8 @@ class _UpstreamJudge(_Judge):
         built = {id_: state.built_at for id_, state in graph.nodes.items() if state.built_at} if times else {}
         after = graph.latest_upstream({id_: max(time, built.get(id_, time)) for id_, time in times.items()})
         read = graph.latest_upstream({id_: built[id_] for id_ in (*times, *after) if id_ in built})
-        self.after = after | times
-        self.since = {id_: max(time, read.get(id_, time)) for id_, time in after.items()} | times
+        self.after = {id_: max(time, after.get(id_, time)) for id_, time in (after | times).items()}
+        self.since = {id_: max(time, read.get(id_, time)) for id_, time in self.after.items()}
         self.memo: dict[str, Blocker | None] = {}
         self.not_rebuilt = [id_ for id_ in self.after if id_ in graph.nodes and self._blocker(id_)]
 
@@ -388,7 +390,7 @@ class _UpstreamJudge(_Judge):
                 self.verdict.blockers[key] = Blocker(state, "", f"{state.title} {_activity(newest)}"), 0
             for each in blockers:
                 self.verdict.blockers.setdefault(each.state.key, (each, upstream.steps[each.state.key]))
-        elif isinstance(reason, TooOld) and not upstream.outdated and key not in self.criteria.times:
+        elif isinstance(reason, TooOld) and not upstream.outdated and not self._is_due(newest):
             self._wait_for_change(state, newest, upstream, reason)
         elif reason:
             self.verdict.waiting.append(Finding(state, reason))
@@ -428,11 +430,15 @@ class _UpstreamJudge(_Judge):
             return Blocker(state, state.error, "")
         if id_ in self.graph.outdated:
             return Blocker(state, "", f"{state.title} {_activity(state)}")
-        if id_ in self.criteria.times:
-            # An update was requested, but the status still is that of the previous build.
+        if self._is_due(state):
             since = shown(self.criteria.times[id_])
             return Blocker(state, "", f"{state.title} has not been rebuilt since {since}")
         return None
+
+    def _is_due(self, state: ResourceState) -> bool:
+        """Return whether an update was requested, but the status still is that of the previous build."""
+        time = self.criteria.times.get(state.key)
+        return time is not None and not (state.built_at and state.built_at >= time)
 
     def _wait_for_change(
         self, state: ResourceState, newest: ResourceState, upstream: Upstream, reason: TooOld

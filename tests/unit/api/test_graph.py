@@ -309,8 +309,10 @@ class TestReadTooEarly:
         assert "read its input at 2026-01-04T00:00:59.000Z" in result.pending
         assert result.changes_in == 300
         assert self.result("2026-01-04T00:01:00Z").is_ready
-        # Without the field, the time of the build decides.
+        # Without the field, the end of the build decides.
         assert self.result(None).is_ready
+        late = self.result(None, s=scope(**built("04T00:06")))
+        assert "its last build ended at 2026-01-04T00:05:00.000Z" in late.pending
 
     def test_it_counts_ten_minutes_after_its_end(self) -> None:
         result = self.result("2026-01-04T00:00:59Z", now=NOW + timedelta(minutes=5))
@@ -354,10 +356,15 @@ class TestTimesPerResource:
         assert ("'Customers' is running (3 steps upstream)" in result.pending) is not ready
         assert verdict(edges, target(**built("05T06:00")), updated_after=times).is_ready == ready
 
-    def test_its_own_time_counts_first(self) -> None:
-        edges = pipeline(d=dataset(**built("05T00:00")))
+    def test_a_resource_with_a_time_of_its_own_must_contain_the_others(self) -> None:
+        edges = pipeline(d=dataset(**built("04T00:02")))
         times = {"t": AFTER, "d": LATER}
-        assert verdict(edges, target(**built("03T12:00")), updated_after=times).is_ready
+        criteria = {"updated_after": times, "unchanged_after": 60}
+        assert not verdict(edges, target(**built("03T12:00")), updated_after=times).is_ready
+        assert verdict(edges, target(**built("04T00:03")), **criteria).is_ready
+        assert verdict(edges, target(**built("03T12:00")), **criteria).unchanged == {"t"}
+        # The update that was requested for it has not been done.
+        assert not verdict(edges, target(**built("02T12:00")), **criteria).is_ready
 
     def test_a_requested_build_that_has_not_begun_blocks(self) -> None:
         result = verdict(pipeline(), target(**built("03T12:00")), updated_after={"d": AFTER})
