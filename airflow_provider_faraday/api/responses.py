@@ -160,10 +160,7 @@ def is_file(response: Response) -> bool:
 
 def is_json_document(body: bytes) -> bool:
     """Return whether a body is a JSON object or array, such as an error of a proxy."""
-    try:
-        return isinstance(msgspec.json.decode(body), (dict, list))
-    except _NOT_JSON:
-        return False
+    return _is_json(body) and body.lstrip()[:1] in (b"{", b"[")
 
 
 def file_error(request: Request, response: Response) -> FaradayApiError:
@@ -271,7 +268,17 @@ def _phrase(status: int) -> str:
     return phrases.get(status, "(unknown status)")
 
 
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except _NOT_JSON:
+        return False
+    return True
+
+
 def _error_body(request: Request, response: Response) -> dict[str, Any]:
+    if len(response.body) > _MAX_QUOTED_BYTES:
+        return {}
     try:
         # Encoded again, since the body may hold a secret in any form that JSON has.
         text = msgspec.json.encode(msgspec.json.decode(json_body(response))).decode()
@@ -282,7 +289,8 @@ def _error_body(request: Request, response: Response) -> dict[str, Any]:
 
 
 def _format_error(request: Request, response: Response, error: Exception) -> FaradayResponseError:
-    broken = not isinstance(error, msgspec.ValidationError)
+    # A validation error may come first: the text "504 Gateway Time-out" begins like a number.
+    broken = not isinstance(error, msgspec.ValidationError) or not _is_json(json_body(response))
     what = "is not valid JSON" if broken else "has an unexpected format"
     message = (
         f"Faraday returned {response.status}, but the response {what}: {error}. "

@@ -64,7 +64,10 @@ def test_returns_nothing_of_an_account() -> None:
     assert read(account, decode=responses.decode_account) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"[", b'[{"id": "\xff"}]', b'[{"a":' + b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[", b"504 Gateway Time-out", b'{"a": "b', b'[{"id": "\xff"}]', b'[{"a":' + b"[" * 100_000],
+)
 def test_a_body_that_is_not_json_is_transient(body: bytes) -> None:
     error = failure(body)
     assert isinstance(error, FaradayResponseError)
