@@ -16,7 +16,12 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_faraday.api import errors, retries
 from airflow_provider_faraday.api.endpoints import Endpoint
-from airflow_provider_faraday.api.errors import FaradayAuthenticationError, FaradayError, Request
+from airflow_provider_faraday.api.errors import (
+    FaradayAuthenticationError,
+    FaradayError,
+    FaradayResponseError,
+    Request,
+)
 from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Remembering, Response
 from airflow_provider_faraday.client.config import ClientConfig, ca_bundle
 from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
@@ -174,7 +179,7 @@ class _Session:
             async with self._session.request(
                 request.method, request.url, proxy=config.proxy, allow_redirects=False, timeout=limits
             ) as response:
-                body = await _read(response, last_body)
+                body = await _read(request, response, last_body)
                 links = ", ".join(response.headers.getall("Link", ()))
                 link = next_link(links) if links else None
                 return Response(response.status, response.headers, body, link)
@@ -185,7 +190,7 @@ class _Session:
         raise failure
 
 
-async def _read(response: aiohttp.ClientResponse, last_body: bytes) -> bytes:
+async def _read(request: Request, response: aiohttp.ClientResponse, last_body: bytes) -> bytes:
     """Return the body; ``last_body`` itself if it has the same bytes.
 
     Comparing each chunk costs a third of putting a body of megabytes together.
@@ -200,7 +205,8 @@ async def _read(response: aiohttp.ClientResponse, last_body: bytes) -> bytes:
             chunks.append(chunk)
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise ValueError(f"the response is larger than {MAX_BODY_BYTES:,} bytes")
+            message = f"Faraday's response is larger than {MAX_BODY_BYTES:,} bytes."
+            raise errors.api_error(FaradayResponseError, request, message)
     if is_same:
         return last_body if size == len(last_body) else last_body[:size]
     return b"".join(chunks)

@@ -20,6 +20,7 @@ from airflow_provider_faraday.exceptions import (
     FaradayApiError,
     FaradayAuthenticationError,
     FaradayConfigurationError,
+    FaradayResponseError,
     FaradayTransportError,
 )
 from raw_server import RawServer, answer, drip
@@ -72,9 +73,11 @@ def test_a_response_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest
     monkeypatch.setattr(aiohttp_client, "MAX_BODY_BYTES", 50)
     with (
         RawServer([answer(body=DATASETS)]) as server,
-        pytest.raises(FaradayTransportError, match="larger than 50 bytes"),
+        pytest.raises(FaradayResponseError, match="larger than 50 bytes"),
     ):
-        fetch(server.url, max_attempts=1)
+        fetch(server.url)
+    # Sent once: it would be as large the next time.
+    assert len(server.received) == 1
 
 
 def test_uses_the_proxy_of_the_airflow_connection_or_of_the_environment(
