@@ -166,7 +166,7 @@ def _api_key(password: Any) -> str:
 
 def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
     text = str(host or "").strip()
-    if not text:
+    if not (text or port):
         return DEFAULT_BASE_URL
     try:
         parts = urlsplit(text if "://" in text else f"{schema or 'https'}://{text}")
@@ -238,11 +238,25 @@ def _convert_to(kind: Any) -> Callable[[Any], Any]:
     return partial(msgspec.convert, type=kind, strict=False)
 
 
+def is_proxy_url(url: str) -> bool:
+    """Return whether a URL is that of a proxy.
+
+    Otherwise, a part of its password would be taken for the host or the port, which errors quote.
+    """
+    try:
+        parts = urlsplit(url)
+        is_server = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    rest = parts.path + parts.query + parts.fragment
+    return is_server and "@" not in rest and not re.search(r"[\s\\]", url)
+
+
 def _proxy(value: Any) -> str:
-    parts = urlsplit(str(value))
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+    url = str(value)
+    if not is_proxy_url(url) or urlsplit(url).scheme not in ("http", "https"):
         raise ValueError
-    return str(value)
+    return url
 
 
 def _verify(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import replace
-from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from airflow import __version__ as airflow_version
@@ -12,7 +11,7 @@ from requests.utils import get_environ_proxies, parse_header_links, select_proxy
 
 import airflow_provider_faraday
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
-from airflow_provider_faraday.client.config import ClientConfig
+from airflow_provider_faraday.client.config import ClientConfig, is_proxy_url
 
 
 def with_environment_proxy(config: ClientConfig) -> ClientConfig:
@@ -23,12 +22,11 @@ def with_environment_proxy(config: ClientConfig) -> ClientConfig:
     if not proxy:
         return config
     url = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        urlsplit(url)
-    except ValueError:
+    if not is_proxy_url(url):
         raise FaradayConfigurationError(
-            "The proxy in the environment is not a valid URL.\nCheck HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
-        ) from None
+            "The proxy in the environment is not valid.\n"
+            "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. Special characters in its password must be quoted."
+        )
     return replace(config, proxy=url)
 
 

@@ -17,6 +17,7 @@ from airflow.models import Connection
 
 from airflow_provider_faraday.api.errors import FaradayConfigurationError
 from airflow_provider_faraday.client.config import ClientConfig, client_config
+from airflow_provider_faraday.client.environment import with_environment_proxy
 from support.clients import KEY
 
 
@@ -68,6 +69,7 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"host": "https://h/?x=1"}, "without a user, query or fragment"),
         ({"host": "h", "schema": "v1"}, "is not an http or https URL"),
         ({"host": "h", "port": 99999}, "is not an http or https URL"),
+        ({"port": 8443}, "is not an http or https URL"),
         ({"password": " \n"}, "no API key"),
         ({"password": "new\nline"}, "spaces, control characters"),
         ({"password": "clé"}, "spaces, control characters"),
@@ -75,6 +77,9 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"extra": {"timeout": 0}}, "'timeout' is not valid"),
         ({"extra": {"max_attempts": 0}}, "'max_attempts' is not valid"),
         ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
+        ({"extra": {"proxy": f"http://u:{KEY}#@p"}}, "'proxy' is not valid"),
+        ({"extra": {"proxy": f"http://u:{KEY}/@p"}}, "'proxy' is not valid"),
+        ({"extra": {"proxy": f"http://u:\\{KEY}@p"}}, "'proxy' is not valid"),
         ({"extra": {"verify": "/no/such/file.pem"}}, "'verify' is not valid.\nUse true, false or the path"),
         ({"extra": {"verify": 5}}, "'verify' is not valid"),
         ({"extra": {"webhook_secret": f"whsec_{KEY}"}}, "'webhook_secret' is not valid.\nUse the secret"),
@@ -88,6 +93,19 @@ def test_names_the_field_that_is_not_valid_but_not_the_key(fields: dict[str, Any
         config(**fields)
     assert str(caught.value).startswith("The Airflow connection 'faraday_default' is not valid: ")
     assert says in str(caught.value)
+    error: BaseException | None = caught.value
+    while error:
+        assert KEY not in str(error)
+        error = error.__context__
+
+
+@pytest.mark.parametrize("password", [f"{KEY}#", f"{KEY}/", f"{KEY}?", f"12/{KEY}", f"[{KEY}"])
+def test_a_proxy_of_the_environment_with_an_unquoted_password_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("https_proxy", f"http://user:{password}@proxy.example:3128")
+    with pytest.raises(FaradayConfigurationError, match="proxy in the environment is not valid") as caught:
+        with_environment_proxy(config())
     assert KEY not in str(caught.value)
 
 
