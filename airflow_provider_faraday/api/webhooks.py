@@ -37,6 +37,9 @@ MAX_CLOCK_SKEW_SECONDS = 300
 MAX_BUILD_AGE = timedelta(minutes=10)
 """How long before its message a build may have ended. Clocks differ, and messages are delayed."""
 
+MAX_ANNOUNCED_AGE = timedelta(minutes=1)
+"""The same for a build that an asset has an event for: the message may be about the next one."""
+
 MAX_API_LAG = timedelta(minutes=5)
 """How long after a message Faraday's API may still return the previous build."""
 
@@ -72,12 +75,15 @@ class Message(NamedTuple):
         """Type and id of the resource, for logs."""
         return f"{self.resource_type.label} {self.resource_id}"
 
-    def is_newer_than(self, state: ResourceState, now: datetime) -> bool:
-        """Return whether Faraday's API still returns the build before the announced one."""
+    def is_newer_than(self, state: ResourceState, now: datetime, max_age: timedelta = MAX_BUILD_AGE) -> bool:
+        """Return whether Faraday's API still returns the build before the announced one.
+
+        :param max_age: how long before the message the announced build may have ended.
+        """
         if self.sent_at is None or not self.resource_type.has_builds or now - self.sent_at >= MAX_API_LAG:
             return False
         built_at = timestamp(state.last_updated_output_at or "")
-        return built_at is None or self.sent_at - built_at > MAX_BUILD_AGE
+        return built_at is None or self.sent_at - built_at > max_age
 
 
 class _Data(TypedDict, total=False):

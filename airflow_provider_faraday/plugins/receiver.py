@@ -126,11 +126,16 @@ class Receiver:
                 "secret belong to the same account."
             )
             return
-        if message.is_newer_than(state, datetime.now(UTC)):
-            problem = f"Faraday's API does not return the new build of the {what} yet"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem)
+        now = datetime.now(UTC)
+        outdated = Refused(
+            HTTPStatus.SERVICE_UNAVAILABLE, f"Faraday's API does not return the new build of the {what} yet"
+        )
+        if message.is_newer_than(state, now):
+            raise outdated
         # It was ready when the message was sent. By now, the next build may be in progress.
         created = await run_in_threadpool(announce, asset_ids, message_id, {**state.build, "status": "ready"})
+        if not created and message.is_newer_than(state, now, webhooks.MAX_ANNOUNCED_AGE):
+            raise outdated
         log.info("A webhook has announced a build of the %s: %d new asset events.", what, created)
 
 

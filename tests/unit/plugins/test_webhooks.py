@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -292,6 +292,23 @@ def test_a_build_that_the_api_does_not_return_yet_is_announced_later(
     assert receiver.post(body, headers).status_code == 200
     [event] = database.events(customers)
     assert event["payload"]["last_updated_output_at"] == now
+
+
+def test_a_message_about_the_next_build_is_not_taken_for_one_about_the_announced_build(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int
+) -> None:
+    now = datetime.now(UTC)
+    builds = [(now - timedelta(minutes=minutes)).isoformat() for minutes in (4, 0)]
+    faraday.set_dataset(CUSTOMERS, status="ready", last_updated_output_at=builds[0])
+    assert post(receiver, CUSTOMERS, timestamp=builds[0]).status_code == 200
+    # From another endpoint, about the same build.
+    assert post(receiver, CUSTOMERS, timestamp=builds[0]).status_code == 200
+
+    assert post(receiver, CUSTOMERS, timestamp=builds[1]).status_code == 503
+    faraday.set_dataset(CUSTOMERS, status="ready", last_updated_output_at=builds[1])
+    assert post(receiver, CUSTOMERS, timestamp=builds[1]).status_code == 200
+    times = [event["payload"]["last_updated_output_at"] for event in database.events(customers)]
+    assert times == builds
 
 
 def test_a_large_body_is_rejected_before_it_is_read(receiver: Receiver, customers: int) -> None:
