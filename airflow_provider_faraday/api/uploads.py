@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -25,13 +26,14 @@ class Upload(msgspec.Struct, frozen=True, rename={"path": "subpath", "size": "fi
     """A file in Faraday's list of uploads.
 
     :ivar path: ``directory/filename``.
-    :ivar md5: in hexadecimal, or in Base64 as object stores write it.
+    :ivar md5: in hexadecimal, or in Base64 as object stores write it. They write something else for files
+        that were stored in several parts.
     """
 
     path: str
-    size: int | float
+    size: int | float | None = None
     md5: str | None = None
-    created_at: str = ""
+    created_at: str | None = None
 
     @property
     def uploaded_at(self) -> datetime | None:
@@ -39,8 +41,14 @@ class Upload(msgspec.Struct, frozen=True, rename={"path": "subpath", "size": "fi
 
         Builds that finished before this time do not contain the file.
         """
-        time = timestamp(self.created_at)
-        return time if time is None or "." in self.created_at else end_of_second(time)
+        text = self.created_at or ""
+        time = timestamp(text)
+        return time if time is None or "." in text else end_of_second(time)
+
+    @property
+    def has_md5(self) -> bool:
+        """Whether :attr:`md5` is the MD5 of the file."""
+        return re.fullmatch(r"[0-9A-Fa-f]{32}|[A-Za-z0-9+/]{22}==", self.md5 or "") is not None
 
     def is_copy_of(self, size: int, md5: str) -> bool:
         """Return whether the file has this size and this MD5 in hexadecimal."""
@@ -49,7 +57,8 @@ class Upload(msgspec.Struct, frozen=True, rename={"path": "subpath", "size": "fi
         return self.size == size and is_same
 
     def __str__(self) -> str:
-        return f"{self.size:,} bytes, MD5 {self.md5 or 'unknown'}"
+        size = "unknown size" if self.size is None else f"{self.size:,} bytes"
+        return f"{size}, MD5 {self.md5 or 'unknown'}"
 
 
 _UPLOADS = msgspec.json.Decoder(list[Upload])

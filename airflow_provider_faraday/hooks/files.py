@@ -13,8 +13,9 @@ from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
+from tenacity import Retrying, retry_if_not_result, stop_after_attempt
 
-from airflow_provider_faraday.api import endpoints, uploads
+from airflow_provider_faraday.api import endpoints, retries, uploads
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayInputError,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.client.requests_client import RequestsClient
 
 LOG_EVERY_SECONDS = 5.0
+
+LOOK_UPS = 4
+"""How often to look for an upload in Faraday's list, which may be a little behind."""
 
 # A whole chunk must be sent within the timeout: small enough for slow networks.
 _CHUNK_BYTES = 512 * 1024
@@ -355,15 +359,29 @@ def _send(
     # Not of an earlier comparison.
     source.md5 = None
     responded_at = client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
-    found, listed_at = look_up()
-    if found is None or not source.is_copied_to(found):
+
+    def is_listed(looked_up: tuple[Upload | None, datetime | None]) -> bool:
+        upload = looked_up[0]
+        # An MD5 that Faraday does not have cannot be compared.
+        has_size = upload is not None and upload.size == source.size and not upload.has_md5
+        return has_size or source.is_copied_to(upload)
+
+    look_ups = Retrying(
+        retry=retry_if_not_result(is_listed),
+        stop=stop_after_attempt(LOOK_UPS),
+        wait=lambda state: retries.BACKOFF(state),
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
+    found, listed_at = look_ups(look_up)
+    if found is None or not is_listed((found, listed_at)):
         what = f"its copy differs ({found})" if found else "its list of uploads does not have it"
         raise _response_error(
             endpoints.list_uploads(),
             f"Faraday accepted {name} ({source.size:,} bytes, MD5 {source.md5}), but {what}.",
             "Check whether another task uploads a file of the same name, then upload it again.",
         )
-    log.info("Uploaded %s (%s) to %s, MD5 verified", source.path, file_size(source.size), name)
+    verified = "MD5 verified" if found.has_md5 else "size verified; Faraday's list has no MD5"
+    log.info("Uploaded %s (%s) to %s, %s", source.path, file_size(source.size), name, verified)
     return uploads.end_of_upload(found, existing, responded_at or listed_at)
 
 

@@ -192,6 +192,38 @@ def test_a_copy_that_differs_or_is_not_listed_is_an_error(upload: Any, source: P
     assert methods(server).count("POST") == 1
 
 
+def test_a_list_that_is_behind_is_requested_again(upload: Any, source: Path) -> None:
+    before = [entry(body=b"old")]
+    faraday = Uploads(listed=before)
+    lists = [before, before, before]
+
+    def respond(request: Received) -> Step:
+        if request.method == "GET" and request.target == "/v1/uploads" and lists:
+            return answer(body=lists.pop())
+        return faraday(request)
+
+    result, server = upload(respond, source)
+    assert result["md5"] == MD5
+    assert methods(server) == ["GET", "POST", "GET", "GET", "GET"]
+
+
+def test_a_file_without_an_md5_is_compared_by_its_size(
+    upload: Any, source: Path, task_log: list[str]
+) -> None:
+    others = [{"subpath": "web_orders/other.csv", "file_size": None, "md5_hash": None, "created_at": None}]
+    faraday = Uploads(listed=others)
+    # As object stores write it for a file in three parts.
+    faraday.posts = [faraday.store(md5=f"{'0' * 32}-3")]
+    result, _ = upload(faraday, source)
+    assert (result["bytes"], result["skipped"]) == (len(CONTENT), False)
+    assert any("size verified" in line for line in task_log)
+
+    faraday.list[-1]["file_size"] = 5
+    faraday.posts = [after_body(OK)]
+    error, _ = upload(faraday, source)
+    assert isinstance(error, FaradayResponseError)
+
+
 def test_an_error_of_the_file_system_is_not_taken_for_one_of_the_network(
     upload: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
