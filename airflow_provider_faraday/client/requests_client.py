@@ -17,6 +17,7 @@ import urllib3
 from airflow_provider_faraday.api import errors, responses, retries
 from airflow_provider_faraday.api.endpoints import Endpoint, origin
 from airflow_provider_faraday.api.errors import (
+    TRY_LATER,
     FaradayAuthenticationError,
     FaradayError,
     FaradayInputError,
@@ -106,7 +107,13 @@ class FaradaySession(requests.Session):
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         # Called for each redirect. The method of requests would add credentials from ~/.netrc.
-        before, after = origin(response.url), origin(str(prepared_request.url))
+        before = origin(response.url)
+        try:
+            after = origin(str(prepared_request.url))
+        except ValueError:
+            after = None
+        if after is None:
+            raise FaradayResponseError("Faraday redirected to a URL that is not valid.", remedy=TRY_LATER)
         if (before[0], after[0]) == ("https", "http") and not self.config.allow_http:
             raise FaradayResponseError(
                 "Faraday redirected to plain http. The redirect was not followed.",
@@ -301,6 +308,10 @@ class RequestsClient:
             prepared = session.prepare_request(
                 requests.Request(request.method, request.url, headers=merged, **payload)
             )
+            # The HTTP library would fail only when it sends them, as if Faraday could not be reached.
+            for name, value in merged.items():
+                str(name).encode("ascii")
+                str(value).encode("latin-1")
         except (ValueError, TypeError, AttributeError, requests.exceptions.InvalidJSONError) as error:
             what = f"{request.method} {request.path}"
             raise FaradayInputError(

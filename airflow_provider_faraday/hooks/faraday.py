@@ -407,11 +407,16 @@ class FaradayHook(BaseHook):
         :param params: query parameters, as in requests.
         :param json: payload. Its content type is ``application/merge-patch+json`` with ``PATCH``, otherwise
             ``application/json``.
-        :param data: payload that is not JSON, instead of ``json``.
+        :param data: payload that is not JSON, instead of ``json``: a string or bytes.
         :param headers: headers in addition to the hook's, or instead of them, such as ``Content-Type``.
             ``Authorization`` is always the hook's.
         :return: the response, read completely; its status is 2xx.
         """
+        payload: object = data
+        if payload is not None and (json is not None or not isinstance(payload, (str, bytes))):
+            raise FaradayInputError(
+                "data must be a string or bytes, which can be sent again, and cannot be combined with json."
+            )
         fetched = self.client.fetch(
             endpoints.any_endpoint(method, path),
             lambda response: response.raw,

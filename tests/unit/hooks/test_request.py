@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +57,11 @@ def test_sends_a_payload_with_its_content_type(
     "arguments",
     [
         {"headers": {"X": "a\nHost: evil.example"}},
+        {"headers": {"X": "\u20ac"}},
+        {"headers": {"\xe9": "x"}},
         {"json": {1, 2}},
+        {"json": {}, "data": "x"},
+        {"data": io.BytesIO(b"x")},
         {"params": 5},
         {"method": "GET /x"},
         {"path": "https://api.faraday.ai/v1/scopes"},

@@ -294,6 +294,7 @@ def test_an_error_of_another_host_names_it_and_hides_the_signed_url(
     "location",
     [
         "http://[bad/",
+        "http://127.0.0.1:s3cret/",
         "file:///etc/passwd",
         "http://user:pw@127.0.0.1:9/x",
         f"http://{'a' * 70}.test/x",
@@ -307,6 +308,7 @@ def test_a_redirect_that_cannot_be_followed_is_an_error_without_the_signed_url(
     assert isinstance(error, FaradayApiError)
     assert SECRET not in str(error)
     assert "user:pw" not in str(error)
+    assert "s3cret" not in str(error)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
