@@ -47,7 +47,8 @@ def written(path: ObjectStoragePath, log: Any) -> Iterator[Any]:
         os.makedirs(os.path.dirname(real), exist_ok=True)
         for left in glob.glob(f"{glob.escape(real)}.{'[0-9a-f]' * 8}.part"):
             # Left by a killed worker. If that worker is still running, its rename fails.
-            os.remove(left)
+            with suppress(FileNotFoundError):
+                os.remove(left)
         way = _renamed(path.fs, real, log)
     elif path.protocol in ("sftp", "ssh"):
         way = _renamed(path.fs, path.path, log)
