@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,16 +71,6 @@ def test_a_resource_without_a_time_is_an_input_error_unless_it_is_skipped() -> N
     says = r"times for 1 ids, but not for 'name-b' \(b\)\.\nSet include_upstream=True"
     with pytest.raises(FaradayInputError, match=says):
         verdict(state("a"), state("b"), updated_after=times)
-
-
-@pytest.mark.parametrize(
-    "updated_after",
-    [None, datetime(2026, 1, 1, tzinfo=UTC), {"a": datetime(2026, 1, 1, tzinfo=UTC)}],
-)
-def test_criteria_survive_a_round_trip_through_json(updated_after: Any) -> None:
-    criteria = Criteria(updated_after=updated_after, fail_on_error=False, allow_empty=True)
-    stored = json.loads(json.dumps(msgspec.to_builtins(criteria)))
-    assert Criteria.from_json(stored) == criteria
 
 
 def test_an_error_names_the_first_ten_failed_datasets_with_their_reasons() -> None:
