@@ -57,14 +57,16 @@ async def test_different_sources_and_intervals_are_polled_separately(account: Ac
 
 
 async def test_ids_of_subscribers_are_requested_together(account: Account) -> None:
-    async with subscribe(A, B) as one, subscribe(B, C) as other:
-        await until(lambda: account.server.targets[-1:] == [f"/v1/datasets?ids={A}&ids={B}&ids={C}"])
-        polls = await asyncio.gather(one.next_poll(), other.next_poll())
-        assert [[state.id for state in poll.states] for poll in polls] == [[A, B], [B, C]]
-        async with AsyncExitStack() as stack:
-            others = (subscribe(id_of(14, number)) for number in range(247))
-            await asyncio.gather(*map(stack.enter_async_context, others))
-            await until(lambda: {target.count("ids=") for target in account.server.targets} >= {50, 100})
+    async with subscribe(A, B) as one:
+        async with subscribe(B, C) as other:
+            await until(lambda: account.server.targets[-1:] == [f"/v1/datasets?ids={A}&ids={B}&ids={C}"])
+            polls = await asyncio.gather(one.next_poll(), other.next_poll())
+            assert [[state.id for state in poll.states] for poll in polls] == [[A, B], [B, C]]
+            async with AsyncExitStack() as stack:
+                others = (subscribe(id_of(14, number)) for number in range(247))
+                await asyncio.gather(*map(stack.enter_async_context, others))
+                await until(lambda: {target.count("ids=") for target in account.server.targets} >= {50, 100})
+        await until(lambda: account.server.targets[-1] == f"/v1/datasets?ids={A}&ids={B}")
     assert max(target.count("ids=") for target in account.server.targets) == 100
     async with subscribe(C) as last:
         await last.next_poll()
