@@ -1,17 +1,22 @@
-"""``make demo``: what it prints, how it fails, and that it cleans up."""
+"""``make demo``: what it prints, how it fails, and that it cleans up. Ctrl-C: see ``test_playground.py``."""
 
 from __future__ import annotations
 
 import re
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 import demo
+import local_airflow
+from airflow_provider_faraday.sandbox import Sandbox
 from support import scripts
 from support.markdown_pages import PAGES
+
+if TYPE_CHECKING:
+    from typing import IO
 
 pytestmark = [pytest.mark.once, pytest.mark.timeout(900)]
 
@@ -50,39 +55,28 @@ def test_shows_the_datasets_the_sensors_the_cascade_and_the_tables(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fails_and_keeps_the_log_if_a_load_writes_nothing(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capfd
+def test_fails_if_the_tables_do_not_match_the_datasets(tmp_path: Path) -> None:
+    with Sandbox() as sandbox, (tmp_path / "airflow.log").open("wb") as log:
+        sandbox.advance(60)
+        with pytest.raises(local_airflow.Failed, match="0 tables"):
+            demo.Demo(tmp_path, sandbox, log)._check_and_show_tables()
+
+
+def test_keeps_the_log_of_airflow_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dags = tmp_path_factory.mktemp("dags")
-    source = (demo.EXAMPLES / f"{demo.DATASETS.dag_id}.py").read_text()
-    (dags / f"{demo.DATASETS.dag_id}.py").write_text(source.replace('"loaded_', '"lost_'))
-    monkeypatch.setattr(demo, "EXAMPLES", dags)
+    def fail(home: Path, output: IO[bytes]) -> None:
+        output.write(b"the reason")
+        raise local_airflow.Failed("a load has failed")
+
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    # The demo replaces the signal handlers of this process.
+    # A command replaces the signal handlers of its process.
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
-    assert demo.main() == 1
+    assert local_airflow.run_command("demo", fail) == 1
 
-    printed = capfd.readouterr()
-    assert "The demo failed: " in printed.err
-    assert "0 tables" in printed.err
-    log = Path(re.search(r"Airflow's log is kept in (\S+)", printed.err)[1])
+    printed = capsys.readouterr().err
+    assert "The demo failed: a load has failed" in printed
+    log = Path(re.search(r"Airflow's log is kept in (\S+)", printed)[1])
     assert [log] == [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_ctrl_c_ends_airflow_and_removes_its_files(tmp_path: Path) -> None:
-    process = scripts.start(demo.__file__, temporary=tmp_path)
-    try:
-        while not process.stdout.readline().startswith("2."):
-            assert process.poll() is None
-        while not (started := psutil.Process(process.pid).children(recursive=True)):
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
-    finally:
-        process.kill()
-
-    assert (process.returncode, err) == (130, "")
-    assert "Stopping;" in out
-    assert not any(child.is_running() for child in started)
-    assert list(tmp_path.iterdir()) == []
+    assert log.read_text() == "the reason"
