@@ -60,20 +60,25 @@ with DAG("from_the_wheel", schedule=None):
 
     say(wait.output)
 """
-FACTS = """
-import importlib.util, json
+PROGRAM = """
+import importlib.util, json, sys
+from pathlib import Path
 import airflow_provider_faraday as package
+from airflow.__main__ import main
 from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 from airflow.providers_manager import ProvidersManager
 
 (form,) = [each for each in HookMetaService.hook_meta_data() if each.connection_type == "faraday"]
-print(json.dumps({
+Path("facts.json").write_text(json.dumps({
     "file": package.__file__,
     "has extras": importlib.util.find_spec("hypothesis") is not None,
     "version": ProvidersManager().providers["airflow-provider-faraday"].version,
     "key": form.standard_fields.password.title,
     "extra": sorted(form.extra_fields),
 }))
+for command in ("db migrate", "connections test faraday_default", "dags test from_the_wheel"):
+    sys.argv = ["airflow", *command.split()]
+    main()
 """
 
 
@@ -173,18 +178,20 @@ def test_the_wheel_alone_runs_a_dag(wheel: Path, sandbox: Sandbox, tmp_path: Pat
     python = venv / "bin" / "python"
     uv = [sys.executable, "-m", "uv"]
     run(*uv, "venv", "--python", sys.executable, venv)
-    run(*uv, "pip", "install", "--compile-bytecode", "--constraint", CONSTRAINTS, "--python", python, wheel)
+    run(*uv, "pip", "install", "--constraint", CONSTRAINTS, "--python", python, wheel)
     dags.mkdir()
     (dags / "from_the_wheel.py").write_text(DAG_FILE)
     connection = {"conn_type": "faraday", "host": sandbox.url, "password": sandbox.api_key}
     env = local_airflow.environment(tmp_path, dags, {"faraday_default": connection})
     env["AIRFLOW__CORE__TEST_CONNECTION"] = "Enabled"
 
-    def in_venv(*arguments: str) -> str:
-        # Outside of the repository, so that Python does not find its files.
-        return run(python, *arguments, cwd=tmp_path, env=env)
+    # Outside of the repository, so that Python does not find its files.
+    log = run(python, "-c", PROGRAM, cwd=tmp_path, env=env)
 
-    facts = json.loads(in_venv("-c", FACTS).splitlines()[-1])
+    assert "Connection success!" in log
+    assert "ready: ['customers', 'orders']" in log
+    assert sandbox.api_key not in log
+    facts = json.loads((tmp_path / "facts.json").read_text())
     assert Path(facts.pop("file")).is_relative_to(venv)
     assert facts == {
         "has extras": False,
@@ -194,10 +201,3 @@ def test_the_wheel_alone_runs_a_dag(wheel: Path, sandbox: Sandbox, tmp_path: Pat
     }
     examples = venv / "share" / "doc" / "airflow-provider-faraday" / "example_dags"
     assert {path.name for path in examples.glob("*.py")} == EXAMPLES
-
-    in_venv("-m", "airflow", "db", "migrate")
-    tested = in_venv("-m", "airflow", "connections", "test", "faraday_default")
-    assert "Connection success!" in tested
-    log = in_venv("-m", "airflow", "dags", "test", "from_the_wheel")
-    assert "ready: ['customers', 'orders']" in log
-    assert sandbox.api_key not in tested + log
