@@ -8,7 +8,7 @@ The info string of a block selects how it is tested. Any other info string fails
 ``python airflow3``
     the same, but skip the block on Airflow 2
 ``python pytest``
-    run pytest on the block, next to the files of the page
+    run pytest on all such blocks of a page, next to its files
 ``python file dags/nightly.py``
     a file that the page's tests use
 ``shell``
@@ -142,18 +142,21 @@ def test_python_blocks_run(name: str, run_dag: Callable[..., Any], sandbox: Sand
 
 
 @pytest.mark.once
-@blocks("python pytest")
-def test_pytest_blocks_pass(block: Block, tmp_path: Path) -> None:
-    (page,) = (page for page in PAGES.values() if block in page.blocks)
-    for file in page.blocks:
-        if file.kind.startswith("python file "):
-            path = tmp_path / file.kind.removeprefix("python file ")
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(file.text)
-    (tmp_path / "test_page.py").write_text(block.text)
+def test_pytest_blocks_pass(tmp_path: Path) -> None:
+    [page] = [page for page in PAGES.values() if any(each.kind == "python pytest" for each in page.blocks)]
+    for block in page.blocks:
+        match block.kind.split():
+            case ["python", "file", name]:
+                path = tmp_path / name
+            case ["python", "pytest"]:
+                path = tmp_path / f"test_line_{block.line}.py"
+            case _:
+                continue
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block.text)
     (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = dags\n")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_page.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
         cwd=tmp_path,
         # As on the machine of someone who has not set up Airflow.
         env={name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
