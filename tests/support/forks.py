@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 # All output goes to stderr, because stdout carries the answers. A program ends its process as a script does.
 SERVER = """
-import json, os, sys
+import gc, json, os, sys
 
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 exec(sys.argv[1], {})
+# Without this, each fork spends seconds of CPU time on these objects before it ends.
+gc.freeze()
 
 def answer(**fields):
     print(json.dumps(fields), file=answers, flush=True)
