@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,7 @@ from airflow_provider_faraday.exceptions import DatasetsFailedError, FaradayInpu
 from airflow_provider_faraday.operators.resources import ForceUpdateResourcesOperator, ListResourcesOperator
 from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from airflow_provider_faraday.triggers.resources import ResourceUpdatedTrigger
-from airflow_provider_faraday.waiting import feed
-from raw_server import RawServer, answer
+from support.accounts import Account
 from support.events import Events
 from support.ids import SCOPE
 from support.modes import deferral_of, event_of
@@ -24,44 +23,26 @@ from support.run_dag import AIRFLOW_3
 
 A, B = (f"a0000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
 SECRET = "the-warehouse-password"
-UPDATED_AT = "2026-06-01T00:00:00+00:00"
+BUILT_AGAIN = {"status": "ready", "last_updated_output_at": "2026-06-01T00:00:00Z"}
 
-
-class Account:
-    """Two resources of each type that is requested, served over a real socket.
-
-    :ivar changes: by id, what differs from a ready resource.
-    """
-
-    def __init__(self) -> None:
-        self.changes: dict[str, dict[str, Any]] = {A: {}, B: {}}
-        self.server = RawServer(self.respond)
-
-    def resource(self, kind: str, id_: str) -> dict[str, Any]:
-        document = {"id": id_, "name": f"{kind} {id_[-1]}", "status": "ready", "part_count": 3}
-        built = {"last_updated_output_at": "2026-01-01T00:00:00Z", "options": {"password": SECRET}}
-        return {**document, **built, **self.changes[id_]}
-
-    def respond(self, request: Any) -> Any:
-        path, _, query = request.target.removeprefix("/v1/").partition("?")
-        if request.method == "POST":
-            self.changes[path.split("/")[1]] = {"last_updated_output_at": "2026-06-01T00:00:00Z"}
-            return answer(status=204, headers={"Date": "Mon, 01 Jun 2026 00:00:00 GMT"})
-        kind = path.removeprefix(f"scopes/{SCOPE}/")
-        return answer(body=[self.resource(kind, id_) for id_ in (A, B) if not query or id_ in query])
+Start = Callable[..., Account]
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, faraday_default: Callable[..., None]) -> Iterator[Account]:
+def start(monkeypatch: pytest.MonkeyPatch, serve: Callable[[Account], Account]) -> Start:
+    """Return a function that starts an account with two resources, by default of a new type."""
     listed_by, options = frozenset({"scope_id"}), frozenset({"options"})
     widgets = ResourceType("widgets", "widget", "part_count", excluded_fields=options, listed_by=listed_by)
     monkeypatch.setitem(RESOURCE_TYPES, "widgets", widgets)
-    monkeypatch.setattr(feed, "SETTLE_SECONDS", 0.01)
-    monkeypatch.setattr(feed, "TICK_SECONDS", 0.01)
-    account = Account()
-    with account.server as server:
-        faraday_default(host=server.url)
-        yield account
+
+    def start(kind: str = "widgets") -> Account:
+        fields = {"resource_type": kind, "status": "ready", "last_updated_output_at": "2026-01-01T00:00:00Z"}
+        fields |= {"part_count": 3, "options": {"password": SECRET}}
+        return serve(
+            Account(*({"id": id_, "name": f"{kind} {id_[-1]}"} | fields for id_ in (A, B)), waited=kind)
+        )
+
+    return start
 
 
 WAIT = partial(ResourcesReadySensor, task_id="t", resource_type="widgets", poke_interval=0.02)
@@ -71,8 +52,8 @@ UPDATE = partial(ForceUpdateResourcesOperator, task_id="t", resource_type="widge
 # A new type.
 
 
-@pytest.mark.usefixtures("account")
-def test_it_can_be_listed(task_log: list[str]) -> None:
+def test_it_can_be_listed(start: Start, task_log: list[str]) -> None:
+    start()
     listed = ListResourcesOperator(task_id="t", resource_type="widgets").execute({})
     assert [widget["id"] for widget in listed] == [A, B]
     assert all("options" not in widget for widget in listed)
@@ -82,32 +63,36 @@ def test_it_can_be_listed(task_log: list[str]) -> None:
 
 
 @pytest.mark.parametrize("source", [{"resource_ids": [A, B]}, {"scope_id": SCOPE}])
-def test_it_can_be_waited_for(account: Account, source: dict[str, Any]) -> None:
-    account.changes[B] = {"status": "running"}
+def test_it_can_be_waited_for(start: Start, source: dict[str, Any]) -> None:
+    _, last = start().resources
+    last["status"] = "running"
     gate = WAIT(deferrable=True, fields=["id"], **source)
     deferral = deferral_of(gate)
-    account.changes[B] = {}
+    last["status"] = "ready"
     event = event_of(deferral.trigger)
     assert gate.execute_complete({}, event, **(deferral.kwargs or {})) == [{"id": A}, {"id": B}]
 
 
-def test_its_failure_is_named_by_its_label(account: Account) -> None:
-    account.changes[B] = {"status": "error", "status_error": "No parts"}
+def test_its_failure_is_named_by_its_label(start: Start) -> None:
+    start().resources[1] |= {"status": "error", "status_error": "No parts"}
     with pytest.raises(ResourcesFailedError, match=r"widget 'widgets 2'.*No parts") as caught:
         WAIT(resource_ids=[A, B]).execute({})
     assert not isinstance(caught.value, DatasetsFailedError)
 
 
-@pytest.mark.usefixtures("account")
 @pytest.mark.parametrize("wait_for_completion", [False, True])
-def test_it_can_be_force_updated(wait_for_completion: bool) -> None:
+def test_it_can_be_force_updated(start: Start, wait_for_completion: bool) -> None:
+    account = start()
+    account.script = [lambda: account.resources[0].update(BUILT_AGAIN)]
     returned = UPDATE(resource_ids=[A], wait_for_completion=wait_for_completion).execute({})
-    assert returned == {"resource_ids": [A], "requested_at": {A: UPDATED_AT}}
+    assert account.posted == [f"/widgets/{A}/force_update"]
+    assert (returned["resource_ids"], list(returned["requested_at"])) == ([A], [A])
+    assert account.script == [] or not wait_for_completion
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
-@pytest.mark.usefixtures("account")
-def test_it_can_be_watched() -> None:
+def test_it_can_be_watched(start: Start) -> None:
+    start()
     asset: Any = resource_asset("widgets", A, watch_every=0.02)
     _, arguments = asset.watchers[0].trigger.serialize()
     payload = event_of(ResourceUpdatedTrigger(**arguments | {"emit_initial": True}))
@@ -139,7 +124,6 @@ def test_traits_cannot_be_watched() -> None:
 # Faraday connections have credentials in their options.
 
 
-@pytest.mark.usefixtures("account")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -148,7 +132,11 @@ def test_traits_cannot_be_watched() -> None:
         partial(UPDATE, resource_ids=[A], wait_for_completion=True),
     ],
 )
-def test_credentials_are_neither_returned_nor_logged(kind: Callable[..., Any], task_log: list[str]) -> None:
+def test_credentials_are_neither_returned_nor_logged(
+    start: Start, kind: Callable[..., Any], task_log: list[str]
+) -> None:
+    account = start("connections")
+    account.script = [lambda: account.resources[0].update(BUILT_AGAIN)]
     events = Events()
     task = kind(resource_type="connections", outlets=[resource_asset("connections", A)])
     returned = task.execute({"outlet_events": events})
@@ -158,11 +146,12 @@ def test_credentials_are_neither_returned_nor_logged(kind: Callable[..., Any], t
 
 
 @pytest.mark.parametrize("kind", [WAIT, partial(UPDATE, wait_for_completion=True)])
-def test_credentials_are_not_stored_with_a_deferral(account: Account, kind: Callable[..., Any]) -> None:
-    account.changes[A] = {"status": "running"}
+def test_credentials_are_not_stored_with_a_deferral(start: Start, kind: Callable[..., Any]) -> None:
+    connection, _ = start("connections").resources
+    connection["status"] = "running"
     task = kind(resource_type="connections", resource_ids=[A], deferrable=True)
     deferral = deferral_of(task)
-    account.changes[A] = {"last_updated_output_at": UPDATED_AT}
+    connection |= BUILT_AGAIN
     event = event_of(deferral.trigger)
     returned = task.execute_complete({}, event, **(deferral.kwargs or {}))
     assert returned
