@@ -14,22 +14,19 @@ from airflow_provider_faraday.exceptions import (
     FaradayNotFoundError,
     NothingToWaitForError,
 )
-from airflow_provider_faraday.sensors.targets import TargetsReadySensor
 from support.ids import (
     CUSTOMERS,
     EMPTY_CONNECTION,
     ORDERS,
     SCOPE,
     SUBSCRIBERS,
-    TARGET,
     UNKNOWN,
     VISITS,
     WAREHOUSE,
-    WAREHOUSE_TARGET,
 )
 from support.run_dag import AIRFLOW_3_0
 from support.sensor_rig import MODES, run_sensor
-from support.waits import Scene, Wait, both, dataset, missing, resource, respond
+from support.waits import Scene, Wait, both, dataset, missing, respond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,16 +116,6 @@ WAITS = [
         polls=3,
         returns=(CUSTOMERS,),
         logs=(("orders", ORDERS, "archived"),),
-    ),
-    succeeds(
-        "targets become ready",
-        kind=TargetsReadySensor,
-        resource_type="targets",
-        start=resource("targets", TARGET, status="running"),
-        changes={3: resource("targets", TARGET, status="ready")},
-        polls=4,
-        returns=(TARGET, WAREHOUSE_TARGET),
-        logs=(("target", TARGET, "running"),),
     ),
     # Failed builds.
     fails(

@@ -14,6 +14,7 @@ from unittest import mock
 from airflow.providers.common.compat.sdk import DAG
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 from support.run_dag import AIRFLOW_3, run_dag
 from support.waits import missing, playing
 
@@ -71,7 +72,7 @@ def run_sensor(name: str, wait: Wait, scene: Scene, *, mode: str) -> SensorRun:
         # With a pause, ``dag.test()`` would sleep for a second before it runs the task again.
         arguments |= {"poke_interval": 0} if mode == "reschedule" else {}
         with DAG(dag_id, schedule=None) as dag:
-            wait.kind(task_id="wait", **{**arguments, **MODES[mode], **wait.sensor})
+            DatasetsReadySensor(task_id="wait", **{**arguments, **MODES[mode], **wait.sensor})
         return dag
 
     dag_id = re.sub(r"[^\w.-]", "_", f"{name}-{mode}")

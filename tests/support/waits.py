@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from airflow_provider_faraday.sandbox import Sandbox
-    from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,6 @@ def dataset(id_: str, **changes: Any) -> Step:
     return lambda scene: scene.sandbox.set_dataset(id_, **changes)
 
 
-def resource(resource_type: str, id_: str, **changes: Any) -> Step:
-    """Change a resource of any type."""
-    return lambda scene: scene.sandbox.set_resource(resource_type, id_, **changes)
-
-
 def respond(times: int = 1, **fault: Any) -> Step:
     """Replace the next responses."""
     return lambda scene: scene.sandbox.fail_next(times=times, **fault)
@@ -55,8 +48,6 @@ class Wait:
 
     :param name: what this wait is about
     :param sensor: arguments of the sensor, without its mode
-    :param kind: the class of the sensor
-    :param resource_type: what it waits for
     :param start: the state of Faraday when the wait begins; by default, every dataset is ready
     :param changes: what changes after how many requests, before the next one gets its response
     :param state: the final state of the task
@@ -70,8 +61,6 @@ class Wait:
 
     name: str
     sensor: dict[str, Any]
-    kind: type[ResourcesReadySensor] = DatasetsReadySensor
-    resource_type: str = "datasets"
     start: Step = lambda scene: None
     changes: dict[int, Step] = field(default_factory=dict)
     state: str = "success"
@@ -101,11 +90,11 @@ class Wait:
         if self.returns is None:
             return None
         fields = self.sensor.get("fields")
-        excluded = RESOURCE_TYPES[self.resource_type].excluded_fields
+        excluded = RESOURCE_TYPES["datasets"].excluded_fields
         return [
             {
                 name: value
-                for name, value in sandbox.resource(self.resource_type, id_).items()
+                for name, value in sandbox.dataset(id_).items()
                 if (name not in excluded if fields is None else name in fields)
             }
             for id_ in self.returns
