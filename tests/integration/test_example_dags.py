@@ -184,21 +184,6 @@ def test_predictions_to_warehouse_loads_what_was_built_from_the_uploaded_file(ru
     assert query(run, "SELECT COUNT(*) FROM likely_buyers") == [(delivered["count"],)]
 
 
-@pytest.mark.once
-def test_predictions_to_warehouse_downloads_nothing_if_something_upstream_fails(run_example) -> None:
-    def fail_outcome(sandbox: Sandbox) -> None:
-        sandbox.set_resource(
-            "outcomes", OUTCOME, sandbox={"outcome": "error", "status_error": "Too few buyers"}
-        )
-
-    run = run_example("faraday_predictions_to_warehouse", prepare=fail_outcome)
-
-    assert run.exit_status != 0
-    assert run.states["wait_for_predictions"] == "failed"
-    assert run.states["download"] == "upstream_failed"
-    assert "Too few buyers" in run.log
-
-
 def test_refresh_and_wait_loads_the_build_that_it_requested(run_example) -> None:
     run = run_example("faraday_refresh_and_wait")
 
