@@ -1,20 +1,18 @@
-"""Operators and sensors in TaskFlow and in mapped tasks, in real DAG runs."""
+"""Mapped operators and sensors, in real DAG runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, PokeReturnValue, task
+from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.operators.datasets import (
     ForceUpdateDatasetsOperator,
     ListConnectionDatasetsOperator,
     ListScopeDatasetsOperator,
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
-from airflow_provider_faraday.sensors.resources import ResourcesReadySensor
 from support.ids import CUSTOMERS, ORDERS, SCOPE, UPLOADS, WAREHOUSE
 
 if TYPE_CHECKING:
@@ -44,8 +42,6 @@ def test_operators_and_sensors_can_be_mapped(run_dag: Run) -> None:
             DatasetsReadySensor.partial(
                 task_id=f"deferrable_{deferrable}", fields=["name"], poke_interval=0.1, deferrable=deferrable
             ).expand(datasets=listed.output)
-        generic = ResourcesReadySensor.partial(task_id="generic", resource_type="datasets")
-        generic.expand(resource_ids=[[CUSTOMERS], [ORDERS]])
 
     result = run_dag(dag)
 
@@ -55,7 +51,6 @@ def test_operators_and_sensors_can_be_mapped(run_dag: Run) -> None:
     assert [len(datasets) for datasets in returned("listed")] == [5, 1]
     assert returned("deferrable_False") == [[{"name": "customers"}], [{"name": "orders"}]]
     assert returned("deferrable_True") == [[{"name": "customers"}], [{"name": "orders"}]]
-    assert [datasets[0]["id"] for datasets in returned("generic")] == [CUSTOMERS, ORDERS]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -79,20 +74,3 @@ def test_the_output_of_mapped_force_updates_is_the_input_of_a_wait(
     for id_ in (CUSTOMERS, ORDERS):
         statuses = [change["status"] for change in sandbox.history() if change["id"] == id_]
         assert statuses[-3:] == ["starting", "running", "ready"]
-
-
-def test_taskflow_tasks_can_come_before_and_after_a_sensor(run_dag: Run) -> None:
-    with DAG("taskflow", schedule=None) as dag:
-
-        @task
-        def choose() -> list[str]:
-            return [ORDERS]
-
-        @task.sensor(poke_interval=0.1, timeout=60)
-        def rows(datasets: list[dict[str, Any]]) -> PokeReturnValue:
-            count = FaradayHook().get_dataset(datasets[0]["id"])["row_count"]
-            return PokeReturnValue(is_done=count > 0, xcom_value=count)
-
-        rows(DatasetsReadySensor(task_id="wait", datasets=choose(), poke_interval=0.1).output)
-
-    assert run_dag(dag)["rows"].xcom > 0

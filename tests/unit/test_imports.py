@@ -100,10 +100,3 @@ def test_parsing_the_examples_loads_no_http_library(after_airflow: Run) -> None:
     added = added_by(after_airflow, files=files)
 
     assert "airflow_provider_faraday.sensors.resources" in added
-
-
-def test_provider_info_imports_nothing() -> None:
-    with forking("import __future__, json, pathlib, typing") as run:
-        added = added_by(run, "airflow_provider_faraday.get_provider_info")
-
-    assert added == ["airflow_provider_faraday", "airflow_provider_faraday.get_provider_info"]

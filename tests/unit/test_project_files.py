@@ -1,8 +1,7 @@
-"""Consistency of the project files: versions, workflows, owners."""
+"""Consistency of the project files: versions and workflows."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tomllib
@@ -19,8 +18,7 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-WORKFLOWS = [*(ROOT / ".github" / "workflows").glob("*.yml")]
-RELEASE = ROOT / ".github" / "workflows" / "release.yml"
+WORKFLOWS = ROOT / ".github" / "workflows"
 PIN = re.compile(r"[\w.-]+==[\w.!+-]+( ; .*)?")
 
 
@@ -45,17 +43,13 @@ def test_the_floors_pin_every_lower_bound() -> None:
         for bound in requirement.specifier
     }
 
-    assert {name: bound.operator for name, bound in bounds.items()} == dict.fromkeys(bounds, ">=")
+    assert {bound.operator for bound in bounds.values()} == {">="}
     assert {name: Version(pins[name]) for name in bounds} == {
         name: Version(bound.version) for name, bound in bounds.items()
     }
-
-
-def test_the_minimum_of_common_compat_is_pinned_with_the_newest_airflow_too() -> None:
-    floors, newest = (pins_of(ROOT / "constraints" / f"{name}.txt") for name in ("floors", "floors-newest"))
-
-    [minimum] = [pin for pin in floors if pin.startswith("apache-airflow-providers-common-compat")]
-    assert {minimum, "apache-airflow==3.3.2"} <= {*newest}
+    compat = "apache-airflow-providers-common-compat"
+    newest = pins_of(ROOT / "constraints" / "floors-newest.txt")
+    assert {f"{compat}=={pins[compat]}", "apache-airflow==3.3.2"} <= {*newest}
 
 
 def test_the_version_is_in_one_file_and_in_the_changelog() -> None:
@@ -94,7 +88,8 @@ def test_the_pins_contain_the_requested_airflow(wanted: Path) -> None:
 
 def test_the_workflows_use_make_commands_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    used = {name for path in WORKFLOWS for name in re.findall(r"\bmake ([a-z]+)", path.read_text())}
+    workflows = "".join(path.read_text() for path in WORKFLOWS.glob("*.yml"))
+    used = {*re.findall(r"\bmake ([a-z]+)", workflows)}
 
     assert "matrix" in used
     assert [name for name in used if f"\n{name}:" not in makefile] == []
@@ -104,7 +99,7 @@ def test_the_workflows_use_make_commands_that_exist() -> None:
 def test_a_tag_that_does_not_match_the_version_stops_the_release(
     tmp_path: Path, tag: str, status: int
 ) -> None:
-    steps = yaml.safe_load(RELEASE.read_text())["jobs"]["build"]["steps"]
+    steps = yaml.safe_load((WORKFLOWS / "release.yml").read_text())["jobs"]["build"]["steps"]
     (check,) = [step["run"] for step in steps if step.get("name", "").startswith("Check that the tag")]
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist" / f"airflow_provider_faraday-{VERSION}-py3-none-any.whl").touch()
@@ -112,11 +107,3 @@ def test_a_tag_that_does_not_match_the_version_stops_the_release(
     ran = subprocess.run(["/bin/sh", "-e", "-c", check], cwd=tmp_path, env={"GITHUB_REF_NAME": tag})
 
     assert ran.returncode == status
-
-
-def test_the_owners_are_named_once_the_project_is_on_github() -> None:
-    *_, owners = (ROOT / ".github" / "CODEOWNERS").read_text().splitlines()
-
-    assert owners.startswith("* @")
-    if "GITHUB_ACTIONS" in os.environ:
-        assert "PLACEHOLDER" not in owners, "Name the maintainers in .github/CODEOWNERS."

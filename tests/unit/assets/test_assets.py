@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, Asset
+from airflow.providers.common.compat.sdk import Asset
 
 from airflow_provider_faraday.assets.datasets import dataset_asset
 from airflow_provider_faraday.assets.resources import resource_asset, sanitize_uri
@@ -36,12 +36,6 @@ def test_an_asset_has_the_uri_of_its_resource() -> None:
 
 
 @since_airflow_3
-def test_an_asset_has_the_given_name() -> None:
-    asset: Any = dataset_asset(CUSTOMERS, name="customers")
-    assert (asset.uri, asset.name, asset.group, asset.watchers) == (URI, "customers", "faraday", [])
-
-
-@since_airflow_3
 def test_airflow_normalizes_and_validates_uris_with_our_handler() -> None:
     assert Asset(f"FARADAY://Datasets/{CUSTOMERS.upper()}/").uri == URI
     with pytest.raises(ValueError, match="is not a valid faraday:// URI"):
@@ -66,17 +60,12 @@ def test_a_uri_is_a_type_and_a_uuid(uri: str) -> None:
 @since_airflow_3
 @pytest.mark.parametrize(("resource_type", "id_"), [("datasets", CUSTOMERS), ("scopes", SCOPE)])
 def test_watch_every_adds_a_watcher(resource_type: str, id_: str) -> None:
-    asset: Any = resource_asset(resource_type, id_, watch_every=30, faraday_conn_id="other")
+    asset: Any = resource_asset(resource_type, id_, name="x", watch_every=30, faraday_conn_id="other")
+    assert (asset.name, asset.group) == ("x", "faraday")
     (watcher,) = asset.watchers
     _, arguments = watcher.trigger.serialize()
     assert (arguments["resource_type"], arguments["resource_ids"]) == (resource_type, [id_])
     assert (arguments["poke_interval"], arguments["faraday_conn_id"]) == (30, "other")
-
-
-@pytest.mark.skipif(AIRFLOW_3, reason="about Airflow 2")
-def test_watching_on_airflow_2_says_what_it_requires() -> None:
-    with pytest.raises(AirflowOptionalProviderFeatureException, match=r"requires Airflow 3\.0 or later"):
-        dataset_asset(CUSTOMERS, watch_every=30)
 
 
 @pytest.mark.parametrize(
