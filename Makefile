@@ -12,7 +12,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo playground sandbox test lint types pytest docs matrix cluster bench api live pictures constraints build clean setup
+.PHONY: help demo playground sandbox test lint types pytest docs matrix cluster bench api live constraints build clean setup
 
 # The comments that start with ## are its text.
 help:
@@ -68,9 +68,6 @@ api: setup ## compare the tests' copy of Faraday's published API with the curren
 
 live: setup ## test the assumptions about the live service (needs an API key, see docs/verified.md)
 	@AIRFLOW_HOME="$${AIRFLOW_HOME:-$(CURDIR)/build/airflow}" $(RUN) scripts/live.py $(ARGS)
-
-pictures: setup ## retake the screenshots in docs/pictures/ (needs Chromium; ARGS=sandbox takes one)
-	@$(RUN) -m uv run --quiet --script scripts/pictures.py $(ARGS)
 
 constraints: setup ## update all pinned versions in constraints/
 	@for wanted in constraints/*.in; do \
