@@ -184,16 +184,6 @@ def test_what_was_created_is_removed_if_it_is_interrupted_twice(account: Sandbox
     assert [each["subpath"] for each in account.uploads()] == ["web_orders/a.csv"]
 
 
-def test_what_was_created_is_removed_if_the_response_is_lost(account: Sandbox) -> None:
-    account.fail_next(times=2, method="POST", broken="dropped", processed=True)
-    account.fail_next(times=2, method="DELETE", status=503, processed=True)
-
-    ask(write=True)
-
-    assert [each["subpath"] for each in account.uploads()] == ["web_orders/a.csv"]
-    assert account.webhooks.all() == []
-
-
 def test_what_cannot_be_removed_is_named(account: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     account.fail_next(times=1000, method="DELETE", status=503)
 

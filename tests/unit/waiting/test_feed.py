@@ -7,11 +7,13 @@ import math
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.waiting import feed
 from airflow_provider_faraday.waiting.feed import Poll, Subscriber
 from airflow_provider_faraday.waiting.source import Source
@@ -54,6 +56,15 @@ async def test_different_sources_and_intervals_are_polled_separately(account: Ac
             await (await stack.enter_async_context(subscribe(**arguments))).next_poll()
     assert len(account.server.targets) == 4
     assert len(set(account.server.targets)) == 3
+
+
+async def test_only_equal_criteria_share_a_verdict(account: Account) -> None:
+    async with subscribe() as subscriber:
+        poll = await subscriber.next_poll()
+    early, late = (Criteria(updated_after=poll.now + timedelta(days=days)) for days in (-9999, 9))
+    verdicts = [poll.verdict(criteria, None) for criteria in (early, late, early)]
+    assert [verdict.is_ready for verdict in verdicts] == [True, False, True]
+    assert verdicts[2] is verdicts[0] is not poll.verdict(early, (A,))
 
 
 async def test_ids_of_subscribers_are_requested_together(account: Account) -> None:
