@@ -15,9 +15,8 @@ from airflow_provider_faraday.compat import has_asset_watchers
 from support.forks import Ran, forking
 
 ROOT = Path(__file__).parents[2]
-HTTP = ["aiohttp", "fastapi", "httpx", "requests", "starlette", "urllib3", "uvicorn", "yarl"]
 # OpenLineage may not be installed.
-REFUSED = [*HTTP, "openlineage"]
+REFUSED = ["aiohttp", "fastapi", "httpx", "openlineage", "requests", "starlette", "urllib3", "yarl"]
 # What any DAG file has to do with, and Airflow loads on first use only.
 AIRFLOW_ITSELF = """
 from airflow.providers.common.compat.sdk import (

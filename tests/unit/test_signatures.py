@@ -15,7 +15,6 @@ import airflow_provider_faraday
 from airflow_provider_faraday.waiting.arguments import _CHECKS
 
 ROOMS = ("assets", "operators", "sensors", "transfers", "triggers")
-INTERNAL = {"outlets"}
 # What classes for one type of resource decide themselves.
 FIXED = {"resource_type", "resource_ids", "connection_id", "scope_id"}
 TEMPLATED = {*_CHECKS, "faraday_conn_id"}
@@ -25,7 +24,7 @@ def public() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for room in ROOMS:
         package = import_module(f"{airflow_provider_faraday.__name__}.{room}")
-        for name in sorted({each.name for each in iter_modules(package.__path__)} - INTERNAL):
+        for name in sorted({each.name for each in iter_modules(package.__path__)} - {"outlets"}):
             module = import_module(f"{package.__name__}.{name}")
             found |= {n: each for n, each in vars(module).items() if is_defined_in(module, each)}
     return {name: each for name, each in found.items() if ":param" in (each.__doc__ or "")}
