@@ -88,8 +88,7 @@ def end_of_upload(upload: Upload, replaced: Upload | None, ended_before: datetim
     It is the time of the list, unless that is earlier than the second in which a later response was sent:
     object stores stamp large files when their upload begins. Builds before its end do not contain them.
 
-    :param replaced: the file of the same path before. A list that still has its time does not have that of
-        the upload.
+    :param replaced: the previous file of the same path. If the list still has its time, the list is behind.
     :param ended_before: the ``Date`` of a response that was sent after the end.
     """
     is_old = replaced is not None and replaced.created_at == upload.created_at

@@ -25,7 +25,8 @@ def with_environment_proxy(config: ClientConfig) -> ClientConfig:
     if not is_proxy_url(url):
         raise FaradayConfigurationError(
             "The proxy in the environment is not valid.\n"
-            "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. Special characters in its password must be quoted."
+            "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. "
+            "Special characters in its password must be percent-encoded."
         )
     return replace(config, proxy=url)
 

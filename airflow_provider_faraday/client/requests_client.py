@@ -113,11 +113,11 @@ class FaradaySession(requests.Session):
         except ValueError:
             after = None
         if after is None:
-            raise FaradayResponseError("Faraday redirected to a URL that is not valid.", remedy=TRY_LATER)
+            raise FaradayResponseError("Faraday redirected to an invalid URL.", remedy=TRY_LATER)
         if (before[0], after[0]) == ("https", "http") and not self.config.allow_http:
             raise FaradayResponseError(
                 "Faraday redirected to plain http. The redirect was not followed.",
-                remedy='If you trust the network, set "allow_http": true in the extra of the connection.',
+                remedy='If you trust the network, set the extra "allow_http": true in the Airflow connection.',
             )
         if before != after:
             prepared_request.headers.pop("Authorization", None)

@@ -415,7 +415,8 @@ class FaradayHook(BaseHook):
         payload: object = data
         if payload is not None and (json is not None or not isinstance(payload, (str, bytes))):
             raise FaradayInputError(
-                "data must be a string or bytes, which can be sent again, and cannot be combined with json."
+                "data must be a string or bytes, and cannot be combined with json.\n"
+                "Read a file before you pass it."
             )
         fetched = self.client.fetch(
             endpoints.any_endpoint(method, path),

@@ -363,8 +363,9 @@ def _send(
     def is_listed(looked_up: tuple[Upload | None, datetime | None]) -> bool:
         upload = looked_up[0]
         # An MD5 that Faraday does not have cannot be compared.
-        has_size = upload is not None and upload.size == source.size and not upload.has_md5
-        return has_size or source.is_copied_to(upload)
+        if upload is not None and not upload.has_md5:
+            return upload.size == source.size and upload != existing
+        return source.is_copied_to(upload)
 
     look_ups = Retrying(
         retry=retry_if_not_result(is_listed),
