@@ -117,7 +117,7 @@ class FaradaySession(requests.Session):
         if (before[0], after[0]) == ("https", "http") and not self.config.allow_http:
             raise FaradayResponseError(
                 "Faraday redirected to plain http. The redirect was not followed.",
-                remedy='If you trust the network, set the extra "allow_http": true in the Airflow connection.',
+                remedy='If you trust the network, set the extra "allow_http" of the Airflow connection.',
             )
         if before != after:
             prepared_request.headers.pop("Authorization", None)

@@ -93,6 +93,8 @@ def test_an_error_has_the_fields_of_faradays_body() -> None:
     )
     assert (error.status_code, error.error_code, error.error_id) == (400, "BAD_REQUEST", "e1")
     assert (error.note, error.validation_errors) == ("Bad..", invalid)
+    # Too large to be parsed in an event loop.
+    assert failure({**body, "padding": " " * 65_536}, 400).error_code is None
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
