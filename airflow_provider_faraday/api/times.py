@@ -29,6 +29,7 @@ def http_date(text: str) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def shown(moment: datetime) -> str:
     """Return a time in UTC for messages, as Faraday writes it: ``2026-01-31T06:00:00.000Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
