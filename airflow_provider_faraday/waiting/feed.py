@@ -35,7 +35,7 @@ TICK_SECONDS = 0.1
 """Polls begin at multiples of this: those of several feeds cost less if they share the event loop's turns.
 It is also the shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
 
-WORK_AT_A_TIME = 500
+WORK_AT_A_TIME = 300
 """How many subscribers get a poll before the feed yields to other coroutines."""
 
 NOTIFICATION = 100
