@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,22 +21,9 @@ class SandboxError(Exception):
     """The sandbox cannot run with the given options or account."""
 
 
-def canonical_uuid(value: str) -> str:
-    """Return a hyphenated UUID in lower case, as Faraday writes it.
-
-    :raises ValueError: not a hyphenated UUID
-    """
-    try:
-        canonical = str(UUID(value))
-    except ValueError:
-        canonical = ""
-    # UUID() also accepts braces, urn: prefixes and bare hex digits.
-    if canonical != value.lower():
-        raise ValueError("must be a UUID")
-    return canonical
-
-
-Id = Annotated[str, AfterValidator(canonical_uuid)]
+# A UUID, written as Faraday writes it.
+Id = Annotated[str, AfterValidator(lambda value: str(UUID(value)))]
+Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -214,11 +201,11 @@ def load(source: str | Path | dict[str, Any] | None = None) -> AccountFile:
     :raises SandboxError: the file cannot be read, or its content is invalid
     """
     if isinstance(source, dict):
-        return _validate("Account", source)
+        return validate("Account", AccountFile, source)
     path = files("airflow_provider_faraday.sandbox") / "account.json" if source is None else Path(source)
     name = f"Account file '{path}'"
     try:
-        return _validate(name, json.loads(path.read_text(encoding="utf-8-sig")))
+        return validate(name, AccountFile, json.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise SandboxError(f"{name} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -227,9 +214,13 @@ def load(source: str | Path | dict[str, Any] | None = None) -> AccountFile:
         raise SandboxError(f"{name} is not valid JSON: {error}.") from error
 
 
-def _validate(name: str, content: object) -> AccountFile:
+def validate(name: str, model: type[Model], content: object) -> Model:
+    """Return a validated model.
+
+    :raises SandboxError: the content is invalid; names it and each invalid field
+    """
     try:
-        return AccountFile.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         problems = []
         for problem in error.errors():

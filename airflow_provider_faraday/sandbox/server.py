@@ -10,9 +10,9 @@ from typing import Any
 
 import uvicorn
 
-from airflow_provider_faraday.sandbox.account_file import SandboxError, load
+from airflow_provider_faraday.sandbox.account_file import SandboxError, load, validate
 from airflow_provider_faraday.sandbox.app import create_app
-from airflow_provider_faraday.sandbox.control import Control, Settings, is_loopback, is_sendable_key
+from airflow_provider_faraday.sandbox.control import Control, Settings, is_loopback
 
 DEFAULT_API_KEY = "faraday-sandbox-key"
 START_TIMEOUT = 10.0
@@ -58,19 +58,15 @@ class Sandbox(Control):
     ) -> None:
         if not 0 < speed < float("inf"):
             raise SandboxError(f"The speed must be greater than 0, not {speed:g}.")
-        if not 0 <= port <= 65535:
-            raise SandboxError(f"The port must be between 0 and 65535, not {port}.")
-        if not 0 <= age < float("inf"):
-            raise SandboxError(f"The age must be 0 or more, not {age:g}.")
-        if page_size is not None and page_size < 1:
-            raise SandboxError(f"The page size must be at least 1, not {page_size}.")
-        if not is_sendable_key(api_key):
-            raise SandboxError("The API key must be printable ASCII text without spaces.")
         content = load(account)
-        settings = Settings(
-            page_size=page_size or content.page_size,
-            clock_offset=clock_offset,
-            download_redirect=download_redirect,
+        settings = validate(
+            "Sandbox",
+            Settings,
+            {
+                "page_size": page_size or content.page_size,
+                "clock_offset": clock_offset,
+                "download_redirect": download_redirect,
+            },
         )
         super().__init__(content, api_key=api_key, speed=speed, age=age, settings=settings)
         self.host = host
@@ -172,8 +168,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise SandboxError(
-            f"Cannot listen on {host}, port {port}: {error.strerror}.\n"
-            "Use another port, or 0 to pick a free one."
+            f"Cannot listen on {host}, port {port}: {error}.\nUse another port, or 0 to pick a free one."
         ) from error
