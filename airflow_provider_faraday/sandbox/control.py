@@ -6,7 +6,7 @@ import hmac
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -85,11 +85,10 @@ class Control:
         self._uploads = Uploads()
         self._download_secret = token_hex()
         self._speed = speed
-        # Notified when a build may end earlier than the webhooks expect.
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
         self._faults: list[Fault] = []
         self._requests: deque[Document] = deque(maxlen=MAX_LOGGED_REQUESTS)
-        self.webhooks = Webhooks(lambda: self._account.id, self._ended_builds, self._lock, self.now, speed)
+        self.webhooks = Webhooks(lambda: self._account.id, self._ended_builds, self.now, speed)
         self.reset()
 
     def reset(self) -> None:
@@ -105,9 +104,7 @@ class Control:
         with self._lock:
             self._uploads.clear()
             self._pipeline = Pipeline(content, self._uploads, start, self._speed)
-            self._scope_datasets = {scope.id: scope.sandbox.dataset_ids for scope in content.scopes}
             self._account = Resource.create("accounts", content.account, start)
-            self._lock.notify_all()
 
     def now(self) -> datetime:
         """Return the time on the sandbox's clock."""
@@ -131,23 +128,14 @@ class Control:
 
     def resources_of(self, container_type: str, container_id: str, resource_type: str) -> list[Document]:
         """List the datasets or targets of a Faraday connection, or those of a scope."""
-        self.resource(container_type, container_id)
-        if (container_type, resource_type) == ("scopes", "datasets"):
-            return self.scope_datasets(container_id)
-        name = f"{KINDS[container_type].label}_id"
-        return [each for each in self.resources(resource_type) if each.get(name) == container_id]
-
-    def scope_datasets(self, scope_id: str) -> list[Document]:
-        """List the datasets behind the population of a scope."""
-        with self._lock:
-            population = self.resource("scopes", scope_id).get("population") or {}
-            ids: Collection[str] = self._scope_datasets.get(scope_id, [])
-            if not ids:
-                cohort_ids = population.get("cohort_ids") or []
-                ids = self._pipeline.all_upstream(
-                    c for c in self._pipeline.all("cohorts") if c.id in cohort_ids
-                )
-            return [each for each in self.resources("datasets") if each["id"] in ids]
+        with self._up_to_date() as now:
+            container = self._pipeline.get(container_type, container_id)
+            resources = self.resources(resource_type)
+            if (container_type, resource_type) == ("scopes", "datasets"):
+                ids = self._pipeline.upstream_of_population(container, now)
+                return [each for each in resources if each["id"] in ids]
+            name = f"{KINDS[container_type].label}_id"
+            return [each for each in resources if each.get(name) == container_id]
 
     def ingress_logs(self, dataset_id: str) -> list[Document]:
         """List the ingress logs of a dataset, newest first."""
@@ -164,7 +152,7 @@ class Control:
 
     def force_update(self, resource_id: str, resource_type: str = "datasets") -> None:
         """Force an update of a resource, as its ``force_update`` endpoint does."""
-        with self._up_to_date(changing=True) as now:
+        with self._up_to_date() as now:
             resource = self._pipeline.get(resource_type, resource_id)
             if resource.document(now).get("archived_at") is not None:
                 raise FaradayError(409, f"The {KINDS[resource_type].label} {resource_id} is archived.")
@@ -183,7 +171,7 @@ class Control:
     async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> None:
         """Store a file that arrives in chunks, and rebuild the datasets that read its directory."""
         upload = await self._uploads.receive(directory, filename, chunks, self.now)
-        with self._up_to_date(changing=True) as now:
+        with self._up_to_date() as now:
             self._uploads.add(upload)
             for dataset in self._pipeline.all("datasets"):
                 if reads(dataset.document(now).get("options"), directory):
@@ -245,7 +233,7 @@ class Control:
 
     def add_resource(self, resource_type: str, **spec: Any) -> Document:
         """Add a resource, described as in an account file, and return it."""
-        with self._up_to_date(changing=True) as now:
+        with self._up_to_date() as now:
             self._pipeline.all(resource_type)
             added = SPECS[resource_type].model_validate(spec)
             self._pipeline.add(resource_type, added, now)
@@ -264,7 +252,7 @@ class Control:
         """
         _check_changes(resource_type, changes)
         change = Change.model_validate(changes)
-        with self._up_to_date(changing=True) as now:
+        with self._up_to_date() as now:
             self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
             return self._pipeline.get(resource_type, resource_id).document(now)
 
@@ -274,7 +262,7 @@ class Control:
 
     def remove_resource(self, resource_type: str, resource_id: Id) -> None:
         """Remove a resource."""
-        with self._up_to_date(changing=True) as now:
+        with self._up_to_date() as now:
             self._pipeline.remove(resource_type, resource_id, now)
 
     def history(self) -> list[Document]:
@@ -325,9 +313,6 @@ class Control:
 
     def rotate_key(self, new: str) -> None:
         """Accept only the new API key. Requests with the old one fail with ``EXPIRED_API_KEY``."""
-        if not is_sendable_key(new):
-            note = "The API key must be printable ASCII text without spaces."
-            raise FaradayError(400, note, code="VALIDATION_FAILED")
         self._expired_keys = (self._expired_keys | {self.api_key}) - {new}
         self.api_key = new
 
@@ -374,7 +359,7 @@ class Control:
     def set(self, **settings: Any) -> None:
         """Set ``page_size``, ``clock_offset`` or ``download_redirect``; see :class:`Settings`."""
         changed = Settings.model_validate({**self.current.model_dump(), **settings})
-        with self._up_to_date(changing=True):
+        with self._up_to_date():
             self.current = changed
 
     def advance(self, seconds: float) -> None:
@@ -382,24 +367,17 @@ class Control:
         self.set(clock_offset=self.current.clock_offset + seconds)
 
     @contextmanager
-    def _up_to_date(self, *, changing: bool = False) -> Iterator[datetime]:
-        """Hold the lock, with all due events applied. Yields the time.
-
-        :param changing: wake the webhooks afterwards, since a build may end earlier than they expect
-        """
+    def _up_to_date(self) -> Iterator[datetime]:
+        """Hold the lock, with all due events applied. Yields the time."""
         with self._lock:
             now = self.now()
             self._pipeline.apply_events(now)
             yield now
-            if changing:
-                self._lock.notify_all()
 
-    def _ended_builds(self) -> tuple[list[tuple[Resource, Event]], float | None]:
-        """Return the builds that have ended since the last call, and the seconds until the next one ends."""
-        with self._up_to_date() as now:
-            next_end = self._pipeline.next_end()
-            seconds = None if next_end is None else (next_end - now).total_seconds()
-            return self._pipeline.take_ended(), seconds
+    def _ended_builds(self) -> list[tuple[Resource, Event]]:
+        """Return the builds that have ended since the last call."""
+        with self._up_to_date():
+            return self._pipeline.take_ended()
 
     def _summary(self, resource: Resource, now: datetime) -> Document:
         document = resource.document(now)
@@ -418,11 +396,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def is_sendable_key(key: str) -> bool:
-    """Return whether the text can be sent as an API key in a header."""
-    return key.isascii() and key.isprintable() and key != "" and " " not in key
 
 
 def _check_changes(resource_type: str, changes: Document) -> None:

@@ -7,10 +7,8 @@ depend on when it is looked at, so the cascade needs no background task, either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import insort
 from datetime import datetime
-from heapq import heappop, heappush
-from itertools import count
 
 from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, AccountFile, ResourceSpec
 from airflow_provider_faraday.sandbox.errors import FaradayError
@@ -30,17 +28,14 @@ class Pipeline:
     def __init__(self, content: AccountFile, uploads: Uploads, now: datetime, speed: float) -> None:
         self._uploads = uploads
         self._speed = speed
-        self._resources: dict[str, dict[str, Resource]] = {name: {} for name in RESOURCE_TYPES}
-        self._upstream: dict[str, list[str]] = {}
-        self._types: dict[str, str] = {}
-        # Scheduled ends of builds, the next one first. The number keeps those of the same time in order.
-        self._ends: list[tuple[datetime, int, str, Event]] = []
-        self._number = count()
+        self._resources: dict[str, Resource] = {}
+        # Scheduled ends of builds, the next one first: the id of the resource, and the event.
+        self._ends: list[tuple[str, Event]] = []
         self._ended: list[tuple[Resource, Event]] = []
-        # By id: the time of the upstream change that the resource does not contain yet.
-        self._stale: dict[str, datetime] = {}
-        # By id: the time when a status was set by hand. Earlier upstream changes do not affect it.
-        self._held: dict[str, datetime] = {}
+        # The ids of resources that do not contain an upstream change yet.
+        self._stale: set[str] = set()
+        # The ids of resources with a status that was set by hand. Only a rebuild upstream changes it.
+        self._held: set[str] = set()
         specs = [(resource_type, spec) for resource_type, _, spec in content.specs()]
         for resource_type, spec in specs:
             self._create(resource_type, spec, now)
@@ -53,38 +48,42 @@ class Pipeline:
 
         :raises FaradayError: there is none
         """
-        try:
-            return self._resources[resource_type][resource_id]
-        except KeyError:
-            label = KINDS[resource_type].label if resource_type in KINDS else resource_type
-            raise FaradayError(404, f"No {label} with the id {resource_id}.") from None
+        found = self.find(resource_id)
+        if found.type != resource_type:
+            raise FaradayError(404, f"The resource {resource_id} is in {found.type}, not in {resource_type}.")
+        return found
 
     def find(self, resource_id: str) -> Resource:
         """Return a resource of any type.
 
         :raises FaradayError: there is none
         """
-        return self.get(self._types.get(resource_id, "resource"), resource_id)
+        if resource_id not in self._resources:
+            raise FaradayError(404, f"No resource with the id {resource_id}.")
+        return self._resources[resource_id]
 
     def all(self, resource_type: str) -> list[Resource]:
         """Return all resources of a type."""
-        if resource_type not in self._resources:
+        if resource_type not in RESOURCE_TYPES:
             raise FaradayError(404, f"No resource type {resource_type}.")
-        return list(self._resources[resource_type].values())
+        return [resource for resource in self._resources.values() if resource.type == resource_type]
 
     def edges(self) -> list[tuple[Resource, Resource]]:
         """Return each pair of resources of which the second is built from the first."""
-        return [(up, down) for down in self._each() for up in self.upstream(down)]
+        return [(up, down) for down in self._resources.values() for up in self.upstream(down)]
 
     def upstream(self, resource: Resource) -> list[Resource]:
         """Return what a resource is directly built from."""
-        found = self._upstream[resource.id]
-        return [self._resources[self._types[each]][each] for each in found if each in self._types]
+        return [self._resources[each] for each in resource.upstream_ids if each in self._resources]
 
-    def all_upstream(self, resources: Iterable[Resource]) -> set[str]:
-        """Return the ids of these resources and of everything upstream of them."""
+    def upstream_of_population(self, scope: Resource, now: datetime) -> set[str]:
+        """Return the ids of what the population of a scope is built from, or of its given datasets."""
+        if scope.settings.dataset_ids:
+            return set(scope.settings.dataset_ids)
+        population = scope.document(now).get("population") or {}
+        cohort_ids = population.get("cohort_ids") or []
         found: set[str] = set()
-        to_visit = list(resources)
+        to_visit = [cohort for cohort in self.all("cohorts") if cohort.id in cohort_ids]
         while to_visit:
             resource = to_visit.pop()
             if resource.id not in found:
@@ -97,12 +96,10 @@ class Pipeline:
 
         :raises FaradayError: its id is taken, or it is built from what does not exist
         """
-        if spec.id in self._types:
+        if spec.id in self._resources:
             raise FaradayError(409, f"A resource with the id {spec.id} already exists.")
         for _, upstream_id, expected in spec.upstream():
-            if upstream_id not in self._types or expected not in (None, self._types[upstream_id]):
-                label = KINDS[expected].label if expected else "resource"
-                raise FaradayError(404, f"No {label} with the id {upstream_id}.")
+            self.get(expected or self.find(upstream_id).type, upstream_id)
         self._create(resource_type, spec, now)
         self._begin(resource_type, spec, now)
         self._rebuild_stale(now)
@@ -110,8 +107,8 @@ class Pipeline:
     def remove(self, resource_type: str, resource_id: str, now: datetime) -> None:
         """Remove a resource."""
         self.get(resource_type, resource_id)
-        del self._resources[resource_type][resource_id], self._types[resource_id]
-        self._stale.pop(resource_id, None)
+        del self._resources[resource_id]
+        self._stale.discard(resource_id)
         self._rebuild_stale(now)
 
     def force_update(self, resource: Resource, now: datetime) -> None:
@@ -120,89 +117,87 @@ class Pipeline:
             self._put(resource.force_update(now))
 
     def change(self, resource: Resource, change: Change, now: datetime) -> None:
-        """Change a resource. A status that is set is kept until something upstream is rebuilt anew."""
-        if "status" in (change.model_extra or {}):
-            self._held[resource.id] = now
-            self._stale.pop(resource.id, None)
+        """Change a resource. A status that is set is kept until something upstream is rebuilt."""
         changed = resource.change(change, now)
-        if change.rebuild or not changed.builds(now):
-            self._stale.pop(resource.id, None)
+        if change.sets_status:
+            self._held.add(resource.id)
+        if change.sets_status or change.rebuild or not changed.builds(now):
+            self._stale.discard(resource.id)
         self._put(changed)
         self.apply_events(now)
         self._rebuild_stale(now)
 
     def apply_events(self, now: datetime) -> None:
         """Apply all events up to that time."""
-        while self._ends and self._ends[0][0] <= now:
-            at, _, resource_id, event = heappop(self._ends)
-            resource = self._resources.get(self._types.get(resource_id, ""), {}).get(resource_id)
+        while self._ends and self._ends[0][1].at <= now:
+            resource_id, event = self._ends.pop(0)
+            resource = self._resources.get(resource_id)
             # It may have been canceled.
             if resource is not None and event in resource.events:
                 self._ended.append((resource, event))
-                if event.fields["status"] == "ready":
+                if event.is_success:
                     self._succeeded(resource, event)
-            if not self._ends or self._ends[0][0] > at:
-                self._rebuild_stale(at)
+            if not self._ends or self._ends[0][1].at > event.at:
+                self._rebuild_stale(event.at)
 
     def take_ended(self) -> list[tuple[Resource, Event]]:
         """Return the builds that have ended since the last call."""
         ended, self._ended = self._ended, []
         return ended
 
-    def next_end(self) -> datetime | None:
-        """Return when the next scheduled build ends."""
-        return self._ends[0][0] if self._ends else None
-
     def _create(self, resource_type: str, spec: ResourceSpec, now: datetime) -> None:
-        self._upstream[spec.id] = list(dict.fromkeys(id_ for _, id_, _ in spec.upstream()))
-        self._types[spec.id] = resource_type
-        self._put(Resource.create(resource_type, spec, now, self._speed))
+        resource = Resource.create(resource_type, spec, now, self._speed)
+        (event,) = resource.events
+        # The initial state is not a change, so it rebuilds nothing downstream.
+        self._resources[spec.id] = self._with_counts(resource, event) if event.is_success else resource
 
     def _begin(self, resource_type: str, spec: ResourceSpec, now: datetime) -> None:
         resource = self.get(resource_type, spec.id)
         if "status" in spec.faraday_fields() or "status" in KINDS[resource_type].defaults:
-            self._held[spec.id] = now
+            self._held.add(spec.id)
         elif not resource.builds(now):
             return
         # Connections do not count: datasets build from the start.
         elif any(upstream.type != "connections" for upstream in self.upstream(resource)):
-            self._stale[spec.id] = now
+            self._stale.add(spec.id)
         else:
             self._put(resource.first_build(now))
 
     def _succeeded(self, resource: Resource, event: Event) -> None:
-        self._put(resource.with_counts(event, self._size(resource, event)))
-        cause = event.cause
-        if cause is None or not resource.settings.changes:
+        self._resources[resource.id] = self._with_counts(resource, event)
+        if not resource.settings.changes:
             return
-        for downstream in self._each():
-            held = self._held.get(downstream.id)
-            if resource.id not in self._upstream[downstream.id] or not downstream.builds(event.at):
+        is_rebuild = resource.state(event.at, before=event).get("last_updated_output_at") is not None
+        for downstream in self._resources.values():
+            if resource.id not in downstream.upstream_ids or not downstream.builds(event.at):
                 continue
-            if held is None or cause > held:
-                self._stale[downstream.id] = max(cause, self._stale.get(downstream.id, cause))
+            if is_rebuild or downstream.id not in self._held:
+                self._held.discard(downstream.id)
+                self._stale.add(downstream.id)
 
-    def _size(self, resource: Resource, event: Event) -> int | None:
-        """Return the size of a resource after a build, if it depends on more than the resource itself."""
+    def _with_counts(self, resource: Resource, event: Event) -> Resource:
+        """Return a resource with its counts after a build."""
+        size = None
         if resource.type == "datasets":
             before = resource.state(event.at, before=event)
             read_at = before.get("last_read_input_at") or rfc3339(event.at)
-            return self._uploads.rows(before.get("options"), read_at)
-        if resource.type == "targets":
+            size = self._uploads.rows(before.get("options"), read_at)
+        elif resource.type == "targets":
             # A target delivers the population of its scope.
             for scope in self.upstream(resource):
                 if scope.type == "scopes":
-                    return scope.state(event.at).get("population_count")
-        return None
+                    size = scope.state(event.at).get("population_count")
+        return resource.with_counts(event, size)
 
     def _rebuild_stale(self, now: datetime) -> None:
         """Schedule rebuilds of the stale resources for which everything upstream is ready."""
         known: dict[str, bool] = {}
-        for resource_id, cause in list(self._stale.items()):
-            resource = self._resources[self._types[resource_id]][resource_id]
-            if all(self._is_up_to_date(upstream, now, known) for upstream in self.upstream(resource)):
-                del self._stale[resource_id]
-                self._put(resource.force_update(now, cause))
+        for resource in list(self._resources.values()):
+            if resource.id in self._stale and all(
+                self._is_up_to_date(upstream, now, known) for upstream in self.upstream(resource)
+            ):
+                self._stale.remove(resource.id)
+                self._put(resource.force_update(now))
 
     def _is_up_to_date(self, resource: Resource, now: datetime, known: dict[str, bool]) -> bool:
         """Return whether a resource and everything upstream of it is ready and stays so for now."""
@@ -217,13 +212,8 @@ class Pipeline:
         return known[resource.id]
 
     def _put(self, resource: Resource) -> None:
-        resources = self._resources[resource.type]
-        before = resources[resource.id].events if resource.id in resources else ()
-        resources[resource.id] = resource
+        before = self._resources[resource.id].events
+        self._resources[resource.id] = resource
         for event in resource.events:
             if event.ends_build and event not in before:
-                heappush(self._ends, (event.at, next(self._number), resource.id, event))
-
-    def _each(self) -> Iterator[Resource]:
-        for resources in self._resources.values():
-            yield from resources.values()
+                insort(self._ends, (resource.id, event), key=lambda end: end[1].at)

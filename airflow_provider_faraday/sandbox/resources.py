@@ -18,7 +18,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_faraday.sandbox.account_file import BuildSettings, ResourceSpec
+from airflow_provider_faraday.sandbox.account_file import BuildSettings, ResourceSettings, ResourceSpec
 
 Document = dict[str, Any]
 
@@ -72,24 +72,27 @@ class Change(BaseModel):
     rebuild: bool = False
     sandbox: BuildSettings | None = None
 
+    @property
+    def sets_status(self) -> bool:
+        return "status" in (self.model_extra or {})
+
 
 @dataclass(frozen=True)
 class Event:
-    """A dated change to a document.
-
-    :param cause: if a build succeeds with this event, when what caused the build happened, such as a force
-        update. Builds that follow downstream have the same cause
-    """
+    """A dated change to a document."""
 
     at: datetime
     fields: Mapping[str, Any]
     unset: Iterable[str] = ()
-    cause: datetime | None = None
 
     @property
     def ends_build(self) -> bool:
         """Whether the resource is ready or has failed, which webhooks announce."""
         return self.fields.get("status") in ("ready", "error")
+
+    @property
+    def is_success(self) -> bool:
+        return self.fields.get("status") == "ready"
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,13 @@ class Resource:
     """A resource with its past and scheduled events, in order of time.
 
     :param speed: how many times faster than configured it builds
+    :param upstream_ids: the ids of the resources that it is directly built from
     """
 
     base: Mapping[str, Any]
-    settings: BuildSettings
+    settings: ResourceSettings
     speed: float = 1.0
+    upstream_ids: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
 
     @classmethod
@@ -123,8 +128,9 @@ class Resource:
             "last_updated_output_at": None,
             **fields,
         }
-        # The initial state is not a change, so it rebuilds nothing downstream.
-        return cls(base, spec.sandbox, speed)._with_status({"status": "new", **fields}, now, cause=None)
+        upstream_ids = tuple(dict.fromkeys(id_ for _, id_, _ in spec.upstream()))
+        resource = cls(base, spec.sandbox, speed, upstream_ids)
+        return resource._with_status({"status": "new", **fields}, now)
 
     @property
     def id(self) -> str:
@@ -176,26 +182,19 @@ class Resource:
 
     def first_build(self, now: datetime) -> Resource:
         """Return the resource with its first build scheduled."""
-        return self._with_build(now + timedelta(seconds=self.settings.new / self.speed), cause=now)
+        return self._with_build(now + timedelta(seconds=self.settings.new / self.speed))
 
-    def force_update(self, now: datetime, cause: datetime | None = None) -> Resource:
+    def force_update(self, now: datetime) -> Resource:
         """Return the resource with a rebuild scheduled after the current build, if there is one.
 
         The current build may have read its input already, so it does not count. A scheduled rebuild reads its
         input later, so it does.
-
-        :param cause: when what caused the rebuild happened; defaults to now
         """
-        cause = cause or now
         upcoming = self.upcoming(now)
         if any(event.fields["status"] == "starting" for event in upcoming):
-            last = upcoming[-1]
-            if last.cause is None or last.cause >= cause:
-                return self
-            events = (replace(each, cause=cause) if each is last else each for each in self.events)
-            return replace(self, events=tuple(events))
+            return self
         start = upcoming[-1].at if upcoming else now
-        return self._with_build(start + timedelta(seconds=self.settings.lag / self.speed), cause)
+        return self._with_build(start + timedelta(seconds=self.settings.lag / self.speed))
 
     def change(self, change: Change, now: datetime) -> Resource:
         """Return the resource with the change applied."""
@@ -205,8 +204,8 @@ class Resource:
             overrides = change.sandbox.model_dump(exclude_unset=True)
             resource = replace(resource, settings=self.settings.model_copy(update=overrides))
         fields = dict(change.model_extra or {})
-        if "status" in fields:
-            resource = resource._with_status(fields, now, cause=now)
+        if change.sets_status:
+            resource = resource._with_status(fields, now)
             fields = {}
         if change.config_changed:
             fields = {"last_updated_config_at": stamp, "updated_at": stamp, **fields}
@@ -217,7 +216,7 @@ class Resource:
         if change.archived or change.rebuild:
             resource = resource._without_upcoming(now)
         if change.rebuild:
-            resource = resource._with_build(now, cause=now)
+            resource = resource._with_build(now)
         return resource
 
     def ingress_logs(self, now: datetime) -> list[Document]:
@@ -266,23 +265,23 @@ class Resource:
     def _without_upcoming(self, now: datetime) -> Resource:
         return replace(self, events=tuple(event for event in self.events if event.at <= now))
 
-    def _with_status(self, fields: Document, now: datetime, cause: datetime | None) -> Resource:
-        event = _status_event(fields["status"], now, self.settings, cause)
+    def _with_status(self, fields: Document, now: datetime) -> Resource:
+        event = _status_event(fields["status"], now, self.settings)
         # A resource whose status is set to ready has read all of its input.
         read = {"last_read_input_at": rfc3339(now)} if fields["status"] == "ready" else {}
         return self._without_upcoming(now).with_events(
             replace(event, fields={**event.fields, **read, **fields})
         )
 
-    def _with_build(self, start: datetime, cause: datetime) -> Resource:
+    def _with_build(self, start: datetime) -> Resource:
         events = []
         for status in ("starting", "running", self.settings.outcome):
-            events.append(_status_event(status, start, self.settings, cause))
+            events.append(_status_event(status, start, self.settings))
             start += timedelta(seconds=getattr(self.settings, status, 0.0) / self.speed)
         return self.with_events(*events)
 
 
-def _status_event(status: str | None, at: datetime, settings: BuildSettings, cause: datetime | None) -> Event:
+def _status_event(status: str | None, at: datetime, settings: BuildSettings) -> Event:
     stamp = rfc3339(at)
     fields = {"status": status, "status_error": None, "status_changed_at": stamp, "updated_at": stamp}
     if status == "error":
@@ -291,5 +290,4 @@ def _status_event(status: str | None, at: datetime, settings: BuildSettings, cau
         fields["last_read_input_at"] = stamp
     elif status == "ready":
         fields["last_updated_output_at"] = stamp
-        return Event(at, fields, cause=cause)
     return Event(at, fields)

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 EVENTS = {"ready": "resource.ready_with_update", "error": "resource.errored"}
 """The event for each final status of a build."""
+POLL_SECONDS = 0.05
 TIMEOUT_SECONDS = 15.0
 MAX_ATTEMPTS = 20
 LONGEST_PAUSE_SECONDS = 60.0
@@ -85,9 +86,7 @@ class Webhooks:
     """The registered URLs of an account, and a thread that notifies them of builds.
 
     :param account_id: returns the id of the account
-    :param ended: returns the builds that have ended since the last call, and the seconds until the next one
-        ends, or None
-    :param changed: is notified of changes to what ``ended`` returns
+    :param ended: returns the builds that have ended since the last call
     :param now: returns the time on the sandbox's clock
     :param speed: how many times faster than by default failed messages are resent
     """
@@ -95,14 +94,12 @@ class Webhooks:
     def __init__(
         self,
         account_id: Callable[[], str],
-        ended: Callable[[], tuple[list[tuple[Resource, Event]], float | None]],
-        changed: threading.Condition,
+        ended: Callable[[], list[tuple[Resource, Event]]],
         now: Callable[[], datetime],
         speed: float,
     ) -> None:
         self._account_id = account_id
         self._ended = ended
-        self._changed = changed
         self._now = now
         self._speed = speed
         self._endpoints: dict[str, WebhookEndpoint] = {}
@@ -122,20 +119,15 @@ class Webhooks:
         """Register a URL. It is notified of what is built from now on."""
         now = rfc3339(self._now())
         endpoint = WebhookEndpoint(**dict(spec), created_at=now, updated_at=now)
-        with self._changed:
-            self._announce()
-            self._endpoints[endpoint.id] = endpoint
+        self._announce()
+        self._endpoints[endpoint.id] = endpoint
         return endpoint.document()
 
     def change(self, endpoint_id: str, change: EndpointChange) -> Document:
         """Change a registered URL, its events or its status."""
         changes = change.model_dump(exclude_none=True)
-        with self._changed:
-            self._announce()
-            changed = self._get(endpoint_id).model_copy(
-                update={**changes, "updated_at": rfc3339(self._now())}
-            )
-            self._endpoints[endpoint_id] = changed
+        changed = self._get(endpoint_id).model_copy(update={**changes, "updated_at": rfc3339(self._now())})
+        self._endpoints[endpoint_id] = changed
         return changed.document()
 
     def remove(self, endpoint_id: Id) -> None:
@@ -159,9 +151,7 @@ class Webhooks:
 
     def stop(self) -> None:
         """Stop all threads. Messages that have not been delivered are not resent later."""
-        with self._changed:
-            self._stopped.set()
-            self._changed.notify_all()
+        self._stopped.set()
         for thread in self._threads:
             thread.join(1.0)
         self._threads.clear()
@@ -173,15 +163,12 @@ class Webhooks:
             raise FaradayError(404, f"No webhook endpoint with the id {endpoint_id}.") from None
 
     def _run(self, stopped: threading.Event) -> None:
-        with self._changed:
-            while not stopped.is_set():
-                seconds = self._announce()
-                self._changed.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+        while not stopped.wait(POLL_SECONDS):
+            self._announce()
 
-    def _announce(self) -> float | None:
-        """Send messages about the builds that have ended. Return the seconds until the next one ends."""
-        ended, seconds = self._ended()
-        for resource, event in ended:
+    def _announce(self) -> None:
+        """Send messages about the builds that have ended."""
+        for resource, event in self._ended():
             message = {
                 "timestamp": rfc3339(event.at),
                 "type": EVENTS[event.fields["status"]],
@@ -194,7 +181,6 @@ class Webhooks:
             for endpoint in list(self._endpoints.values()):
                 if endpoint.status == "enabled" and message["type"] in endpoint.enabled_events:
                     self._start(self._deliver, endpoint.id, message)
-        return seconds
 
     def _deliver(self, stopped: threading.Event, endpoint_id: str, message: Document) -> None:
         message_id, body = f"msg_{token_hex(12)}", json.dumps(message).encode()

@@ -88,7 +88,7 @@ def test_the_datasets_of_a_scope_can_be_given() -> None:
     }
     sandbox = Sandbox(account=account)
 
-    assert [each["name"] for each in sandbox.scope_datasets(SCOPE)] == ["orders"]
+    assert [each["name"] for each in sandbox.resources_of("scopes", SCOPE, "datasets")] == ["orders"]
     assert [edge["upstream_id"] for edge in sandbox.graph()] == [ORDERS]
     sandbox.advance(10)
     assert sandbox.resource("scopes", SCOPE)["status"] == "ready"
