@@ -43,7 +43,7 @@ class ClientConfig:
     :param connect_seconds: timeout to connect, TLS included.
     :param read_seconds: timeout between two parts of a response.
     :param max_attempts: how often to send a request that fails transiently.
-    :param proxy: URL of an HTTP proxy; None for that of the environment.
+    :param proxy: URL of the extra ``proxy``, if it is set.
     :param verify: whether to verify certificates, or the path of a CA bundle; None for the environment's.
     :param allow_http: whether plain http is allowed to hosts other than this machine.
     :param webhook_secret: the keys that Faraday signs webhooks with.
@@ -72,8 +72,28 @@ class ClientConfig:
             self.redact,
             private=endpoint.private,
             content_type=endpoint.content_type,
-            has_proxy=bool(self.proxy),
+            has_proxy=bool(self.proxy_url),
         )
+
+    @cached_property
+    def proxy_url(self) -> str | None:
+        """URL of the proxy for requests to Faraday: of the extra, otherwise of the environment.
+
+        :raises FaradayConfigurationError: if that of the environment is not valid.
+        """
+        # Not at the top: a DAG file that imports the hook must not load an HTTP library.
+        from airflow_provider_faraday.client.environment import environment_proxy
+
+        if self.proxy:
+            return self.proxy
+        url = environment_proxy(self.base_url)
+        if url and not _is_proxy_url(url):
+            raise FaradayConfigurationError(
+                "The proxy in the environment is not valid.\n"
+                "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. "
+                "Special characters in its password must be percent-encoded."
+            )
+        return url
 
     def redact(self, text: str) -> str:
         """Return text in one line, without the API key and the proxy's password.
@@ -84,7 +104,7 @@ class ClientConfig:
 
     @cached_property
     def _secrets(self) -> re.Pattern[str]:
-        proxy = urlsplit(self.proxy or "")
+        proxy = urlsplit(self.proxy_url or "")
         password = unquote(proxy.password or "")
         secrets = [self.api_key, password, proxy.password or ""]
         forms = {
@@ -238,7 +258,7 @@ def _convert_to(kind: Any) -> Callable[[Any], Any]:
     return partial(msgspec.convert, type=kind, strict=False)
 
 
-def is_proxy_url(url: str) -> bool:
+def _is_proxy_url(url: str) -> bool:
     """Return whether a URL is that of a proxy.
 
     Otherwise, a part of its password would be taken for the host or the port, which errors quote.
@@ -254,7 +274,7 @@ def is_proxy_url(url: str) -> bool:
 
 def _proxy(value: Any) -> str:
     url = str(value)
-    if not is_proxy_url(url) or urlsplit(url).scheme not in ("http", "https"):
+    if not _is_proxy_url(url) or urlsplit(url).scheme not in ("http", "https"):
         raise ValueError
     return url
 

@@ -26,7 +26,7 @@ from airflow_provider_faraday.api.errors import (
 )
 from airflow_provider_faraday.api.responses import Decode, Exchange, Fetched, Response
 from airflow_provider_faraday.client.config import ClientConfig, log_new_fields
-from airflow_provider_faraday.client.environment import next_link, user_agent, with_environment_proxy
+from airflow_provider_faraday.client.environment import next_link, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -95,9 +95,7 @@ class FaradaySession(requests.Session):
     def __init__(self, config: ClientConfig) -> None:
         super().__init__()
         self.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
-        self._proxy = config.proxy
-        # The proxy of the environment may have a password, too, that no error may show.
-        self.config = with_environment_proxy(config)
+        self.config = config
         self.auth = self._authenticate
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
@@ -124,8 +122,8 @@ class FaradaySession(requests.Session):
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         # The environment would override a session's own proxies and verify, but not those of a request.
-        if self._proxy and not proxies:
-            proxies = {"http": self._proxy, "https": self._proxy}
+        if self.config.proxy and not proxies:
+            proxies = {"http": self.config.proxy, "https": self.config.proxy}
         if verify is None:
             verify = self.config.verify
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
@@ -263,17 +261,17 @@ class RequestsClient:
 
     def _has_changed(self) -> bool:
         """Look the configuration up again. If it has changed, use it from now on."""
-        conn_id = self.session.config.conn_id
+        rejected = self.session.config
         try:
-            session = FaradaySession(self._look_up())
+            config = self._look_up()
         except Exception as error:  # whatever a secrets backend or Airflow's API raises
-            log.warning("%s", errors.lookup_error(conn_id, error))
+            log.warning("%s", errors.lookup_error(rejected.conn_id, error))
             return False
-        if session.config == self.session.config:
+        if config == rejected:
             return False
-        log_new_fields(conn_id)
+        log_new_fields(rejected.conn_id)
         self.close()
-        self._session = session
+        self._session = FaradaySession(config)
         return True
 
     def _retry(
