@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from math import inf
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -75,25 +76,25 @@ Reason = str | TooOld
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
-    """A resource, and why it is in its group of a verdict."""
+    """A resource, and why it is in its group of a verdict.
 
-    state: ResourceState
-    reason: Reason
-
-    def __str__(self) -> str:
-        return f"{self.state.label}: {self.reason}"
-
-
-class Blocker(NamedTuple):
-    """An upstream resource that keeps others from being ready.
-
-    :param failed: Faraday's reason, if it has failed.
-    :param text: what it is doing, in a sentence.
+    :param where: for upstream resources, how a waited resource depends on it.
     """
 
     state: ResourceState
-    failed: str
-    text: str
+    reason: Reason
+    where: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.state.resource_type.label} {self.state.label}: {self.reason}{where}"
+
+
+class Blocker(NamedTuple):
+    """Why an upstream resource keeps others from being ready."""
+
+    reason: Reason
+    is_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +112,14 @@ class Problem:
 
 @dataclass(kw_only=True)
 class Verdict:
-    """The result of one poll: each resource in one group.
+    """The result of one poll.
 
-    :ivar blocked: the resources that wait for others upstream.
-    :ivar blockers: these others by id, each with its distance. Nearest first.
-    :ivar unbuildable: the resources that wait for others that have failed.
-    :ivar failures: these others by id: why they have failed, and the path from them.
-    :ivar failed_upstream: the states of these others.
-    :ivar skipped_upstream: the archived resources and previews upstream, each with the reason.
+    :ivar total: how many resources are waited for, without the skipped ones.
+    :ivar ready: those that are ready.
+    :ivar waiting: by id, the resources that are not ready, those upstream included. Nearest first.
+    :ivar failed: the same for those that have failed.
+    :ivar skipped: the same for archived resources and previews.
+    :ivar missing: the ids of resources that Faraday did not return.
     :ivar notes: remarks about ready resources, for the log.
     :ivar unchanged: the ids of resources that count as ready although they were not rebuilt.
     :ivar changes_in: seconds until the verdict changes, even if no resource does.
@@ -126,17 +127,12 @@ class Verdict:
 
     resource_type: ResourceType
     allow_empty: bool
+    total: int = 0
     ready: list[ResourceState] = field(default_factory=list)
-    waiting: list[Finding] = field(default_factory=list)
-    blocked: list[ResourceState] = field(default_factory=list)
-    blockers: dict[str, tuple[Blocker, int]] = field(default_factory=dict)
-    failed: list[Finding] = field(default_factory=list)
-    unbuildable: list[ResourceState] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-    failed_upstream: list[ResourceState] = field(default_factory=list)
-    skipped: list[Finding] = field(default_factory=list)
+    waiting: dict[str, Finding] = field(default_factory=dict)
+    failed: dict[str, Finding] = field(default_factory=dict)
+    skipped: dict[str, Finding] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    skipped_upstream: dict[str, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unchanged: set[str] = field(default_factory=set)
     changes_in: float = inf
@@ -144,70 +140,49 @@ class Verdict:
     @property
     def is_ready(self) -> bool:
         """Whether the wait succeeds."""
-        return not (self.waiting or self.blocked or self.problem)
+        return len(self.ready) == self.total and not self.problem
 
     # Cached: hundreds of subscribers can share a verdict.
     @cached_property
     def problem(self) -> Problem | None:
         """Why waiting longer cannot help; None if it can."""
         if self.missing:
-            return Problem("missing", f"Faraday did not return {self._the(self.missing)}.")
+            kind = self.resource_type
+            noun = kind.label if len(self.missing) == 1 else f"{len(self.missing)} {kind.plural}:"
+            return Problem("missing", f"Faraday did not return {noun} {first_of(self.missing)}.")
         if self.failed:
-            message = f"Faraday could not build {self._the(self.failed)}."
-            return Problem("failed", message, _logged(finding.state for finding in self.failed))
-        if self.unbuildable:
-            why = first_of(self.failures.values(), separator="; ")
-            message = f"{_and_more(self.unbuildable)} cannot be built: {why}."
-            return Problem("failed", message, _logged(self.failed_upstream))
-        if not (self.ready or self.waiting or self.blocked or self.allow_empty):
-            found = f"all are skipped: {first_of(self.skipped)}" if self.skipped else "none found"
+            states = [finding.state for finding in self.failed.values()]
+            logged = [state.id for state in states if state.resource_type.has_ingress_logs]
+            message = f"Faraday could not build {first_of(self.failed.values(), separator='; ')}."
+            return Problem("failed", message, tuple(logged[:LISTED]))
+        if not (self.total or self.allow_empty):
+            found = f"all are skipped: {first_of(self.skipped.values())}" if self.skipped else "none found"
             return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
         return None
 
     @cached_property
     def unknown_statuses(self) -> set[str]:
         """Statuses that the reference does not list; they count as not ready."""
-        states = (*(finding.state for finding in self.waiting), *self.blocked)
-        return {one_line(s) for s in {state.status for state in states} - KNOWN_STATUSES if s}
+        statuses = {finding.state.status for finding in self.waiting.values()}
+        return {one_line(status) for status in statuses - KNOWN_STATUSES if status}
 
     @cached_property
     def pending(self) -> str:
-        """The resources that are not ready, with reasons, such as ``'orders' (…): status running``."""
-        return ", ".join(filter(None, (self._waiting, self._upstream)))
+        """The resources that are not ready, with reasons: ``dataset 'orders' (…): status running``."""
+        return first_of(self.waiting.values())
 
     @cached_property
     def description(self) -> str:
         """The whole verdict in one line, for the log."""
         groups = {
-            "failed: ": first_of(self.failed),
-            "failed upstream: ": first_of(self.failures.values()),
-            "missing: ": first_of(self.missing),
-            "waiting for: ": self._waiting,
-            "skipped: ": first_of(self.skipped),
-            "waiting for ": self._upstream,
-            "": first_of(self.notes, separator="; "),
-            "skipped upstream: ": first_of(self.skipped_upstream),
+            "; failed: ": first_of(self.failed.values()),
+            "; missing: ": first_of(self.missing),
+            "; waiting for: ": self.pending,
+            "; skipped: ": first_of(self.skipped.values()),
+            "; ": first_of(self.notes, separator="; "),
         }
-        count = len(self.ready) + len(self.waiting) + len(self.blocked) + len(self.missing)
-        count += len(self.failed) + len(self.unbuildable)
-        parts = [f"{len(self.ready)} of {count} {self.resource_type.plural} ready"]
-        parts += [f"{group}{members}" for group, members in groups.items() if members]
-        return one_line("; ".join(parts))
-
-    @cached_property
-    def _waiting(self) -> str:
-        return first_of(self.waiting)
-
-    @cached_property
-    def _upstream(self) -> str:
-        """What is waited for upstream, each once, and for which resources."""
-        blockers = first_of(self.blockers.values(), _at_distance)
-        return f"{_and_more(self.blocked)}: {blockers}" if self.blocked else ""
-
-    def _the(self, members: Sequence[object]) -> str:
-        kind = self.resource_type
-        noun = kind.label if len(members) == 1 else f"{len(members)} {kind.plural}:"
-        return f"{noun} {first_of(members, separator='; ')}"
+        ready = f"{len(self.ready)} of {self.total} {self.resource_type.plural} ready"
+        return one_line(ready + "".join(f"{group}{text}" for group, text in groups.items() if text))
 
 
 def assess(
@@ -229,7 +204,7 @@ def assess(
         whether a resource upstream is a preview.
     """
     verdict = Verdict(resource_type=resource_type, allow_empty=criteria.allow_empty)
-    judge = _UpstreamJudge(criteria, now, verdict, graph) if graph else _Judge(criteria, now, verdict)
+    judge = _Judge(criteria, now, verdict, graph)
     wanted = None if ids is None else set(ids)
     found: set[str] = set()
     for state in states:
@@ -239,38 +214,85 @@ def assess(
                 continue
             found.add(key)
         if skipped := state.why_skipped:
-            verdict.skipped.append(Finding(state, skipped))
+            verdict.skipped[state.key] = Finding(state, skipped)
         else:
+            verdict.total += 1
             judge.judge(state)
     verdict.missing = [id_ for id_ in ids or () if id_ not in found]
+    verdict.total += len(verdict.missing)
     return verdict
 
 
 class _Judge:
-    """Sorts resources into the groups of a verdict."""
+    """Sorts resources into the groups of a verdict.
 
-    def __init__(self, criteria: Criteria, now: datetime, verdict: Verdict) -> None:
+    With a graph and times by id, each resource downstream of these must be built, and have read its input,
+    after the builds that it must contain.
+
+    :ivar after: by id, the earliest end of a build that counts.
+    :ivar since: by id, the earliest time at which such a build has read its input.
+    """
+
+    def __init__(self, criteria: Criteria, now: datetime, verdict: Verdict, graph: Graph | None) -> None:
         self.criteria = criteria
         self.now = now
         self.verdict = verdict
+        self.graph = graph
+        self.after = self.since = times = criteria.times
+        self.blockers: dict[str, Blocker | None] = {}
+        if graph and times:
+            built = {id_: node.built_at for id_, node in graph.nodes.items() if node.built_at}
+            after = graph.latest_upstream(
+                {id_: max(time, built.get(id_, time)) for id_, time in times.items()}
+            )
+            read = graph.latest_upstream({id_: built[id_] for id_ in (*times, *after) if id_ in built})
+            self.after = {id_: max(time, after.get(id_, time)) for id_, time in (after | times).items()}
+            self.since = {id_: max(time, read.get(id_, time)) for id_, time in self.after.items()}
+        self.latest = max(self.after.values(), default=None)
 
     def judge(self, state: ResourceState) -> None:
-        after = self.criteria.updated_after
-        since = None
-        if isinstance(after, dict):
-            after = since = self.time_of(state)
-        reason = self.why_waiting(state, after, since)
-        if reason is None:
-            self.verdict.ready.append(state)
-        elif self.is_failed(state, after):
-            self.verdict.failed.append(Finding(state, state.error))
+        """Add a resource to its group."""
+        if self.graph:
+            self._judge_with_upstream(state, self.graph)
+            return
+        after, since = self._times_of(state)
+        if self.is_failed(state, after):
+            self.verdict.failed[state.key] = Finding(state, state.error)
+        elif reason := self.why_waiting(state, after, since):
+            self.verdict.waiting[state.key] = Finding(state, reason)
         else:
-            self.verdict.waiting.append(Finding(state, reason))
+            self.verdict.ready.append(state)
 
-    def time_of(self, state: ResourceState) -> datetime:
-        """Return the time of a resource in ``updated_after``."""
-        time = self.criteria.times.get(state.key)
-        return time or self._no_time(state)
+    def _judge_with_upstream(self, state: ResourceState, graph: Graph) -> None:
+        """Add a resource to its group, and those upstream that block it to theirs."""
+        upstream = graph.upstream_of(state.key)
+        node = _node_of(state, graph, upstream)
+        newest = _newest(state, node) if node else state
+        after, since = self._times_of(state)
+        if self.is_failed(newest, after):
+            self.verdict.failed[state.key] = Finding(state, newest.error)
+            return
+        # Ready only if both are, because it is unknown which of them is newer.
+        reason = self.why_waiting(newest, after, since) or state.why_not_ready
+        reason = reason or (node.why_not_ready if node else None)
+        blockers = {id_: blocker for id_ in upstream.next_ids if (blocker := self._blocker(id_, graph))}
+        is_settled = not blockers and graph.outdated.isdisjoint(upstream.next_ids)
+        if isinstance(reason, TooOld) and is_settled and not self._why_due(newest):
+            reason = self._why_not_unchanged(state, newest, upstream, reason)
+        if reason:
+            self.verdict.waiting[state.key] = Finding(state, reason)
+        elif not blockers:
+            self.verdict.ready.append(state)
+        for id_, blocker in blockers.items():
+            path = upstream.path_from(id_)
+            if blocker.is_failed:
+                names = " → ".join(step.title for step in (*path[1:], state))
+                self.verdict.failed.setdefault(id_, Finding(path[0], blocker.reason, f"upstream of {names}"))
+            else:
+                steps = f"{len(path)} step{'s' if len(path) > 1 else ''} upstream"
+                self.verdict.waiting.setdefault(id_, Finding(path[0], blocker.reason, steps))
+        for id_, why in islice(upstream.skipped.items(), LISTED):
+            self.verdict.skipped.setdefault(id_, Finding(graph.nodes[id_], why, "upstream"))
 
     def is_failed(self, state: ResourceState, after: datetime | None) -> bool:
         """Return whether an error ends the wait. One from before ``after`` is an earlier build's."""
@@ -293,211 +315,118 @@ class _Judge:
             built_at = state.built_at
             if not built_at or built_at < after:
                 return TooOld(built_at, after)
-        early = self.read_too_early(state, since) if since else None
-        if early and self.is_trusted(state):
-            self.verdict.notes.append(f"{state.title} counts after 10 minutes, although it is {early}")
-            return None
-        return early
+        return self._why_too_early(state, since) if since else None
 
-    def read_too_early(self, state: ResourceState, since: datetime) -> str | None:
-        """Return when the last build read its input, if that was before a time; None otherwise."""
+    def _why_too_early(self, state: ResourceState, since: datetime) -> str | None:
+        """Return why the last build does not count if it read its input before a time; None if it counts."""
+        built_at = state.built_at
         # A build ends after it has read its input.
-        read_at = state.read_at or state.built_at
+        read_at = state.read_at or built_at
         if not read_at or read_at >= since:
             return None
         did = "read its input" if state.read_at else "ended"
-        return f"ready, but its last build {did} at {shown(read_at)}, before {shown(since)}"
-
-    def is_trusted(self, state: ResourceState) -> bool:
-        """Return whether the last build counts, although it seems to have read its input too early."""
-        built_at = state.built_at
+        reason = f"ready, but its last build {did} at {shown(read_at)}, before {shown(since)}"
         seconds = (built_at + TRUSTED_AFTER - self.now).total_seconds() if built_at else 0.0
-        if seconds > 0:
-            self.verdict.changes_in = min(seconds, self.verdict.changes_in)
-        return seconds <= 0
+        if seconds <= 0:
+            self.verdict.notes.append(f"{state.title} counts after 10 minutes, although it is {reason}")
+            return None
+        self.verdict.changes_in = min(seconds, self.verdict.changes_in)
+        return reason
 
-    def _no_time(self, state: ResourceState, upstream: str = "") -> NoReturn:
+    def _times_of(self, state: ResourceState) -> tuple[datetime | None, datetime | None]:
+        """Return when the build of a waited resource may have ended, and read its input, at the earliest.
+
+        :raises FaradayInputError: if there are times by id, but none for the resource.
+        """
+        if not isinstance(self.criteria.updated_after, dict):
+            return self.criteria.updated_after, None
+        key = state.key
+        if key in self.after:
+            return self.after[key], self.since[key]
         if not self.criteria.times:
             raise FaradayInputError(
                 "updated_after is an empty dict: the task that it comes from has forced no update, or has "
                 "found no dataset that reads its upload.\nSkip this task then, or pass a time."
             )
-        remedy = "Wait only for resources that updated_after lists, or pass a single time for all of them."
-        if not upstream:
-            remedy = "Set include_upstream=True if these are upstream of it. Otherwise, pass a single time."
+        upstream, remedy = "", "Set include_upstream=True if these are upstream of it."
+        if self.graph:
+            upstream, remedy = " or for a resource upstream of it", "Wait only for resources that it lists."
         raise FaradayInputError(
             f"updated_after has times for {len(self.criteria.times)} ids, but not for "
-            f"{state.label}{upstream}.\n{remedy}"
+            f"{state.label}{upstream}.\n{remedy} Otherwise, pass a single time."
         )
 
-
-class _UpstreamJudge(_Judge):
-    """Judges resources and everything that they are built from.
-
-    With times by id, each resource downstream of these must be built, and have read its input, after the
-    builds that it must contain.
-    """
-
-    def __init__(self, criteria: Criteria, now: datetime, verdict: Verdict, graph: Graph) -> None:
-        super().__init__(criteria, now, verdict)
-        self.graph = graph
-        times = criteria.times
-        built = {id_: state.built_at for id_, state in graph.nodes.items() if state.built_at} if times else {}
-        after = graph.latest_upstream({id_: max(time, built.get(id_, time)) for id_, time in times.items()})
-        read = graph.latest_upstream({id_: built[id_] for id_ in (*times, *after) if id_ in built})
-        self.after = {id_: max(time, after.get(id_, time)) for id_, time in (after | times).items()}
-        self.since = {id_: max(time, read.get(id_, time)) for id_, time in self.after.items()}
-        self.memo: dict[str, Blocker | None] = {}
-        self.not_rebuilt = [id_ for id_ in self.after if id_ in graph.nodes and self._blocker(id_)]
-
-    def judge(self, state: ResourceState) -> None:
-        key = state.key
-        upstream = self.graph.upstream_of(key)
-        for id_ in self.graph.unclear:
-            if id_ in upstream:
-                raise self.graph.unclear[id_]
-        node = self.graph.nodes.get(key)
-        if node is None and state.resource_type.always_in_graph:
-            raise FaradayResponseError(
-                f"Faraday's dependency graph does not have {state.title}, so its inputs are unknown.",
-                remedy="Try again later. If the error persists, remove include_upstream.",
-                broken=True,
-                method="GET",
-                path="/graph",
-            )
-        newest = _newest(state, node)
-        after, since = self._required(state)
-        if self.is_failed(newest, after):
-            self.verdict.failed.append(Finding(state, newest.error))
-            return
-        self.verdict.skipped_upstream |= dict.fromkeys(
-            f"{each.title} ({self.graph.why_skipped(each)})" for each in upstream.skipped[:LISTED]
-        )
-        blockers = self._blockers(upstream)
-        if failed := [each for each in blockers if each.failed]:
-            self.verdict.unbuildable.append(state)
-            for each in failed:
-                if each.state.key not in self.verdict.failures:
-                    self.verdict.failures[each.state.key] = _failure(each, upstream, state)
-                    self.verdict.failed_upstream.append(each.state)
-            return
-        # Ready only if both are, because it is unknown which of them is newer.
-        reason = self.why_waiting(newest, after, since) or state.why_not_ready
-        reason = reason or (node.why_not_ready if node else None)
-        if blockers:
-            self.verdict.blocked.append(state)
-            if newest.status != "ready":
-                self.verdict.blockers[key] = Blocker(state, "", f"{state.title} {_activity(newest)}"), 0
-            for each in blockers:
-                self.verdict.blockers.setdefault(each.state.key, (each, upstream.steps[each.state.key]))
-        elif isinstance(reason, TooOld) and not upstream.outdated and not self._is_due(newest):
-            self._wait_for_change(state, newest, upstream, reason)
-        elif reason:
-            self.verdict.waiting.append(Finding(state, reason))
-        else:
-            self.verdict.ready.append(state)
-
-    def _required(self, state: ResourceState) -> tuple[datetime | None, datetime | None]:
-        """Return when the build of a waited resource may have ended, and read its input, at the earliest."""
-        if not isinstance(self.criteria.updated_after, dict):
-            return self.criteria.updated_after, None
-        if state.key not in self.after:
-            self._no_time(state, " or for a resource upstream of it")
-        return self.after[state.key], self.since[state.key]
-
-    def _blockers(self, upstream: Upstream) -> list[Blocker]:
-        """Return what blocks upstream, nearest first."""
-        ids = dict.fromkeys((*upstream.outdated, *(id_ for id_ in self.not_rebuilt if id_ in upstream)))
-        blockers = [blocker for id_ in ids if (blocker := self._blocker(id_))]
-        return sorted(blockers, key=lambda each: upstream.steps[each.state.key])
-
-    def _blocker(self, id_: str) -> Blocker | None:
-        if id_ not in self.memo:
-            self.memo[id_] = self._assess_blocker(id_, self.graph.nodes[id_])
-        return self.memo[id_]
+    def _blocker(self, id_: str, graph: Graph) -> Blocker | None:
+        """Return why an upstream resource blocks others; None if it does not."""
+        if id_ not in self.blockers:
+            self.blockers[id_] = self._assess_blocker(id_, graph.nodes[id_])
+        return self.blockers[id_]
 
     def _assess_blocker(self, id_: str, state: ResourceState) -> Blocker | None:
         after = self.criteria.updated_after
         if isinstance(after, dict):
-            after = self.after.get(id_) or max(after.values())
-        built_at = state.built_at
-        if after and built_at and built_at >= after:
+            after = self.after.get(id_, self.latest)
+        if after and state.built_at and state.built_at >= after:
             # A resource that was built since does not block: in a busy account, the wait might never end.
-            early = self.read_too_early(state, self.since[id_]) if id_ in self.since else None
-            is_early = early and not self.is_trusted(state)
-            return Blocker(state, "", f"{state.title} is {early}") if is_early else None
+            early = self._why_too_early(state, self.since[id_]) if id_ in self.since else None
+            return Blocker(early) if early else None
         if self.is_failed(state, after):
-            return Blocker(state, state.error, "")
-        if id_ in self.graph.outdated:
-            return Blocker(state, "", f"{state.title} {_activity(state)}")
-        if self._is_due(state):
-            since = shown(self.criteria.times[id_])
-            return Blocker(state, "", f"{state.title} has not been rebuilt since {since}")
-        return None
+            return Blocker(state.error, is_failed=True)
+        reason = state.why_not_ready or self._why_due(state)
+        return Blocker(reason) if reason else None
 
-    def _is_due(self, state: ResourceState) -> bool:
-        """Return whether an update was requested, but the status still is that of the previous build."""
+    def _why_due(self, state: ResourceState) -> TooOld | None:
+        """Return a reason if an update was requested, but the status still is that of the previous build."""
         time = self.criteria.times.get(state.key)
-        return time is not None and not (state.built_at and state.built_at >= time)
+        if time is None or (state.built_at and state.built_at >= time):
+            return None
+        return TooOld(state.built_at, time)
 
-    def _wait_for_change(
+    def _why_not_unchanged(
         self, state: ResourceState, newest: ResourceState, upstream: Upstream, reason: TooOld
-    ) -> None:
-        """Evaluate a resource that was not rebuilt, although everything upstream is up to date."""
+    ) -> str | None:
+        """Return why a resource that was not rebuilt is waited for; None if it counts as unchanged."""
         times = (reason.after, upstream.changed_at, state.changed_at, newest.changed_at)
         since = max(filter(None, times))
         why = f"nothing upstream has changed since {shown(since)}"
         patience = self.criteria.unchanged_after
-        seconds = inf if patience is None else patience - (self.now - since).total_seconds()
-        if seconds > 0:
+        if patience is None:
             hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
-            text = f"{reason}, and {why}" + (f" ({hint})" if patience is None else "")
+            return f"{reason}, and {why} ({hint})"
+        seconds = patience - (self.now - since).total_seconds()
+        if seconds > 0:
             self.verdict.changes_in = min(seconds, self.verdict.changes_in)
-            self.verdict.waiting.append(Finding(state, text))
-            return
+            return f"{reason}, and {why}"
         self.verdict.unchanged.add(state.id)
         self.verdict.notes.append(f"{state.title} is unchanged: {why}")
-        self.verdict.ready.append(state)
+        return None
 
 
-def _newest(listed: ResourceState, node: ResourceState | None) -> ResourceState:
+def _node_of(state: ResourceState, graph: Graph, upstream: Upstream) -> ResourceState | None:
+    """Return the state of a waited resource in the graph; None if it has no edges.
+
+    :raises FaradayApiError: see :func:`assess`.
+    """
+    if graph.failure and not graph.unclear.isdisjoint(upstream.next_ids):
+        raise graph.failure
+    node = graph.nodes.get(state.key)
+    if node is None and state.resource_type.always_in_graph:
+        raise FaradayResponseError(
+            f"Faraday's dependency graph does not have {state.title}, so its inputs are unknown.",
+            remedy="Try again later. If the error persists, remove include_upstream.",
+            broken=True,
+            method="GET",
+            path="/graph",
+        )
+    return node
+
+
+def _newest(listed: ResourceState, node: ResourceState) -> ResourceState:
     """Return the newer state of a resource: that of the list, or that of the graph, which is requested later.
 
     If both have the same status, it is that of the list, which has more fields.
     """
-    if node is None or node.status == listed.status:
+    if node.status == listed.status:
         return listed
     listed_at, node_at = listed.changed_at, node.changed_at
     return listed if listed_at and node_at and listed_at > node_at else node
-
-
-def _logged(failed: Iterable[ResourceState]) -> tuple[str, ...]:
-    """Return the ids of the first failed resources that have ingress logs."""
-    return tuple(state.id for state in failed if state.resource_type.has_ingress_logs)[:LISTED]
-
-
-def _and_more(states: Sequence[ResourceState]) -> str:
-    """Name the first resource, and say how many more there are."""
-    return states[0].title + (f" and {len(states) - 1} more" if len(states) > 1 else "")
-
-
-def _at_distance(blocker: tuple[Blocker, int]) -> str:
-    distance = blocker[1]
-    where = f" ({distance} step{'s' if distance > 1 else ''} upstream)" if distance else ""
-    return f"{blocker[0].text}{where}"
-
-
-def _failure(blocker: Blocker, upstream: Upstream, waited: ResourceState) -> str:
-    path = upstream.path_from(blocker.state.key)
-    steps = [blocker.state.resource_type.label, *(step.title for step in path[1:])]
-    steps.append(waited.resource_type.label)
-    return f"{blocker.state.title} failed: {blocker.failed} ({' → '.join(steps)})"
-
-
-def _activity(state: ResourceState) -> str:
-    """Return why an upstream resource is not up to date."""
-    if state.status == "error":
-        return f"is in error, {state.error}"
-    if state.status == "ready":
-        return f"is {state.why_not_ready}"
-    return f"is {state.status}" if state.status else "has no status"

@@ -17,8 +17,8 @@ from airflow.providers.common.compat.connection import get_async_connection
 
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayError, lookup_error
-from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, unclear_previews
-from airflow_provider_faraday.api.responses import Remembering
+from airflow_provider_faraday.api.graph import Graph, PreviewKey
+from airflow_provider_faraday.api.responses import Remembering, decode_objects
 from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
@@ -98,7 +98,7 @@ class Account:
         self._config: ClientConfig | None = None
         self._lookups = Shared(self._look_up)
         self._graphs = Shared(self._fetch_graph)
-        self._decode_edges = Remembering(decode_edges)
+        self._decode_edges = Remembering(decode_objects)
         self._edges: list[Any] = []
         self._graph = self._known_graph = Graph([])
         self._previews: dict[PreviewKey, bool] = {}
@@ -118,18 +118,16 @@ class Account:
         """
         graph, sent_at = await self._graphs.newer_than(after)
         await _search(graph, waited)
-        unclear: dict[str, FaradayError] = {}
-        requests = graph.possible_previews(waited, self._previews)
-        for number, (resource_type, endpoint) in enumerate(requests):
-            try:
+        failure = None
+        try:
+            for resource_type, endpoint in graph.preview_requests(waited, self._previews):
                 fetched = await self.client.fetch(
                     endpoint, decode_states(resource_type), seconds=PREVIEW_SECONDS
                 )
-            except FaradayError as error:
-                unclear = unclear_previews(requests[number:], error)
-                break
-            self._previews |= graph.read_previews(endpoint, fetched.value)
-        known = graph.with_previews(self._previews, unclear)
+                self._previews |= graph.read_previews(endpoint, fetched.value)
+        except FaradayError as error:
+            failure = error
+        known = graph.with_previews(self._previews, waited, failure)
         if known == self._known_graph:
             # It has been searched already.
             known = self._known_graph

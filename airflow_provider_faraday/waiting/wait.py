@@ -14,10 +14,10 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.checks import Checks, failed_checks
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, unclear_previews
+from airflow_provider_faraday.api.graph import Graph, PreviewKey
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import CONTAINERS
-from airflow_provider_faraday.api.responses import decode_resources
+from airflow_provider_faraday.api.responses import decode_objects, decode_resources
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
 from airflow_provider_faraday.api.text import first_of
@@ -118,8 +118,7 @@ class Wait:
         ids = self.source.ids
         if ids is None or (self.source.include_upstream and self.graph is None):
             return self.criteria
-        upstream = self.graph.inputs_of(ids) if self.graph else ()
-        return self.criteria.only_for((*ids, *upstream))
+        return self.criteria.only_for(self.graph.inputs_of(ids) if self.graph else ids)
 
     def poll(self) -> list[dict[str, Any]] | None:
         """Poll once. Return the ready resources as Faraday sent them, or None if not all are ready.
@@ -184,17 +183,16 @@ class Wait:
 
     def _graph(self, waited: list[str]) -> tuple[Graph, datetime | None]:
         client = self._hook.client
-        fetched = client.fetch(endpoints.graph(), decode_edges)
+        fetched = client.fetch(endpoints.graph(), decode_objects)
         graph = Graph(fetched.value)
-        requests = graph.possible_previews(waited, self._previews)
-        for number, (resource_type, endpoint) in enumerate(requests):
-            try:
+        failure = None
+        try:
+            for resource_type, endpoint in graph.preview_requests(waited, self._previews):
                 states = client.fetch(endpoint, decode_states(resource_type)).value
-            except FaradayApiError as error:
-                unclear = unclear_previews(requests[number:], error)
-                return graph.with_previews(self._previews, unclear), fetched.sent_at
-            self._previews |= graph.read_previews(endpoint, states)
-        return graph.with_previews(self._previews, {}), fetched.sent_at
+                self._previews |= graph.read_previews(endpoint, states)
+        except FaradayApiError as error:
+            failure = error
+        return graph.with_previews(self._previews, waited, failure), fetched.sent_at
 
     def run(self) -> list[dict[str, Any]]:
         """Poll until everything is ready, in this process.

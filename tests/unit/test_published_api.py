@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_faraday.api import endpoints, states, webhooks
-from airflow_provider_faraday.api.graph import Edge
+from airflow_provider_faraday.api import endpoints, graph, states, webhooks
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 from airflow_provider_faraday.sandbox import Sandbox
 from airflow_provider_faraday.sandbox.app import create_app
@@ -133,7 +132,8 @@ def test_the_fields_that_readiness_depends_on_are_published(resource_type: str) 
 
 
 def test_the_fields_of_the_graph_are_published() -> None:
-    assert set(Edge.__struct_fields__) <= {name.rstrip("?") for name in FACTS["schemas"]["GraphEdge"]}
+    used = {f"{side}_{name}" for side in ("upstream", "downstream") for name in ("type", *graph.FIELDS)}
+    assert used <= {name.rstrip("?") for name in FACTS["schemas"]["GraphEdge"]}
 
 
 def test_the_fields_that_lineage_reads_are_published() -> None:

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayInputError, FaradayResponseError
-from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges, preview_key, unclear_previews
+from airflow_provider_faraday.api.graph import Graph, PreviewKey
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.api.responses import Response
+from airflow_provider_faraday.api.responses import Response, decode_objects
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import state_type
 from support.graphs import BUILT, chain, edge, node
@@ -57,7 +57,7 @@ def pipeline(**changed: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def graph_of(edges: list[dict[str, Any]]) -> Graph:
-    return Graph(decode_edges(Response(200, {}, json.dumps(edges).encode())))
+    return Graph(decode_objects(Response(200, {}, json.dumps(edges).encode())))
 
 
 def verdict(
@@ -81,7 +81,7 @@ def test_ready_if_upstream_resources_are_up_to_date() -> None:
 def test_any_type_of_resource_upstream_blocks(type_name: str) -> None:
     result = verdict([edge(node("x", type_name, "Something", status="running"), target())])
     assert result.problem is None
-    assert "'Something' is running (1 step upstream)" in result.pending
+    assert "'Something' (x): status running (1 step upstream)" in result.pending
 
 
 def test_the_nearest_is_named_first_with_its_distance() -> None:
@@ -89,10 +89,10 @@ def test_the_nearest_is_named_first_with_its_distance() -> None:
     edited = cohort(last_updated_config_at="2026-01-05T00:00:00Z")
     edges = pipeline(d=dataset(status="starting"), c=edited, o=outcome(status="new"), t=waited)
     assert verdict(edges, waited).description == (
-        "0 of 1 targets ready; waiting for target 'Buyers table': target 'Buyers table' is running, "
-        "outcome 'Will buy' is new (2 steps upstream), cohort 'Customers' is ready, but its configuration "
-        "changed at 2026-01-05T00:00:00.000Z, after its last build (3 steps upstream), dataset 'Orders' is "
-        "starting (4 steps upstream)"
+        "0 of 1 targets ready; waiting for: target 'Buyers table' (t): status running, "
+        "outcome 'Will buy' (o): status new (2 steps upstream), cohort 'Customers' (c): ready, but its "
+        "configuration changed at 2026-01-05T00:00:00.000Z, after its last build (3 steps upstream), "
+        "dataset 'Orders' (d): status starting (4 steps upstream)"
     )
 
 
@@ -127,12 +127,12 @@ def test_an_error_upstream_fails_unless_it_is_to_be_waited_for() -> None:
     assert problem is not None
     assert problem.kind == "failed"
     assert problem.message == (
-        f"target 'Buyers table' cannot be built: outcome 'Will buy' failed: {REASON} "
-        "(outcome → scope 'Likely buyers' → target)."
+        f"Faraday could not build outcome 'Will buy' (o): {REASON} "
+        "(upstream of scope 'Likely buyers' → target 'Buyers table')."
     )
     result = verdict(edges, fail_on_error=False)
     assert result.problem is None
-    assert f"outcome 'Will buy' is in error, {REASON} (2 steps upstream)" in result.pending
+    assert f"outcome 'Will buy' (o): status error, {REASON} (2 steps upstream)" in result.pending
 
 
 @pytest.mark.parametrize(("failed_at", "kind"), [(BUILT, None), ("2026-01-03T00:00:00Z", "failed")])
@@ -192,8 +192,8 @@ class TestSkipped:
         edges = pipeline(d=dataset(status="error"), o=outcome(status="running", archived_at=BUILT))
         result = verdict(edges)
         assert result.is_ready
-        assert "skipped upstream: outcome 'Will buy' (archived)" in result.description
-        assert graph_of(edges).inputs_of(["t"]) == {"s", "o", "c", "d"}
+        assert "skipped: outcome 'Will buy' (o): archived (upstream)" in result.description
+        assert graph_of(edges).inputs_of(["t"]) == {"t", "s", "o", "c", "d"}
 
     def test_what_is_reached_by_another_path_blocks(self) -> None:
         edges = [*pipeline(o=outcome(archived_at=BUILT)), edge(cohort(status="running"), scope())]
@@ -202,16 +202,16 @@ class TestSkipped:
     def test_previews_are_named_and_hide_what_is_behind_them(self) -> None:
         graph = graph_of(drafts(status="new"))
         assert looked_up(graph, {}) == {"outcomes": [DRAFT, OTHER_DRAFT]}
-        known = {preview_key(graph.nodes[id_]): True for id_ in (DRAFT, OTHER_DRAFT)}
+        known = dict.fromkeys(PREVIEW_KEYS, True)
         assert looked_up(graph, known) == {}
         assert not verdict(graph).is_ready
-        result = verdict(graph.with_previews(known, {}))
+        result = verdict(graph.with_previews(known, ["t"]))
         assert result.is_ready
-        assert "outcome 'Draft' (a preview" in result.description
+        assert f"outcome 'Draft' ({DRAFT}): a preview" in result.description
         # A preview can be turned into the real thing.
         changed = graph_of(drafts(last_updated_config_at="2026-01-06T00:00:00Z"))
         assert looked_up(changed, known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
-        assert verdict(changed.with_previews(known, {})).problem
+        assert verdict(changed.with_previews(known, ["t"])).problem
 
     def test_only_outdated_resources_and_their_downstream_are_looked_up(self) -> None:
         chained = chain(cohort(), node(DRAFT, "outcomes"), target())
@@ -230,20 +230,21 @@ class TestSkipped:
 
     def test_previews_that_read_ready_hide_an_error_behind_them(self) -> None:
         graph = graph_of(drafts())
-        keys = [preview_key(graph.nodes[id_]) for id_ in (DRAFT, OTHER_DRAFT)]
-        assert verdict(graph.with_previews(dict.fromkeys(keys, True), {})).is_ready
-        assert verdict(graph.with_previews({keys[0]: True, keys[1]: False}, {})).problem
+        assert verdict(graph.with_previews(dict.fromkeys(PREVIEW_KEYS, True), ["t"])).is_ready
+        one_of_them = dict(zip(PREVIEW_KEYS, (True, False), strict=True))
+        assert verdict(graph.with_previews(one_of_them, ["t"])).problem
 
     def test_what_may_be_a_preview_is_a_transient_error_for_what_is_downstream(self) -> None:
         graph = graph_of([*drafts(), edge(dataset(), node("u", "targets"))])
-        unclear = unclear_previews(graph.possible_previews(["t", "u"], {}), FaradayApiError("Oh no."))
+        unclear = graph.with_previews({}, ["t", "u"], FaradayApiError("Oh no."))
         with pytest.raises(FaradayApiError, match=r"previews\. Oh no\.") as caught:
-            verdict(graph.with_previews({}, unclear))
+            verdict(unclear)
         assert is_transient(caught.value)
-        assert verdict(graph.with_previews({}, unclear), node("u", "targets")).is_ready
+        assert verdict(unclear, node("u", "targets")).is_ready
 
 
 DRAFT, OTHER_DRAFT = (f"e0000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
+PREVIEW_KEYS = [(id_, "2026-01-01T00:00:00Z") for id_ in (DRAFT, OTHER_DRAFT)]
 
 
 def drafts(**fields: Any) -> list[dict[str, Any]]:
@@ -256,7 +257,7 @@ def drafts(**fields: Any) -> list[dict[str, Any]]:
 
 
 def looked_up(graph: Graph, known: dict[PreviewKey, bool]) -> dict[str, list[str]]:
-    requests = graph.possible_previews(["t"], known)
+    requests = graph.preview_requests(["t"], known)
     return {kind.name: [id_ for _, id_ in endpoint.query] for kind, endpoint in requests}
 
 
@@ -272,7 +273,7 @@ class TestShapes:
         problem = verdict([*shortest, *pipeline(d=failed)]).problem
         assert problem is not None
         assert problem.message.count(REASON) == 1
-        assert "(dataset → scope 'All' → target)" in problem.message
+        assert "(upstream of scope 'All' → target 'Buyers table')" in problem.message
 
     def test_ids_are_compared_without_case(self) -> None:
         edges = [edge(node("AB", "datasets", status="running"), scope()), edge(node("S", "scopes"), target())]
@@ -280,7 +281,7 @@ class TestShapes:
 
     def test_fields_may_be_missing_or_null(self) -> None:
         result = verdict([{"upstream_id": "d", "downstream_id": "t", "upstream_status": None}])
-        assert "resource d has no status (1 step upstream)" in result.pending
+        assert "resource d: no status (1 step upstream)" in result.pending
 
     @pytest.mark.parametrize(
         "odd",
@@ -324,7 +325,7 @@ class TestReadTooEarly:
         state = stale(**built("04T00:03", last_read_input_at="2026-01-02T00:00:00Z"))
         edges = {state["id"]: state}
         result = self.result("2026-01-04T00:04:00Z", **edges)
-        assert f"'{state['name']}' is ready, but its last build read its input" in result.pending
+        assert f"({state['id']}): ready, but its last build read its input" in result.pending
         assert self.result("2026-01-04T00:04:00Z", now=NOW + timedelta(minutes=5), **edges).is_ready
 
     def test_a_build_must_contain_the_builds_in_between(self) -> None:
@@ -353,7 +354,7 @@ class TestTimesPerResource:
         times = {"d": AFTER, "e": LATER}
         result = verdict(edges, target(**early), updated_after=times)
         assert not result.is_ready
-        assert ("'Customers' is running (3 steps upstream)" in result.pending) is not ready
+        assert ("'Customers' (c): status running (3 steps upstream)" in result.pending) is not ready
         assert verdict(edges, target(**built("05T06:00")), updated_after=times).is_ready == ready
 
     def test_a_resource_with_a_time_of_its_own_must_contain_the_others(self) -> None:
@@ -368,7 +369,7 @@ class TestTimesPerResource:
 
     def test_a_requested_build_that_has_not_begun_blocks(self) -> None:
         result = verdict(pipeline(), target(**built("03T12:00")), updated_after={"d": AFTER})
-        assert "dataset 'Orders' has not been rebuilt since 2026-01-03" in result.pending
+        assert "'Orders' (d): ready, but its last build (2026-01-02T00:00:00.000Z) is older" in result.pending
         assert "(4 steps upstream)" in result.pending
 
     @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_any_status_but_ready_is_waited_for(status: str | None) -> None:
     result = verdict(state("a"), state("b", status=status))
     assert not result.is_ready
     assert result.problem is None
-    assert [each.state.id for each in result.waiting] == ["b"]
+    assert [each.state.id for each in result.waiting.values()] == ["b"]
     assert result.unknown_statuses == {"pending"} & {status}
 
 
@@ -62,7 +62,7 @@ def test_a_time_per_id_applies_to_each_on_its_own() -> None:
     times = {"a": datetime(2026, 1, 1, tzinfo=UTC), "b": datetime(2026, 1, 3, tzinfo=UTC)}
     result = verdict(state("A"), state("b"), ids=("a", "b"), updated_after=times)
     assert [s.id for s in result.ready] == ["A"]
-    assert [each.state.id for each in result.waiting] == ["b"]
+    assert [each.state.id for each in result.waiting.values()] == ["b"]
 
 
 def test_a_resource_without_a_time_is_an_input_error_unless_it_is_skipped() -> None:
@@ -79,7 +79,7 @@ def test_an_error_names_the_first_ten_failed_datasets_with_their_reasons() -> No
     problem = verdict(state("a"), *failed).problem
     assert problem is not None
     assert problem.kind == "failed"
-    assert "'name-id-0' (id-0): reason; 'name-id-1' (id-1): Faraday gave no reason; " in problem.message
+    assert "'name-id-0' (id-0): reason; dataset 'name-id-1' (id-1): Faraday gave no reason" in problem.message
     assert problem.message.endswith("(id-9): reason and 10 more.")
     result = verdict(*failed, fail_on_error=False)
     assert result.problem is None
@@ -103,7 +103,7 @@ def test_archived_datasets_and_previews_are_skipped_and_named(field: dict[str, A
         result = verdict(state("a"), state("old", status=status, **field))
         assert result.is_ready
         assert [s.id for s in result.ready] == ["a"]
-        assert f"skipped: 'name-old' (old): {reason}" in result.description
+        assert f"skipped: dataset 'name-old' (old): {reason}" in result.description
 
 
 @pytest.mark.parametrize("archived_first", [True, False])
@@ -133,7 +133,8 @@ def test_named_datasets_must_be_there_and_only_they_count() -> None:
 def test_the_description_says_how_many_are_ready_and_why_the_others_are_not() -> None:
     result = verdict(state("a"), state("b", status="running"), state("c", archived_at=BUILT))
     assert result.description == (
-        "1 of 2 datasets ready; waiting for: 'name-b' (b): status running; skipped: 'name-c' (c): archived"
+        "1 of 2 datasets ready; waiting for: dataset 'name-b' (b): status running; "
+        "skipped: dataset 'name-c' (c): archived"
     )
 
 

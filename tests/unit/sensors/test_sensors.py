@@ -88,7 +88,7 @@ def test_a_verdict_and_an_unknown_status_are_logged_once_while_nothing_changes(
     for _ in range(2):
         assert not gate.poke(FIRST).is_done
     assert [line for line in task_log if "ready" in line] == [
-        f"INFO 3 of 4 datasets ready; waiting for: 'orders' ({ORDERS}): status pending; "
-        f"skipped: 'legacy_orders' ({LEGACY_ORDERS}): archived",
+        f"INFO 3 of 4 datasets ready; waiting for: dataset 'orders' ({ORDERS}): status pending; "
+        f"skipped: dataset 'legacy_orders' ({LEGACY_ORDERS}): archived",
         "WARNING Unknown status 'pending'. Treating it as not ready.",
     ]

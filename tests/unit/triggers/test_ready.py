@@ -132,7 +132,7 @@ def test_an_unchanged_verdict_is_logged_once(account: Account, building: Build, 
     account.script = [str, str, str, lambda: building(ORDERS, 2)]
     assert event_of(trigger)["status"] == "ready"
     lines = [line for line in task_log if "datasets ready" in line]
-    assert lines == [f"INFO 1 of 2 datasets ready; waiting for: 'orders' ({ORDERS}): status running"]
+    assert lines == [f"INFO 1 of 2 datasets ready; waiting for: dataset 'orders' ({ORDERS}): status running"]
 
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["still deferrable", "not deferrable anymore"])
