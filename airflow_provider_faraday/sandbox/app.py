@@ -2,41 +2,35 @@
 
 # No `from __future__ import annotations`: FastAPI 0.117 cannot resolve it in a class that is a dependency.
 
+import gzip
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import datetime
 from hashlib import sha256
 from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import (
-    FileResponse,
-    HTMLResponse,
-    JSONResponse,
-    PlainTextResponse,
-    RedirectResponse,
-    StreamingResponse,
-)
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, Id
 from airflow_provider_faraday.sandbox.control import Control, Settings
+from airflow_provider_faraday.sandbox.downloads import target_file
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.middleware import SandboxMiddleware
-from airflow_provider_faraday.sandbox.resources import Change, Document
+from airflow_provider_faraday.sandbox.resources import Change, Document, http_date
 from airflow_provider_faraday.sandbox.uploads import DIRECTORY_PATTERN, FILENAME_PATTERN
-from airflow_provider_faraday.sandbox.webhooks import EndpointChange
 
 Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
 Filename = Annotated[str, Path(pattern=FILENAME_PATTERN)]
-MERGE_PATCH = ("application/merge-patch+json", "application/json+merge-patch")
 LOG_PAGE_SIZE = 100
 # FastAPI 0.115 takes the annotation `None` for a response body unless it is told that there is none.
 NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None, "response_class": Response}
@@ -60,16 +54,10 @@ def paginated(
             return JSONResponse(items)
         page = min(limit or page_size, page_size)
         end = offset + page
-        offsets = {"first": 0, "last": max(0, len(items) - 1) // page * page}
-        if offset > 0:
-            offsets["prev"] = max(0, offset - page)
+        headers = {"X-Total-Count": str(len(items))}
         if end < len(items):
-            offsets["next"] = end
-        links = [
-            f'<{request.url.include_query_params(limit=page, offset=start)}>; rel="{rel}"'
-            for rel, start in offsets.items()
-        ]
-        headers = {"X-Total-Count": str(len(items)), "Link": ", ".join(links)}
+            url = request.url.include_query_params(limit=page, offset=end)
+            headers["Link"] = f'<{url}>; rel="next"'
         return JSONResponse(items[offset:end], headers=headers)
 
     return respond
@@ -97,6 +85,15 @@ def create_app(control: Control) -> ASGIApp:
     async def show_about() -> PlainTextResponse:
         return PlainTextResponse(about)
 
+    @app.get("/downloads/{target_id}.csv")
+    def download(target_id: Id, signature: str, request: Request) -> Response:
+        """Return a file that downloads are redirected to, as a bucket with signed URLs does."""
+        if "authorization" in request.headers:
+            return PlainTextResponse("Only one authorization is allowed: the signature or a header.", 400)
+        if not hmac.compare_digest(signature, control.download_signature(target_id)):
+            return PlainTextResponse("The signature is not valid.", 403)
+        return _target_file(control, target_id)
+
     @app.exception_handler(FaradayError)
     async def faraday_error(request: Request, error: FaradayError) -> JSONResponse:
         return error.response()
@@ -106,19 +103,29 @@ def create_app(control: Control) -> ASGIApp:
         note = f"{error.detail}: {request.method} {request.url.path}. The Faraday API is under /v1."
         return FaradayError(error.status_code, note).response(error.headers)
 
-    @app.exception_handler(Exception)
-    async def unhandled(request: Request, error: Exception) -> JSONResponse:
-        return FaradayError(500, "Unhandled exception; see the sandbox's log.").response()
+    @app.exception_handler(ClientDisconnect)
+    async def disconnected(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)
 
+    @app.exception_handler(ValidationError)
     @app.exception_handler(RequestValidationError)
-    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [_problem(problem) for problem in error.errors()]
+    async def validation_error(
+        request: Request, error: ValidationError | RequestValidationError
+    ) -> JSONResponse:
+        problems = [
+            {
+                "path": ".".join(str(part) for part in problem["loc"]),
+                "message": problem["msg"].removeprefix("Value error, "),
+                "context": {"errorType": problem["type"]},
+            }
+            for problem in error.errors()
+        ]
         note = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
         return FaradayError(
             400, f"Invalid request: {note}.", code="VALIDATION_FAILED", validation_errors=problems
         ).response()
 
-    return SandboxMiddleware(app, _download_app(control), control)
+    return SandboxMiddleware(app, control)
 
 
 def _content_security_policy(page: str) -> str:
@@ -136,20 +143,13 @@ def _content_security_policy(page: str) -> str:
     )
 
 
-def _problem(problem: dict[str, Any]) -> Document:
-    # The first part of the location says where to look: body, path or query.
-    first, *rest = problem["loc"][1:] or problem["loc"]
-    place = str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
-    message = problem["msg"].removeprefix("Value error, ")
-    return {"path": place, "message": message, "context": {"errorType": problem["type"]}}
-
-
 def _faraday_api(control: Control) -> APIRouter:
     api = APIRouter()
     api.get("/accounts/current")(control.account)
     api.get("/graph")(control.graph)
     api.post("/webhook_endpoints", status_code=201)(control.webhooks.create)
     api.get("/webhook_endpoints/{endpoint_id}")(control.webhooks.get)
+    api.patch("/webhook_endpoints/{endpoint_id}")(control.webhooks.change)
     api.delete("/webhook_endpoints/{endpoint_id}", **NO_CONTENT)(control.webhooks.remove)
 
     @api.get("/uploads")
@@ -158,8 +158,8 @@ def _faraday_api(control: Control) -> APIRouter:
 
     @api.post("/uploads/{directory}/{filename}")
     async def upload(directory: Directory, filename: Filename, request: Request) -> Response:
-        await control.receive_upload(directory, filename, request.stream())
-        return Response()
+        created_at = await control.receive_upload(directory, filename, request.stream())
+        return _dated_response(200, created_at)
 
     @api.get("/uploads/{directory}/{filename}")
     async def get_upload(directory: Directory, filename: Filename) -> FileResponse:
@@ -173,20 +173,11 @@ def _faraday_api(control: Control) -> APIRouter:
     async def list_webhook_endpoints(respond: Respond) -> JSONResponse:
         return respond(control.webhooks.all(), control.page_size)
 
-    @api.patch("/webhook_endpoints/{endpoint_id}")
-    async def change_webhook_endpoint(endpoint_id: Id, request: Request) -> JSONResponse:
-        if request.headers.get("content-type", "").partition(";")[0].strip() not in MERGE_PATCH:
-            raise FaradayError(400, f"The content type must be {' or '.join(MERGE_PATCH)}.")
-        with _reported_as_body():
-            change = EndpointChange.model_validate_json(await request.body())
-        return JSONResponse(control.webhooks.change(endpoint_id, change))
-
     @api.get("/targets/{target_id}/download.csv")
-    async def download_target(target_id: Id, request: Request) -> Response:
+    def download_target(target_id: Id, request: Request) -> Response:
+        response = _target_file(control, target_id)
         if not control.current.download_redirect:
-            return _target_file(control, target_id)
-        # It must exist, and have been built.
-        control.target_file(target_id)
+            return response
         url = request.url.replace(
             port=control.download_port,
             path=f"/downloads/{target_id}.csv",
@@ -200,34 +191,25 @@ def _faraday_api(control: Control) -> APIRouter:
 
     for resource_type in RESOURCE_TYPES:
         _add_resource_endpoints(api, control, resource_type)
+    for container_type in ("connections", "scopes"):
+        for resource_type in ("datasets", "targets"):
+            _add_list_endpoint(api, control, container_type, resource_type)
     return api
 
 
-def _download_app(control: Control) -> ASGIApp:
-    """Return the ASGI application on the port that downloads are redirected to.
-
-    Like a bucket, it takes the signature in the URL for a permission, and rejects a key in addition to it.
-    """
-    app = FastAPI(openapi_url=None, redirect_slashes=False)
-
-    @app.get("/downloads/{target_id}.csv")
-    async def download(target_id: Id, signature: str, request: Request) -> Response:
-        if "authorization" in request.headers:
-            return PlainTextResponse("Only one authorization is allowed: the signature or a header.", 400)
-        if not hmac.compare_digest(signature, control.download_signature(target_id)):
-            return PlainTextResponse("The signature is not valid.", 403)
-        return _target_file(control, target_id)
-
-    return app
+def _target_file(control: Control, target_id: str) -> Response:
+    target = control.resource("targets", target_id)
+    if target.get("last_updated_output_at") is None:
+        raise FaradayError(409, f"The target {target_id} has not been built yet.")
+    content = target_file(target.get("count") or 0)
+    if (target.get("options") or {}).get("gzip"):
+        return Response(gzip.compress(content), media_type="application/gzip")
+    return Response(content, media_type="text/csv")
 
 
-def _target_file(control: Control, target_id: str) -> StreamingResponse:
-    file = control.target_file(target_id)
-    gzipped = bool((control.resource("targets", target_id).get("options") or {}).get("gzip"))
-    if gzipped:
-        return StreamingResponse(file.gzipped_chunks(), media_type="application/gzip")
-    headers = {"Content-Length": str(file.length)}
-    return StreamingResponse(file.chunks(), media_type="text/csv", headers=headers)
+def _dated_response(status: int, at: datetime) -> Response:
+    """Return a response with the time of a change, before which no build that it causes can end."""
+    return Response(status_code=status, headers={"Date": http_date(at)})
 
 
 def _add_resource_endpoints(api: APIRouter, control: Control, resource_type: str) -> None:
@@ -241,30 +223,15 @@ def _add_resource_endpoints(api: APIRouter, control: Control, resource_type: str
 
     @api.post(f"/{resource_type}/{{resource_id}}/force_update")
     async def force_update(resource_id: Id) -> Response:
+        requested_at = control.now()
         control.force_update(resource_id, resource_type)
-        return Response(status_code=202)
-
-    if resource_type not in ("datasets", "targets"):
-        return
-
-    @api.get(f"/connections/{{connection_id}}/{resource_type}")
-    async def list_of_connection(connection_id: Id, respond: Respond) -> JSONResponse:
-        found = control.resources_of("connections", connection_id, resource_type)
-        return respond(found, control.page_size)
-
-    @api.get(f"/scopes/{{scope_id}}/{resource_type}")
-    async def list_of_scope(scope_id: Id, respond: Respond) -> JSONResponse:
-        return respond(control.resources_of("scopes", scope_id, resource_type), control.page_size)
+        return _dated_response(202, requested_at)
 
 
-@contextmanager
-def _reported_as_body() -> Iterator[None]:
-    """Report that a model is not valid as FastAPI does, as an invalid body."""
-    try:
-        yield
-    except ValidationError as error:
-        problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-        raise RequestValidationError(problems) from error
+def _add_list_endpoint(api: APIRouter, control: Control, container_type: str, resource_type: str) -> None:
+    @api.get(f"/{container_type}/{{container_id}}/{resource_type}")
+    async def list_resources(container_id: Id, respond: Respond) -> JSONResponse:
+        return respond(control.resources_of(container_type, container_id, resource_type), control.page_size)
 
 
 def _control_api(control: Control) -> APIRouter:
@@ -315,7 +282,6 @@ def _control_api(control: Control) -> APIRouter:
 
     @api.post("/{resource_type}", status_code=201)
     async def add_resource(resource_type: str, spec: dict[str, Any]) -> Document:
-        with _reported_as_body():
-            return control.add_resource(resource_type, **spec)
+        return control.add_resource(resource_type, **spec)
 
     return api

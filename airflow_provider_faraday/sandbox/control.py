@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_faraday.sandbox.account_file import RESOURCE_TYPES, SPECS, AccountFile, Id
-from airflow_provider_faraday.sandbox.downloads import TargetFile
 from airflow_provider_faraday.sandbox.errors import FaradayError
 from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.pipeline import Pipeline
@@ -168,27 +167,23 @@ class Control:
         with self._lock:
             return self._uploads.get(directory, filename).file
 
-    async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> None:
-        """Store a file that arrives in chunks, and rebuild the datasets that read its directory."""
+    async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> datetime:
+        """Store a file that arrives in chunks, and rebuild the datasets that read its directory.
+
+        :return: when the file was complete
+        """
         upload = await self._uploads.receive(directory, filename, chunks, self.now)
         with self._up_to_date() as now:
             self._uploads.add(upload)
             for dataset in self._pipeline.all("datasets"):
                 if reads(dataset.document(now).get("options"), directory):
                     self._pipeline.force_update(dataset, now)
+        return upload.created_at
 
     def remove_upload(self, directory: str, filename: str) -> None:
         """Remove an uploaded file. The datasets that have read it are not rebuilt."""
         with self._up_to_date():
             self._uploads.remove(directory, filename)
-
-    def target_file(self, target_id: str) -> TargetFile:
-        """Return the file of a target."""
-        with self._lock:
-            target = self.resource("targets", target_id)
-            if target.get("last_updated_output_at") is None:
-                raise FaradayError(409, f"The target {target_id} has not been built yet.")
-            return TargetFile(target.get("count") or 0)
 
     def download_signature(self, target_id: str) -> str:
         """Return what a URL must have to download a target without the key."""

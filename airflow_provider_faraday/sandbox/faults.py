@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from http.client import responses
 from typing import Any, Literal
@@ -84,16 +83,3 @@ class Fault(BaseModel):
         if isinstance(self.body, str):
             return Response(self.body, status, media_type="text/plain")
         return JSONResponse(self.body, status)
-
-
-def send_broken(transport: asyncio.Transport, response: Response, fault: Fault) -> None:
-    """Write what no HTTP library would send, and close the connection."""
-    body = bytes(response.body)
-    half = len(body) // 2
-    if fault.broken != "dropped":
-        response.headers["content-length"] = str(half if fault.broken == "wrong_length" else len(body))
-        phrase = responses.get(response.status_code, "Unknown")
-        head = f"HTTP/1.1 {response.status_code} {phrase}\r\n".encode()
-        head += b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
-        transport.write(head + b"\r\n" + (body[:half] if fault.broken == "truncated" else body))
-    transport.close()

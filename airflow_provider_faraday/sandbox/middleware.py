@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
+from asyncio import sleep
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,67 +13,52 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_faraday.sandbox.control import Control, is_loopback
 from airflow_provider_faraday.sandbox.errors import FaradayError
-from airflow_provider_faraday.sandbox.faults import Fault, send_broken
-from airflow_provider_faraday.sandbox.resources import rfc3339
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+from airflow_provider_faraday.sandbox.faults import Fault
+from airflow_provider_faraday.sandbox.resources import http_date, rfc3339
 
 log = logging.getLogger(__name__)
 
 
-class Body:
-    """The body of a request: the ASGI function ``receive``, which knows whether the client is gone."""
-
-    def __init__(self, receive: Receive, now: Callable[[], datetime]) -> None:
-        self._receive = receive
-        self._now = now
-        self.arrived_at = now()
-        self.disconnected = False
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self.arrived_at = self._now()
-        self.disconnected = message["type"] == "http.disconnect"
-        return message
-
-
 class SandboxMiddleware:
-    """ASGI middleware around the whole application.
+    """ASGI middleware around the whole application, because faults need the socket."""
 
-    It is outermost because faults need the socket, and because even a crash must produce a Faraday error.
-    """
-
-    def __init__(self, app: ASGIApp, download_app: ASGIApp, control: Control) -> None:
+    def __init__(self, app: ASGIApp, control: Control) -> None:
         self._app = app
-        self._download_app = download_app
         self._control = control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Body(receive, self._control.now)
         if self._is_cross_site(scope):
             refusal = FaradayError(403, "The sandbox rejects requests that web pages of other sites send.")
-            await refusal.response()(scope, request, send)
+            await refusal.response()(scope, receive, send)
             return
         if scope["path"] == "/" or f"{scope['path']}/".startswith("/sandbox/"):
-            await self._respond(scope, request, send)
+            await self._respond(scope, receive, send)
             return
         entry = self._log(scope)
         fault = self._control.take_fault(scope["method"], scope["path"])
-        if fault is not None:
-            await self._fail(fault, entry, scope, request, send)
-            return
 
         async def log_status(message: Message) -> None:
-            if message["type"] == "http.response.start" and not request.disconnected:
+            if message["type"] == "http.response.start":
                 entry["status"] = message["status"]
             await send(message)
 
-        await self._respond(scope, request, log_status)
+        if fault is None:
+            await self._respond(scope, receive, log_status)
+            return
+        entry["fault"] = True
+        await sleep(fault.delay)
+        response = await self._faulty_response(fault, scope, receive)
+        if fault.broken == "dropped":
+            # ASGI has no access to the socket. In uvicorn, `send` is a method of the object that owns it.
+            send.__self__.transport.abort()  # type: ignore[attr-defined]
+            # Before uvicorn has noticed that the connection is closed, it would respond with a 500.
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        # If the body is shorter than its Content-Length, uvicorn closes the connection.
+        await response(scope, receive, log_status)
 
     def _is_cross_site(self, scope: Scope) -> bool:
         """Return whether a web page of another site sends the request.
@@ -87,62 +71,43 @@ class SandboxMiddleware:
         if origin is not None and urlsplit(origin).netloc != host:
             return True
         # A page can have a host name that resolves to this machine (DNS rebinding).
-        name = urlsplit(f"//{host}").hostname or "localhost"
-        is_own = name == self._control.host or is_loopback(name)
-        return not is_own and is_loopback((scope["server"] or ("",))[0])
+        return is_loopback(self._control.host) and not is_loopback(urlsplit(f"//{host}").hostname or "")
 
-    async def _fail(
-        self, fault: Fault, entry: dict[str, Any], scope: Scope, receive: Body, send: Send
-    ) -> None:
-        entry["fault"] = True
-        # ASGI has no access to the socket. In uvicorn, `send` is a method of the object that owns it.
-        transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
-        try:
-            await asyncio.sleep(fault.delay)
-        except asyncio.CancelledError:
-            # The sandbox is stopping. Without this, uvicorn would respond with a 500 of its own.
-            transport.abort()
-            await _disconnect(receive)
-            return
-        if fault.processed or not fault.replaces_response:
-            response = await self._collect(scope, receive)
-        if fault.replaces_response:
-            response = fault.response()
-            response.headers["date"] = _http_date(self._control.now())
-        for name, value in fault.headers.items():
-            response.headers[name] = value
-        if fault.broken != "dropped":
-            entry["status"] = response.status_code
-        if fault.broken in ("truncated", "wrong_length", "dropped"):
-            send_broken(transport, response, fault)
-            await _disconnect(receive)
-        else:
-            await response(scope, receive, send)
-
-    async def _respond(self, scope: Scope, receive: Body, send: Send) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response of the application, or an error response."""
-        receive.arrived_at = self._control.now()
 
         async def send_dated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # Not the current time: on a busy machine, a fast build could end before it.
-                MutableHeaders(scope=message)["date"] = _http_date(receive.arrived_at)
+                MutableHeaders(scope=message).setdefault("date", http_date(self._control.now()))
             await send(message)
 
-        is_download = scope["server"] is not None and scope["server"][1] == self._control.download_port
         try:
             # Before routing: without a key, Faraday does not reveal which paths exist.
-            if scope["path"].startswith("/v1") and not is_download:
+            if scope["path"].startswith("/v1"):
                 self._control.check_key(Headers(scope=scope).get("authorization"))
-            await (self._download_app if is_download else self._app)(scope, receive, send_dated)
+            await self._app(scope, receive, send_dated)
         except FaradayError as error:
             await error.response()(scope, receive, send_dated)
         except Exception:
             # The application has sent a 500, unless it was in the middle of another response.
-            if not receive.disconnected:
-                log.exception("Unhandled exception in %s %s", scope["method"], scope["path"])
+            log.exception("Unhandled exception in %s %s", scope["method"], scope["path"])
 
-    async def _collect(self, scope: Scope, receive: Body) -> Response:
+    async def _faulty_response(self, fault: Fault, scope: Scope, receive: Receive) -> Response:
+        """Return the response that is broken as the fault says, except for a dropped connection."""
+        if fault.processed or not fault.replaces_response:
+            response = await self._collect(scope, receive)
+        if fault.replaces_response:
+            response = fault.response()
+            response.headers["date"] = http_date(self._control.now())
+        if fault.broken in ("truncated", "wrong_length"):
+            response.body = response.body[: len(response.body) // 2]
+        if fault.broken == "wrong_length":
+            response.headers["content-length"] = str(len(response.body))
+        for name, value in fault.headers.items():
+            response.headers[name] = value
+        return response
+
+    async def _collect(self, scope: Scope, receive: Receive) -> Response:
         """Return the whole response."""
         messages: list[Message] = []
 
@@ -170,13 +135,3 @@ class SandboxMiddleware:
         }
         self._control.log_request(entry)
         return entry
-
-
-async def _disconnect(receive: Receive) -> None:
-    # Before uvicorn has noticed that the connection is closed, it would respond with a 500.
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _http_date(time: datetime) -> str:
-    return format_datetime(time, usegmt=True)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from importlib.resources import files
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
@@ -50,6 +51,11 @@ KINDS: Mapping[str, Kind] = {
 def rfc3339(moment: datetime) -> str:
     """Return a time as Faraday writes it: in UTC, with milliseconds and a ``Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def http_date(moment: datetime) -> str:
+    """Return a time in UTC as a ``Date`` header has it, in whole seconds."""
+    return format_datetime(moment, usegmt=True)
 
 
 class Change(BaseModel):

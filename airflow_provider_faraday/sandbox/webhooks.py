@@ -123,7 +123,7 @@ class Webhooks:
         self._endpoints[endpoint.id] = endpoint
         return endpoint.document()
 
-    def change(self, endpoint_id: str, change: EndpointChange) -> Document:
+    def change(self, endpoint_id: Id, change: EndpointChange) -> Document:
         """Change a registered URL, its events or its status."""
         changes = change.model_dump(exclude_none=True)
         changed = self._get(endpoint_id).model_copy(update={**changes, "updated_at": rfc3339(self._now())})
