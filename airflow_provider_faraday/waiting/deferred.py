@@ -73,7 +73,7 @@ def _judged(
     collector, which blocks the event loop.
     """
     try:
-        verdict = poll.verdict(criteria, source.ids)
+        verdict = poll.verdict(criteria)
     except FaradayError as error:
         if not is_transient(error):
             return Errored.from_error(error)

@@ -6,14 +6,12 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import count
-from typing import NamedTuple
 
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.endpoints import IDS_PER_REQUEST, Endpoint
@@ -24,7 +22,7 @@ from airflow_provider_faraday.api.resources import ResourceType
 from airflow_provider_faraday.api.responses import Remembering
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states
-from airflow_provider_faraday.waiting.account import Account, joined
+from airflow_provider_faraday.waiting.account import Account, accounts
 from airflow_provider_faraday.waiting.source import Source
 
 SETTLE_SECONDS = 1.0
@@ -34,12 +32,6 @@ deferring."""
 TICK_SECONDS = 0.1
 """Polls begin at multiples of this: those of several feeds cost less if they share the event loop's turns.
 It is also the shortest pause between polls: Airflow allows a ``poke_interval`` of 0."""
-
-WORK_AT_A_TIME = 300
-"""How many subscribers get a poll before the feed yields to other coroutines."""
-
-NOTIFICATION = 100
-"""How many subscribers a notified one counts as, because it evaluates the poll."""
 
 VERDICTS = 8
 """How many verdicts of a poll are kept, for subscribers with equal criteria. Each may take kilobytes."""
@@ -51,6 +43,7 @@ class Poll:
 
     :param began_at: the event loop's time before the first request.
     :param now: the time of the response, by Faraday's clock.
+    :param ids: the resources that it is about; None for those of a list.
     :param states: what Faraday returned.
     :param error: why the poll failed; None if it did not.
     :param graph: for a source that includes upstream resources.
@@ -59,15 +52,16 @@ class Poll:
     resource_type: ResourceType
     began_at: float
     now: datetime
+    ids: Collection[str] | None = None
     states: tuple[ResourceState, ...] = ()
     error: FaradayError | None = None
     graph: Graph | None = None
-    _verdicts: list[tuple[Criteria, Collection[str] | None, Verdict]] = field(default_factory=list)
+    _verdicts: list[tuple[Criteria, Verdict]] = field(default_factory=list)
 
-    def of(self, ids: Iterable[str]) -> Poll:
+    def of(self, ids: Collection[str]) -> Poll:
         """Return the part of the poll that is about these resources."""
         states = tuple(state for id_ in ids for state in self._by_id.get(id_, ()))
-        return replace(self, states=states, _verdicts=[])
+        return replace(self, ids=ids, states=states, _verdicts=[])
 
     @cached_property
     def _by_id(self) -> dict[str, list[ResourceState]]:
@@ -81,35 +75,21 @@ class Poll:
         failed = self.error or last.error or (self.graph and self.graph.unclear)
         return not failed and self.states == last.states and self.graph == last.graph
 
-    def verdict(self, criteria: Criteria, ids: Collection[str] | None) -> Verdict:
+    def verdict(self, criteria: Criteria) -> Verdict:
         """Evaluate the states. Subscribers of a list with equal criteria share the verdict.
 
-        :param ids: what the subscriber waits for, for a source by id.
         :raises FaradayError: if the poll failed. See :func:`~airflow_provider_faraday.api.readiness.assess`
             for others.
         """
         if self.error:
             raise self.error
-        for known, of, verdict in self._verdicts:
-            if known == criteria and of == ids:
+        for known, verdict in self._verdicts:
+            if known == criteria:
                 return verdict
-        verdict = assess(self.resource_type, self.states, criteria, ids, self.graph, now=self.now)
+        verdict = assess(self.resource_type, self.states, criteria, self.ids, self.graph, now=self.now)
         if len(self._verdicts) < VERDICTS:
-            self._verdicts.append((criteria, ids, verdict))
+            self._verdicts.append((criteria, verdict))
         return verdict
-
-
-class FeedKey(NamedTuple):
-    """Subscribers with equal keys share a feed.
-
-    :param source: without ids, since a feed requests the ids of all its subscribers together.
-    :param interval: seconds between the end of a poll and the next one.
-    :param number: counts the feeds by id, each of which sends one request.
-    """
-
-    source: Source
-    interval: float
-    number: int = 0
 
 
 class Subscriber:
@@ -158,26 +138,30 @@ class Subscriber:
 
 
 class Feed:
-    """Polls one source for its subscribers, for as long as it has any."""
+    """Polls one source for its subscribers, for as long as it has any.
 
-    def __init__(self, account: Account, key: FeedKey, first_pause: float) -> None:
-        self.key = key
+    :param source: without ids, because a feed requests the ids of all its subscribers together.
+    :param interval: seconds between the end of a poll and the next one.
+    """
+
+    def __init__(self, account: Account, source: Source, interval: float, first_pause: float) -> None:
         self.subscribers: dict[Subscriber, None] = {}
         self._account = account
-        self._source = key.source
-        self._interval = key.interval
+        self._source = source
+        self._interval = interval
         self._ids: Counter[str] = Counter()
         self._decoders: dict[Endpoint, Remembering[list[ResourceState]]] = {}
         # Its own context, so that its log lines are not attributed to one task.
         self.task = asyncio.get_running_loop().create_task(
-            self._run(SETTLE_SECONDS + first_pause), name=f"faraday feed {key}", context=Context()
+            self._run(SETTLE_SECONDS + first_pause), name=f"faraday feed {source.label}", context=Context()
         )
-        self.task.add_done_callback(self._ended)
 
-    def has_room_for(self, ids: tuple[str, ...] | None) -> bool:
-        """Return whether ids fit into the feed's request."""
-        new = len({*(ids or ())} - self._ids.keys())
-        return not new or len(self._ids) + new <= IDS_PER_REQUEST
+    def accepts(self, source: Source, interval: float) -> bool:
+        """Return whether the feed polls for a source, and its ids fit into the feed's request."""
+        if (source.without_ids, interval) != (self._source, self._interval):
+            return False
+        new = {*(source.ids or ())} - self._ids.keys()
+        return not new or len(self._ids) + len(new) <= IDS_PER_REQUEST
 
     def add(self, subscriber: Subscriber) -> None:
         """Add a subscriber."""
@@ -192,26 +176,29 @@ class Feed:
     async def _run(self, first_pause: float) -> None:
         await self._sleep(first_pause)
         while True:
-            await self._poll_for(list(self.subscribers))
+            subscribers = list(self.subscribers)
+            try:
+                await self._poll_for(subscribers)
+            except Exception as bug:  # ends each subscription with its traceback
+                for subscriber in subscribers:
+                    subscriber.notify(bug)
             await self._sleep(0.0 if self._source.include_upstream else self._interval)
 
     async def _poll_for(self, subscribers: list[Subscriber]) -> None:
         """Poll for all subscribers together, and again for each one if Faraday rejects their request."""
-        shared = await self._poll(list(self._ids))
-        if self._source.ids is not None and len(subscribers) > 1 and _is_refused(shared.error):
+        is_by_id = self._source.ids is not None
+        shared = await self._poll(list(self._ids) if is_by_id else None)
+        if is_by_id and len(subscribers) > 1 and _is_refused(shared.error):
             for subscriber in subscribers:
                 if subscriber in self.subscribers:
-                    subscriber.offer(await self._poll(subscriber.ids or ()))
+                    subscriber.offer(await self._poll(subscriber.ids))
             return
-        work = 0
         for subscriber in subscribers:
-            notified = subscriber.offer(shared if subscriber.ids is None else shared.of(subscriber.ids))
-            work += NOTIFICATION if notified else 1
-            if work >= WORK_AT_A_TIME:
-                work = 0
+            if subscriber.offer(shared if subscriber.ids is None else shared.of(subscriber.ids)):
+                # It evaluates the poll now, and other coroutines get their turn.
                 await asyncio.sleep(0)
 
-    async def _poll(self, ids: Collection[str]) -> Poll:
+    async def _poll(self, ids: Collection[str] | None) -> Poll:
         """Poll once.
 
         :param ids: the resources to request, for a source by id.
@@ -240,6 +227,7 @@ class Feed:
             resource_type=self._source.type,
             began_at=began_at,
             now=sent_at or datetime.now(UTC),
+            ids=ids,
             states=tuple(states),
             error=error,
             graph=graph,
@@ -248,18 +236,9 @@ class Feed:
     async def _sleep(self, pause: float) -> None:
         """Sleep until the first tick after a pause."""
         now = asyncio.get_running_loop().time()
-        tick, phase = TICK_SECONDS, 0.0
-        if self._source.include_upstream:
-            # Feeds that need the graph poll together, so that they share it.
-            tick, phase = max(tick, self._interval), self._account.phase
-        number = math.floor((now + pause) / tick - phase) + 1
-        await asyncio.sleep((number + phase) * tick - now)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        # A feed is cancelled after its last subscriber has left. Any other end is unexpected.
-        bug = None if task.cancelled() else task.exception()
-        for subscriber in self.subscribers:
-            subscriber.notify(bug or RuntimeError("The feed ended unexpectedly."))
+        # Feeds that need the graph poll together, so that they share it.
+        tick = max(TICK_SECONDS, self._interval) if self._source.include_upstream else TICK_SECONDS
+        await asyncio.sleep((math.floor((now + pause) / tick) + 1) * tick - now)
 
 
 def _is_refused(error: FaradayError | None) -> bool:
@@ -267,21 +246,6 @@ def _is_refused(error: FaradayError | None) -> bool:
     if not isinstance(error, FaradayApiError) or isinstance(error, FaradayAuthenticationError):
         return False
     return error.path != endpoints.graph().path and not is_transient(error)
-
-
-def _feed_for(account: Account, source: Source, interval: float, *, poll_now: bool) -> Feed:
-    """Return the first feed that has room for a source, or a new one."""
-    for number in count():
-        key = FeedKey(source.without_ids, interval, number)
-        feed: Feed | None = account.feeds.get(key)
-        if feed is None or feed.task.done():
-            # Triggers start together when a triggerer does. Feeds that polled together would do so forever.
-            spread = 0.0 if poll_now or source.include_upstream else random.uniform(0.0, interval)
-            feed = account.feeds[key] = Feed(account, key, spread)
-            return feed
-        if feed.has_room_for(source.ids):
-            return feed
-    raise AssertionError  # not reached
 
 
 @asynccontextmanager
@@ -294,16 +258,27 @@ async def subscribe(
     :param poll_now: whether a feed that starts with this subscriber polls as soon as it may, not at some time
         within an interval from then.
     """
-    async with joined(faraday_conn_id) as account:
-        feed = _feed_for(account, source, interval, poll_now=poll_now)
-        subscriber = Subscriber(source.ids, asyncio.get_running_loop().time() + SETTLE_SECONDS)
-        feed.add(subscriber)
-        try:
-            yield subscriber
-        finally:
-            feed.remove(subscriber)
-            if not feed.subscribers:
-                if account.feeds.get(feed.key) is feed:
-                    del account.feeds[feed.key]
-                feed.task.cancel()
-                await asyncio.wait([feed.task])
+    now = asyncio.get_running_loop().time()
+    account = accounts().get(faraday_conn_id) or Account(faraday_conn_id)
+    accounts()[faraday_conn_id] = account
+    account.joined_at = now
+    feed: Feed | None = next((each for each in account.feeds if each.accepts(source, interval)), None)
+    if feed is None:
+        # Triggers start together when a triggerer does. Feeds that polled together would do so forever.
+        spread = 0.0 if poll_now or source.include_upstream else random.uniform(0.0, interval)
+        feed = Feed(account, source.without_ids, interval, spread)
+        account.feeds.append(feed)
+    subscriber = Subscriber(source.ids, now + SETTLE_SECONDS)
+    feed.add(subscriber)
+    try:
+        yield subscriber
+    finally:
+        feed.remove(subscriber)
+        if not feed.subscribers:
+            account.feeds.remove(feed)
+            if not account.feeds:
+                del accounts()[faraday_conn_id]
+            feed.task.cancel()
+            await asyncio.wait([feed.task])
+            if not account.feeds:
+                await account.client.close()

@@ -62,9 +62,9 @@ async def test_only_equal_criteria_share_a_verdict(account: Account) -> None:
     async with subscribe() as subscriber:
         poll = await subscriber.next_poll()
     early, late = (Criteria(updated_after=poll.now + timedelta(days=days)) for days in (-9999, 9))
-    verdicts = [poll.verdict(criteria, None) for criteria in (early, late, early)]
+    verdicts = [poll.verdict(criteria) for criteria in (early, late, early)]
     assert [verdict.is_ready for verdict in verdicts] == [True, False, True]
-    assert verdicts[2] is verdicts[0] is not poll.verdict(early, (A,))
+    assert verdicts[2] is verdicts[0]
 
 
 async def test_ids_of_subscribers_are_requested_together(account: Account) -> None:

@@ -166,7 +166,7 @@ async def test_all_sources_of_an_account_share_the_graph(serve: Serve) -> None:
         parsed = Source.from_json({"resource_type": "targets", "include_upstream": True, **source})
         async with feed.subscribe("faraday_default", parsed, 0.5) as subscriber:
             poll = await subscriber.next_poll()
-            assert poll.verdict(Criteria(), subscriber.ids).is_ready
+            assert poll.verdict(Criteria()).is_ready
 
     await asyncio.gather(*map(first_poll, sources))
     # That of the slow list was requested after it.
