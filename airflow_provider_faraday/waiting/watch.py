@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from airflow_provider_faraday.api.updates import detect_updates
 from airflow_provider_faraday.waiting.feed import subscribe
-from airflow_provider_faraday.waiting.marks import AssetStates, MarkStore
+from airflow_provider_faraday.waiting.marks import Record
 from airflow_provider_faraday.waiting.problems import Problems
 from airflow_provider_faraday.waiting.source import Source
 
@@ -31,38 +32,33 @@ async def watch(
     :param events: ``on_error`` and ``emit_initial``, see
         :func:`~airflow_provider_faraday.api.updates.detect_updates`.
     """
-    # The interval and the Airflow connection may change without losing the announced builds.
-    watched = {**source.as_json, "resource_ids": source.ids and sorted(source.ids)}
-    stores = AssetStates(states, {**watched, **events}, log)
-    marks, problems = MarkStore(stores, source.ids), Problems(stores, source)
+    record, problems = Record(states, source, events, log), Problems(source, log)
     failures = 0
-    try:
-        await marks.load()
-        while True:
-            pause = 0.0
-            async with subscribe(faraday_conn_id, source, poke_interval, poll_now=True) as subscriber:
-                while not pause:
-                    poll = await subscriber.next_poll()
-                    if poll.error:
-                        failures += 1
-                        pause = _pause_after(failures, poke_interval)
-                        problems.poll_failed(poll.error, failures, pause or poke_interval)
-                        continue
+    await record.load()
+    while True:
+        pause = 0.0
+        async with subscribe(faraday_conn_id, source, poke_interval, poll_now=True) as subscriber:
+            while not pause:
+                # What could not be saved is saved after the next poll, even if it is unchanged.
+                poll = await subscriber.next_poll(deliver_after=math.inf if record.is_saved else 0.0)
+                if poll.error:
+                    failures += 1
+                    pause = _pause_after(failures, poke_interval)
+                    problems.poll_failed(poll.error, failures, pause or poke_interval)
+                else:
                     failures = 0
-                    updates = detect_updates(poll.states, marks.marks, **events)
+                    updates = detect_updates(poll.states, record.marks, **events)
                     # Read only when there is a build: a webhook may have announced it.
-                    if updates.events and await marks.load_webhooks():
-                        updates = detect_updates(poll.states, marks.marks, **events)
+                    if updates.events and await record.load_webhooks():
+                        updates = detect_updates(poll.states, record.marks, **events)
                     for payload in updates.events:
                         yield payload
                     # After the events: a build that is recorded first is lost if the triggerer stops.
-                    marks.announce(updates)
+                    record.announce(updates)
                     problems.polled(poll.states)
-            # Unsubscribed during the pause, which does not delay other subscribers.
-            await asyncio.sleep(pause)
-    finally:
-        marks.close()
-        problems.close()
+                await record.save(problems.reported)
+        # Unsubscribed during the pause, which does not delay other subscribers.
+        await asyncio.sleep(pause)
 
 
 def _pause_after(failures: int, poke_interval: float) -> float:
