@@ -73,26 +73,25 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def built_at(self) -> datetime | None:
         """When the last successful build ended; None if that is not known."""
-        return timestamp(self.last_updated_output_at) if self.last_updated_output_at else None
+        return timestamp(self.last_updated_output_at)
 
     @property
     def read_at(self) -> datetime | None:
         """When the input of the last build was read; None if that is not known."""
-        return timestamp(self.last_read_input_at) if self.last_read_input_at else None
+        return timestamp(self.last_read_input_at)
 
     @property
     def failed_at(self) -> datetime | None:
         """When a resource in ``error`` went into it, or changed last; None for other resources."""
         if self.status != "error":
             return None
-        times = (timestamp(text) for text in (self.status_changed_at, self.updated_at) if text)
-        return next(filter(None, times), None)
+        return timestamp(self.status_changed_at) or timestamp(self.updated_at)
 
     @property
     def changed_at(self) -> datetime | None:
         """When the status, the configuration or the output changed last; None if that is not known."""
         texts = (self.status_changed_at, self.last_updated_config_at, self.last_updated_output_at)
-        return max(filter(None, (timestamp(text) for text in texts if text)), default=None)
+        return max(filter(None, map(timestamp, texts)), default=None)
 
     @property
     def error(self) -> str:
@@ -113,14 +112,11 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.status != "ready":
             reason = f"status {self.status}" if self.status else "no status"
             return f"{reason}, {self.error}" if self.status == "error" and self.status_error else reason
-        built, configured = self.last_updated_output_at, self.last_updated_config_at
-        built_at = timestamp(built) if built else None
-        if built and not built_at:
-            return f"ready, but {built[:40]!r} is not a valid timestamp"
-        configured_at = timestamp(configured) if configured else None
-        if configured and not configured_at:
-            return f"ready, but {configured[:40]!r} is not a valid timestamp"
-        if built_at and configured_at and configured_at > built_at:
+        for text in (self.last_updated_output_at, self.last_updated_config_at):
+            if text and not timestamp(text):
+                return f"ready, but {text[:40]!r} is not a valid timestamp"
+        configured_at = timestamp(self.last_updated_config_at)
+        if self.built_at and configured_at and configured_at > self.built_at:
             return f"ready, but its configuration changed at {shown(configured_at)}, after its last build"
         return None
 
@@ -128,7 +124,7 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 @cache
 def state_type(resource_type: ResourceType) -> type[ResourceState]:
     """Return the struct that decodes resources of a type, with the type's count as ``count``."""
-    struct: Any = msgspec.defstruct(
+    struct: type[Any] = msgspec.defstruct(
         f"{resource_type.label.title().replace(' ', '')}State",
         [("count", Any, None)],
         bases=(ResourceState,),
@@ -138,8 +134,7 @@ def state_type(resource_type: ResourceType) -> type[ResourceState]:
         kw_only=True,
         dict=True,
     )
-    built: type[ResourceState] = struct
-    return built
+    return struct
 
 
 @cache
@@ -166,8 +161,3 @@ def states_of(resource_type: ResourceType, resources: list[dict[str, Any]]) -> l
 def live_states(states: list[ResourceState]) -> dict[str, ResourceState]:
     """Return states by id. If a list has a resource twice, one of them skipped, the other one counts."""
     return {state.key: state for state in sorted(states, key=lambda s: not s.why_skipped)}
-
-
-def last_change(state: ResourceState) -> datetime | None:
-    """Return when the resource was last built or went into ``error``; a build requested now ends later."""
-    return max(filter(None, (state.built_at, state.failed_at)), default=None)

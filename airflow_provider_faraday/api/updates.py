@@ -83,15 +83,13 @@ def marks_of_all(stores: Sequence[Marks]) -> dict[str, Mark]:
 
 
 def _initial(state: ResourceState, failed: str | None) -> Mark:
-    valid = state.last_updated_output_at and timestamp(state.last_updated_output_at)
-    return Mark(built=state.last_updated_output_at if valid else None, failed=failed)
+    return Mark(built=state.last_updated_output_at if state.built_at else None, failed=failed)
 
 
 def _built_at(mark: Mark) -> datetime:
-    return timestamp(mark["built"] or "") or datetime.min.replace(tzinfo=UTC)
+    return timestamp(mark["built"]) or datetime.min.replace(tzinfo=UTC)
 
 
 def _is_later(text: str | None, than: str | None) -> bool:
-    moment = timestamp(text) if text else None
-    before = timestamp(than) if than else None
+    moment, before = timestamp(text), timestamp(than)
     return moment is not None and (before is None or moment > before)

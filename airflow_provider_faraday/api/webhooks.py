@@ -82,7 +82,7 @@ class Message(NamedTuple):
         """
         if self.sent_at is None or not self.resource_type.has_builds or now - self.sent_at >= MAX_API_LAG:
             return False
-        built_at = timestamp(state.last_updated_output_at or "")
+        built_at = timestamp(state.last_updated_output_at)
         return built_at is None or self.sent_at - built_at > max_age
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.api.states import last_change, live_states, states_of
+from airflow_provider_faraday.api.states import live_states, states_of
 from airflow_provider_faraday.api.text import LISTED, first_of
 from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.waiting import events, tasks
@@ -77,7 +77,7 @@ class Rebuilds:
             )
             accepted_at = datetime.now(UTC)
         # The header has whole seconds: a build may have ended within that second, before the request.
-        change = last_change(self._states[id_]) if id_ in self._states else None
+        change = self._states[id_].changed_at if id_ in self._states else None
         return max(accepted_at, change + timedelta(milliseconds=1)) if change else accepted_at
 
     def _log_states(self) -> None:
