@@ -169,20 +169,15 @@ def file_error(request: Request, response: Response) -> FaradayApiError:
     That of another server is not quoted, because it may contain the signed URL.
     """
     status = response.status
-    if request.is_faraday and status == 200:
+    if not request.is_faraday:
+        what = "a web page" if status == 200 else _phrase(status)
+        message = f"Faraday redirected to {origin(request.url)[1]}, which returned {status} {what}."
+        wait = _retry_after(response.headers)
+        return api_error(FaradayApiError, request, message, TRY_LATER, status_code=status, retry_after=wait)
+    if status == 200:
         message = f"Faraday returned a web page instead of a file: {_excerpt(request, response)}."
         return api_error(FaradayResponseError, request, message, broken=True, status_code=200)
-    if request.is_faraday:
-        return _status_error(request, response)
-    what = "a web page" if status == 200 else _phrase(status)
-    return api_error(
-        FaradayApiError,
-        request,
-        f"Faraday redirected to {origin(request.url)[1]}, which returned {status} {what}.",
-        TRY_LATER,
-        status_code=status,
-        retry_after=_retry_after(response.headers),
-    )
+    return _status_error(request, response)
 
 
 def decode_resources(response: Response) -> list[dict[str, Any]]:
@@ -239,22 +234,19 @@ def _status_error(request: Request, response: Response) -> FaradayApiError:
     code, error_id, note = (_text(body.get(key)) for key in ("error", "id", "note"))
     listed = body.get("validationErrors")
     invalid = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    details = "; ".join(
-        " ".join(filter(None, (_text(e.get(key)) for key in ("path", "message", "suggestion"))))
-        for e in invalid
-    )
+    details = "; ".join(" ".join(map(str, item.values())) for item in invalid)
     wait = _retry_after(response.headers)
-    label = code or _phrase(response.status)
-    sentences = [
-        f"Faraday returned {response.status} {shortened(label)}: "
-        f"{shortened(note or _excerpt(request, response))}",
-        shortened(details),
-        f"Retry after {wait:.0f} seconds" if wait else "",
-    ]
+    label = shortened(code or _phrase(response.status))
+    message = f"Faraday returned {response.status} {label}: "
+    message += shortened(note or _excerpt(request, response)).rstrip(". ") + "."
+    if details:
+        message += f" {shortened(one_line(details))}."
+    if wait:
+        message += f" Retry after {wait:.0f} seconds."
     return api_error(
         _ERROR_CLASSES.get(response.status, FaradayApiError),
         request,
-        " ".join(f"{sentence.rstrip('. ')}." for sentence in sentences if sentence),
+        message,
         status_code=response.status,
         error_code=code,
         error_id=error_id and shortened(error_id),
@@ -289,8 +281,8 @@ def _error_body(request: Request, response: Response) -> dict[str, Any]:
 
 
 def _format_error(request: Request, response: Response, error: Exception) -> FaradayResponseError:
-    # A validation error may come first: the text "504 Gateway Time-out" begins like a number.
-    broken = not isinstance(error, msgspec.ValidationError) or not _is_json(json_body(response))
+    # Not by the class of the error: the text "504 Gateway Time-out" begins like a number.
+    broken = not _is_json(json_body(response))
     what = "is not valid JSON" if broken else "has an unexpected format"
     message = (
         f"Faraday returned {response.status}, but the response {what}: {error}. "
