@@ -1,6 +1,6 @@
 """The sandbox's endpoints: the Faraday API under ``/v1``, the control API under ``/sandbox``."""
 
-# No `from __future__ import annotations`: FastAPI 0.117 cannot resolve it in a class that is a dependency.
+from __future__ import annotations
 
 import gzip
 import hmac

@@ -36,11 +36,8 @@ class Pipeline:
         self._stale: set[str] = set()
         # The ids of resources with a status that was set by hand. Only a rebuild upstream changes it.
         self._held: set[str] = set()
-        specs = [(resource_type, spec) for resource_type, _, spec in content.specs()]
-        for resource_type, spec in specs:
-            self._create(resource_type, spec, now)
-        for resource_type, spec in specs:
-            self._begin(resource_type, spec, now)
+        for resource_type, _, spec in content.specs():
+            self._add(resource_type, spec, now)
         self._rebuild_stale(now)
 
     def get(self, resource_type: str, resource_id: str) -> Resource:
@@ -100,8 +97,7 @@ class Pipeline:
             raise FaradayError(409, f"A resource with the id {spec.id} already exists.")
         for _, upstream_id, expected in spec.upstream():
             self.get(expected or self.find(upstream_id).type, upstream_id)
-        self._create(resource_type, spec, now)
-        self._begin(resource_type, spec, now)
+        self._add(resource_type, spec, now)
         self._rebuild_stale(now)
 
     def remove(self, resource_type: str, resource_id: str, now: datetime) -> None:
@@ -145,20 +141,17 @@ class Pipeline:
         ended, self._ended = self._ended, []
         return ended
 
-    def _create(self, resource_type: str, spec: ResourceSpec, now: datetime) -> None:
+    def _add(self, resource_type: str, spec: ResourceSpec, now: datetime) -> None:
         resource = Resource.create(resource_type, spec, now, self._speed)
         (event,) = resource.events
         # The initial state is not a change, so it rebuilds nothing downstream.
         self._resources[spec.id] = self._with_counts(resource, event) if event.is_success else resource
-
-    def _begin(self, resource_type: str, spec: ResourceSpec, now: datetime) -> None:
-        resource = self.get(resource_type, spec.id)
         if "status" in spec.faraday_fields() or "status" in KINDS[resource_type].defaults:
             self._held.add(spec.id)
         elif not resource.builds(now):
             return
         # Connections do not count: datasets build from the start.
-        elif any(upstream.type != "connections" for upstream in self.upstream(resource)):
+        elif any(expected != "connections" for _, _, expected in spec.upstream()):
             self._stale.add(spec.id)
         else:
             self._put(resource.first_build(now))

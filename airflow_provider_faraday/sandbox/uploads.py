@@ -10,7 +10,6 @@ import os
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,7 +56,7 @@ class Upload:
 
 
 class Uploads:
-    """The uploaded files of an account, the oldest first. They exist as long as this object."""
+    """The uploaded files of an account, the oldest first. Their content exists until :meth:`clear`."""
 
     def __init__(self) -> None:
         self._uploads: dict[str, Upload] = {}
@@ -78,26 +77,18 @@ class Uploads:
             self._directory = tempfile.TemporaryDirectory(prefix="faraday-sandbox-")
         descriptor, file = tempfile.mkstemp(dir=self._directory.name)
         md5, size = hashlib.md5(usedforsecurity=False), 0
-        try:
-            with os.fdopen(descriptor, "wb") as opened:
-                async for chunk in chunks:
-                    opened.write(chunk)
-                    md5.update(chunk)
-                    size += len(chunk)
-            rows = await run_in_threadpool(count_rows, file, os.path.splitext(filename)[1].lower())
-        except BaseException:
-            # A reset may have removed it already.
-            with suppress(FileNotFoundError):
-                os.unlink(file)
-            raise
+        with os.fdopen(descriptor, "wb") as opened:
+            async for chunk in chunks:
+                opened.write(chunk)
+                md5.update(chunk)
+                size += len(chunk)
+        rows = await run_in_threadpool(count_rows, file, Path(filename).suffix.lower())
         return Upload(directory, filename, Path(file), size, md5.hexdigest(), rows, now())
 
     def add(self, upload: Upload) -> None:
         """Add an upload. It replaces an earlier one of that name."""
-        replaced = self._uploads.pop(upload.subpath, None)
+        self._uploads.pop(upload.subpath, None)
         self._uploads[upload.subpath] = upload
-        if replaced is not None:
-            replaced.file.unlink(missing_ok=True)
 
     def all(self) -> list[Upload]:
         """Return all uploads, the oldest first."""
@@ -115,9 +106,7 @@ class Uploads:
 
     def remove(self, directory: str, filename: str) -> None:
         """Remove an upload."""
-        upload = self.get(directory, filename)
-        del self._uploads[upload.subpath]
-        upload.file.unlink(missing_ok=True)
+        del self._uploads[self.get(directory, filename).subpath]
 
     def rows(self, options: Any, read_at: str) -> int | None:
         """Return how many rows a dataset with these options finds at a given time.
@@ -131,9 +120,9 @@ class Uploads:
             and rfc3339(upload.created_at) <= read_at
             and upload.rows is not None
         ]
-        if options.get("replace_all_with_latest_file"):
-            found = found[-1:]
-        return sum(found) if found else None
+        if not found:
+            return None
+        return found[-1] if options.get("replace_all_with_latest_file") else sum(found)
 
 
 def reads(options: Any, directory: str) -> bool:

@@ -105,7 +105,6 @@ class Webhooks:
         self._endpoints: dict[str, WebhookEndpoint] = {}
         self._deliveries: list[Document] = []
         self._stopped = threading.Event()
-        self._threads: list[threading.Thread] = []
 
     def all(self) -> list[Document]:
         """List the registered URLs, oldest first."""
@@ -152,9 +151,6 @@ class Webhooks:
     def stop(self) -> None:
         """Stop all threads. Messages that have not been delivered are not resent later."""
         self._stopped.set()
-        for thread in self._threads:
-            thread.join(1.0)
-        self._threads.clear()
 
     def _get(self, endpoint_id: str) -> WebhookEndpoint:
         try:
@@ -224,9 +220,5 @@ class Webhooks:
                 return None
 
     def _start(self, run: Callable[..., None], *arguments: Any) -> None:
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(
-            target=run, args=(self._stopped, *arguments), name="faraday-sandbox-webhooks", daemon=True
-        )
-        self._threads.append(thread)
-        thread.start()
+        name = "faraday-sandbox-webhooks"
+        threading.Thread(target=run, args=(self._stopped, *arguments), name=name, daemon=True).start()
