@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 
@@ -31,26 +32,21 @@ class WebhookConnection:
     def __init__(self, conn_id: str, problems: ThrottledLog) -> None:
         self.conn_id = conn_id
         self._problems = problems
-        self._config: ClientConfig | None = None
-        self._valid_until = 0.0
-        self._lookup: asyncio.Task[None] | None = None
+        self._lookup: asyncio.Task[ClientConfig | None] | None = None
+        self._looked_up_at = -math.inf
 
     async def config(self) -> ClientConfig | None:
-        """Return its configuration; an outdated one if lookups are slow, None if it cannot be used."""
-        if time.monotonic() >= self._valid_until:
-            if self._lookup is None or self._lookup.done():
-                self._lookup = asyncio.create_task(self._refresh())
-            await asyncio.wait([self._lookup], timeout=LOOKUP_PATIENCE_SECONDS)
-        return self._config
+        """Return its configuration; None if it cannot be used, or if the lookup is slow."""
+        is_outdated = time.monotonic() - self._looked_up_at >= LOOKUP_SECONDS
+        if self._lookup is None or (is_outdated and self._lookup.done()):
+            self._looked_up_at = time.monotonic()
+            self._lookup = asyncio.create_task(run_in_threadpool(self._look_up))
+        await asyncio.wait([self._lookup], timeout=LOOKUP_PATIENCE_SECONDS)
+        return self._lookup.result() if self._lookup.done() else None
 
-    async def newer_config(self, rejected: ClientConfig) -> ClientConfig:
-        """Look it up again, because Faraday has rejected its API key."""
-        self._valid_until = 0.0
-        return await self.config() or rejected
-
-    async def _refresh(self) -> None:
-        self._config = await run_in_threadpool(self._look_up)
-        self._valid_until = time.monotonic() + LOOKUP_SECONDS
+    def forget(self) -> None:
+        """Look it up again for the next message."""
+        self._looked_up_at = -math.inf
 
     def _look_up(self) -> ClientConfig | None:
         try:

@@ -76,11 +76,9 @@ class Receiver:
         try:
             await self._receive(request, connection)
         except Refused as refusal:
-            name = (
-                f"the Airflow connection '{connection.conn_id}'"
-                if connection
-                else "an id not in webhook_conn_ids"
-            )
+            name = "an id not in webhook_conn_ids"
+            if connection:
+                name = f"the Airflow connection '{connection.conn_id}'"
             self._problems.warning(
                 f"Refused a webhook for {name} ({refusal.status.value}): {refusal}.", refusal.detail
             )
@@ -91,21 +89,19 @@ class Receiver:
     async def _receive(self, request: Request, connection: WebhookConnection | None) -> None:
         body = await _read_body(request)
         config = await connection.config() if connection else None
+        if connection is None or config is None:
+            raise Refused(HTTPStatus.UNAUTHORIZED, "there is no secret to verify its signature with")
         try:
-            message_id = webhooks.verify(
-                request.headers, body, config.webhook_secret if config else (), time.time()
-            )
+            message_id = webhooks.verify(request.headers, body, config.webhook_secret, time.time())
             message = webhooks.parse_message(body)
         except webhooks.SignatureError as error:
             raise Refused(HTTPStatus.UNAUTHORIZED, str(error)) from None
         except webhooks.UnknownMessageError as error:
             self._problems.warning(f"Ignored a webhook from Faraday: {error}.")
+            return
         except ValueError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, f"it cannot be read: {error}") from None
-        else:
-            assert connection
-            assert config
-            await self._handle(connection, config, message_id, message)
+        await self._handle(connection, config, message_id, message)
 
     async def _handle(
         self, connection: WebhookConnection, config: ClientConfig, message_id: str, message: webhooks.Message
@@ -118,7 +114,14 @@ class Receiver:
         asset_ids = await run_in_threadpool(assets_to_notify, uri, message_id)
         if not asset_ids:
             return
-        state = await _fetch(connection, config, message)
+        try:
+            state = await _fetch(config, message)
+        except FaradayError as error:
+            # The API key may have been replaced.
+            connection.forget()
+            problem = f"the {what} could not be fetched"
+            # Without Faraday's error id, which differs each time.
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(error.args[0])) from None
         if state is None:
             self._problems.warning(
                 f"A webhook for the Airflow connection '{connection.conn_id}' is about the {what}, which "
@@ -148,8 +151,8 @@ async def _read_body(request: Request) -> bytes:
     too_large = Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"it has more than {webhooks.MAX_BODY_BYTES // 1024} KB"
     )
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length[:20]) > webhooks.MAX_BODY_BYTES:
+    # The server has checked that it is a number.
+    if int(request.headers.get("content-length", 0)) > webhooks.MAX_BODY_BYTES:
         raise too_large
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -165,29 +168,21 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _fetch(
-    connection: WebhookConnection, config: ClientConfig, message: webhooks.Message
-) -> ResourceState | None:
+async def _fetch(config: ClientConfig, message: webhooks.Message) -> ResourceState | None:
     """Return the resource that a message is about; None if it does not exist.
 
     A list of one, not the resource itself: a 404 may also come from something that is not Faraday.
 
-    :raises Refused: if the request fails.
+    :raises FaradayError: if the request fails.
     """
     (endpoint,) = endpoints.resources_by_id(message.resource_type, [message.resource_id])
 
-    async def look_up(rejected: ClientConfig | None) -> ClientConfig:
-        return await connection.newer_config(rejected) if rejected else config
+    async def look_up(_: ClientConfig | None) -> ClientConfig:
+        return config
 
     client = AiohttpClient(look_up)
     try:
-        async with asyncio.timeout(FETCH_SECONDS):
-            fetched = await client.fetch(endpoint, decode_states(message.resource_type))
-    except (FaradayError, TimeoutError) as error:
-        problem = f"the {message.subject} could not be fetched"
-        # Without Faraday's error id, which differs each time.
-        text = error.args[0] if error.args else f"no response within {FETCH_SECONDS:.0f} s"
-        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(text)) from None
+        fetched = await client.fetch(endpoint, decode_states(message.resource_type), seconds=FETCH_SECONDS)
     finally:
         await client.close()
     return next((state for state in fetched.value if state.id.lower() == message.resource_id), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 
 log = logging.getLogger(__name__)
 
@@ -13,10 +12,9 @@ LOG_SECONDS = 60.0
 
 
 class ThrottledLog:
-    """Logs each problem at most once a minute, with the number of times it has occurred since."""
+    """Logs each problem at most once a minute."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
         self._next: dict[str, float] = {}
 
     def warning(self, problem: str, detail: str = "") -> None:
@@ -25,9 +23,7 @@ class ThrottledLog:
         :param problem: identifies it. It contains nothing that an unauthenticated sender chose.
         :param detail: what may differ each time.
         """
-        self._counts[problem] += 1
         now = time.monotonic()
         if now >= self._next.get(problem, 0.0):
             self._next[problem] = now + LOG_SECONDS
-            count = self._counts.pop(problem)
-            log.warning("%s", f"{problem} {detail}".rstrip() + (f" ({count} times)" if count > 1 else ""))
+            log.warning("%s", f"{problem} {detail}".rstrip())
