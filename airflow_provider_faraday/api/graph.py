@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayError, FaradayTransportError
 from airflow_provider_faraday.api.inputs import is_resource_id
@@ -74,7 +76,6 @@ class Graph:
     :param edges: the edges, as Faraday sent them: ``downstream`` depends on ``upstream``.
     :ivar nodes: all resources that have an edge, by id.
     :ivar outdated: the ids of those that are not ready, or about to be rebuilt.
-    :ivar previews: the ids of those that are known to be previews, which waits skip.
     :ivar unclear: the ids of those that may be previews, because requests for them failed.
     :ivar failure: the error of these requests. It is always transient, because it does not concern the waited
         resources themselves.
@@ -82,7 +83,6 @@ class Graph:
 
     def __init__(self, edges: Iterable[dict[str, Any]]) -> None:
         self.nodes: dict[str, ResourceState] = {}
-        self.previews: frozenset[str] = frozenset()
         self.unclear: frozenset[str] = frozenset()
         self.failure: FaradayError | None = None
         self._inputs: dict[str, list[str]] = defaultdict(list)
@@ -105,7 +105,6 @@ class Graph:
             isinstance(other, Graph)
             and self.nodes == other.nodes
             and self._inputs == other._inputs
-            and self.previews == other.previews
             and self.unclear == other.unclear
         )
 
@@ -120,11 +119,15 @@ class Graph:
         :param waited: the ids of the waited resources.
         :param failure: the error of the first of :meth:`preview_requests` that failed.
         """
-        previews = frozenset(id_ for id_, node in self.nodes.items() if known.get(_preview_key(node)))
+        previews = {
+            id_: replace(node, preview=True)
+            for id_, node in self.nodes.items()
+            if known.get(_preview_key(node))
+        }
         if not previews and not failure:
             return self
         graph = copy(self)
-        graph.previews = previews
+        graph.nodes = self.nodes | previews
         graph._upstream = {}
         if failure:
             graph.unclear = frozenset(self._possible_previews(waited, known))
@@ -168,7 +171,7 @@ class Graph:
             queue = deque([id_])
             while queue:
                 for output in self._outputs.get(queue.popleft(), ()):
-                    if output not in latest and not self.why_skipped(self.nodes[output]):
+                    if output not in latest and not self.nodes[output].why_skipped:
                         latest[output] = times[id_]
                         queue.append(output)
         return latest
@@ -208,12 +211,6 @@ class Graph:
             if node.resource_type.preview and _preview_key(node) not in known and is_resource_id(id_):
                 yield id_
 
-    def why_skipped(self, state: ResourceState) -> str | None:
-        """Return why a resource upstream does not block; None if it can."""
-        if state.key in self.previews:
-            return state.resource_type.preview
-        return state.why_skipped
-
     def _search(self, waited: str) -> Upstream:
         """Search breadth-first, so that paths are the shortest ones. Graphs may have cycles."""
         found = Upstream(self.nodes)
@@ -226,7 +223,7 @@ class Graph:
                     continue
                 seen.add(id_)
                 state = self.nodes[id_]
-                if why := self.why_skipped(state):
+                if why := state.why_skipped:
                     found.skipped[id_] = why
                     continue
                 found.next_ids[id_] = current
