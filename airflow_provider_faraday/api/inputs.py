@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import chain
 from math import inf
-from typing import Any
+from typing import Any, TypeGuard
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 
@@ -62,7 +62,9 @@ def is_resource_id(value: str) -> bool:
     return re.fullmatch(_UUID, value) is not None
 
 
-def resource_ids(values: object, argument: str) -> list[str]:
+def resource_ids(
+    values: object, argument: str, parse_one: Callable[[object, str], str] = resource_id
+) -> list[str]:
     """Return the ids of resources given by id or as dicts with an ``id``, deduplicated, in order.
 
     :param values: a list of them; a single one, as a mapped task receives it; or a list of lists, as a
@@ -70,22 +72,10 @@ def resource_ids(values: object, argument: str) -> list[str]:
     :param argument: name of the argument, for the error.
     :raises FaradayInputError: if it is anything else.
     """
-    if isinstance(values, str) and is_resource_id(values):
+    is_dict = isinstance(values, dict) and "id" in values
+    if is_dict or (isinstance(values, str) and not _is_misrendered(values)):
         values = [values]
-    return _each_resource(values, argument, resource_id)
-
-
-def resource_ids_or_names(values: object, argument: str) -> list[str]:
-    """Return the ids or names of resources; otherwise the same as :func:`resource_ids`."""
-    if isinstance(values, str) and not _is_misrendered(values):
-        values = [values]
-    return _each_resource(values, argument, resource_id_or_name)
-
-
-def _each_resource(values: object, argument: str, one: Callable[[object, str], str]) -> list[str]:
-    if isinstance(values, dict) and "id" in values:
-        values = [values]
-    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+    if not is_list(values):
         raise FaradayInputError(
             f"{argument} must be a list of ids or of dicts with an id, but is "
             f"{type(values).__name__} {excerpt(values)}.\n"
@@ -94,7 +84,17 @@ def _each_resource(values: object, argument: str, one: Callable[[object, str], s
         )
     items = chain.from_iterable(item if isinstance(item, (list, tuple)) else [item] for item in values)
     ids = (item.get("id") if isinstance(item, dict) else item for item in items)
-    return list(dict.fromkeys(one(value, f"{argument}[{n}]") for n, value in enumerate(ids)))
+    return list(dict.fromkeys(parse_one(value, f"{argument}[{n}]") for n, value in enumerate(ids)))
+
+
+def resource_ids_or_names(values: object, argument: str) -> list[str]:
+    """Return the ids or names of resources; otherwise the same as :func:`resource_ids`."""
+    return resource_ids(values, argument, resource_id_or_name)
+
+
+def is_list(value: object) -> TypeGuard[Iterable[Any]]:
+    """Return whether a value is a list of others, such as a list, a tuple or an XCom of a mapped task."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict))
 
 
 def field_names(fields: object) -> list[str] | None:
@@ -104,8 +104,7 @@ def field_names(fields: object) -> list[str] | None:
     """
     if fields is None:
         return None
-    is_list = isinstance(fields, Iterable) and not isinstance(fields, (str, bytes, dict))
-    names = list(fields) if is_list else []  # type: ignore[call-overload]
+    names = list(fields) if is_list(fields) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise FaradayInputError(
             "fields must be a list of field names, such as ['id', 'name', 'status'], but is "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.inputs import excerpt
+from airflow_provider_faraday.api.inputs import excerpt, is_list
 
 
 def table_names(tables: object) -> list[str]:
@@ -16,8 +15,7 @@ def table_names(tables: object) -> list[str]:
     :param tables: a list of names, or a single one, as a mapped task receives it.
     :raises FaradayInputError: if it is anything else.
     """
-    is_list = isinstance(tables, Iterable) and not isinstance(tables, (str, bytes, dict))
-    names = list(tables) if is_list else [tables]  # type: ignore[call-overload]
+    names = list(tables) if is_list(tables) else [tables]
     if not all(isinstance(name, str) and all(name.split(".")) for name in names):
         raise FaradayInputError(
             "tables must be a list of names such as orders or public.orders, but is "
