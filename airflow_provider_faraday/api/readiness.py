@@ -248,7 +248,7 @@ class _Judge:
             read = graph.latest_upstream({id_: built[id_] for id_ in (*times, *after) if id_ in built})
             self.after = {id_: max(time, after.get(id_, time)) for id_, time in (after | times).items()}
             self.since = {id_: max(time, read.get(id_, time)) for id_, time in self.after.items()}
-        self.latest = max(self.after.values(), default=None)
+        self.latest = max(times.values(), default=None)
 
     def judge(self, state: ResourceState) -> None:
         """Add a resource to its group."""

@@ -388,6 +388,10 @@ class TestTimesPerResource:
         # Without a time of its own, it is compared with the latest one.
         other = edge(node("x", "datasets", **failed_at), cohort())
         assert verdict([*pipeline(), other], updated_after=times).problem is None
+        # Not with that of a build, which may be later.
+        rebuilt = pipeline(d=dataset(**built("05T00:00")))
+        late = edge(node("x", "datasets", status="error", status_changed_at="2026-01-04T12:00:00Z"), cohort())
+        assert verdict([*rebuilt, late], updated_after=times).problem
 
 
 class TestUnchanged:
