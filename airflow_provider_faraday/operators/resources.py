@@ -19,7 +19,6 @@ from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout
 from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.arguments import (
     check_literals,
-    check_rendered,
     check_source,
     check_upstream,
     naming,
@@ -101,9 +100,8 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
 
         hook = tasks.FaradayHook(self.faraday_conn_id)
         with naming(self):
-            check_rendered(self, self._given)
             field_names(self.fields)
-            source = tasks.look_up(hook, parse_source(self, all_allowed=True))
+            source = tasks.look_up(hook, parse_source(self))
             self._found = resources = tasks.list_resources(hook, source, self.tables)
         self.log.info("Faraday returned %s", count_by_status(source.type, resources))
         attach_builds(context, self.outlets, source.type, resources)
@@ -217,7 +215,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         self.timeout = seconds(timeout, f"{label}: timeout")
         self.faraday_conn_id = faraday_conn_id
         self.deferrable = deferrable
-        self._listed_by = check_source(self)
+        check_source(self)
         with naming(self):
             self.checks = parse_checks(checks)
         self._given = check_literals(self)
@@ -238,14 +236,13 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
 
         hook = tasks.FaradayHook(self.faraday_conn_id)
         with naming(self):
-            check_rendered(self, self._given)
             source = tasks.look_up(hook, parse_source(self))
             found = tasks.list_resources(hook, source, self.tables, unread_allowed=self.allow_empty)
         rebuilds = rebuild.Rebuilds(source, found, self.log)
         self._found = rebuilds.resources
         if self._ignored:
             self.log.warning("Ignored without wait_for_completion=True: %s", ", ".join(self._ignored))
-        requested_at = rebuilds.request(hook, str(self._listed_by), allow_empty=self.allow_empty)
+        requested_at = rebuilds.request(hook, allow_empty=self.allow_empty)
         if not (self.wait_for_completion and requested_at):
             return self._returned(requested_at)
         self._wait = wait = rebuild.new_wait(self, requested_at)

@@ -25,7 +25,6 @@ from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, 
 from airflow_provider_faraday.openlineage import ReportsLineage
 from airflow_provider_faraday.waiting.arguments import (
     check_literals,
-    check_rendered,
     check_source,
     check_upstream,
     naming,
@@ -215,7 +214,6 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         # Not at the top: run-time dependencies are not loaded when a DAG file is parsed.
         from airflow_provider_faraday.waiting import tasks
 
-        check_rendered(self, self._given)
         field_names(self.fields)
         source = parse_source(self, include_upstream=self.include_upstream)
         criteria = tasks.Criteria(

@@ -15,14 +15,15 @@ from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureEx
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.resources import check_builds
+from airflow_provider_faraday.api.inputs import resource_id
+from airflow_provider_faraday.api.resources import check_builds, resource_type_named
 from airflow_provider_faraday.compat import (
     asset_states,
     event_trigger_class,
     has_asset_watchers,
     has_watcher_queues,
 )
-from airflow_provider_faraday.waiting.source import Source
+from airflow_provider_faraday.waiting.source import Source, given_source
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
@@ -172,17 +173,17 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
             raise FaradayInputError(
                 f"poke_interval must be a positive number of seconds, but is {seconds!r}."
             )
-        ids: dict[str, Any] = {self._ids_argument: resource_ids}
-        source = Source.parse(
-            name,
-            resource_type,
-            names_allowed=False,
-            connection_id=connection_id,
-            scope_id=scope_id,
-            **ids,
-        )
-        if source.ids == ():
-            raise FaradayInputError(f"{name} requires at least one id in {self._ids_argument}.")
+        kind = resource_type_named(resource_type)
+        given: dict[str, Any] = {"connection_id": connection_id, "scope_id": scope_id}
+        given[self._ids_argument] = resource_ids
+        argument = given_source(name, kind, given)
+        source = Source.parse(kind, argument, given[argument])
+        watched = [source.container.id] if source.container else source.ids
+        if not watched:
+            raise FaradayInputError(f"{name} requires at least one id in {argument}.")
+        for id_ in watched:
+            # A trigger does not look up names.
+            resource_id(id_, argument)
         self.source = source
         self.on_error = on_error
         self.emit_initial = emit_initial

@@ -71,27 +71,31 @@ def naming(task: BaseOperator) -> Iterator[None]:
         raise
 
 
-def check_source(task: Any, *, all_allowed: bool = False) -> str | None:
-    """Return which of the arguments of a task that describe a source is given; None for all of the account.
+def check_source(task: Any, *, all_allowed: bool = False) -> None:
+    """Check that exactly one of the arguments of a task that describe a source is given.
 
-    :raises FaradayInputError: if they do not describe exactly one source.
+    :param all_allowed: whether none of them describes all resources of the account.
+    :raises FaradayInputError: if that is not so.
     """
     with naming(task):
+        given = {name: getattr(task, name, None) for name in (*CONTAINERS, task._ids_argument)}
         kind = resource_type_named(task.resource_type)
-        return given_source(task_label(task), kind, _source_arguments(task), all_allowed=all_allowed)
+        if not all_allowed or any(value is not None for value in given.values()):
+            given_source(task_label(task), kind, given)
 
 
-def parse_source(task: Any, *, all_allowed: bool = False, include_upstream: bool = False) -> Source:
-    """Return the source that the arguments of a task describe.
+def parse_source(task: Any, *, include_upstream: bool = False) -> Source:
+    """Return the source that the rendered arguments of a task describe.
 
-    :raises FaradayInputError: if they do not describe exactly one source.
+    :raises FaradayInputError: if an argument that was given rendered to None, or describes no source.
     """
+    check_rendered(task, task._given)
+    argument = next((name for name in (*CONTAINERS, task._ids_argument) if name in task._given), None)
     return Source.parse(
-        task_label(task),
-        task.resource_type,
-        all_allowed=all_allowed,
+        resource_type_named(task.resource_type),
+        argument,
+        argument and getattr(task, argument),
         include_upstream=include_upstream,
-        **_source_arguments(task),
     )
 
 
@@ -134,25 +138,24 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
     """
     if value is None:
         return None
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        mappings: list[Any] = [value] if isinstance(value, Mapping) else list(value)
-        if mappings and all(isinstance(mapping, Mapping) for mapping in mappings):
-            whole = next((key for key in _KEYS for mapping in mappings if key in mapping), None)
-            if whole:
-                raise FaradayInputError(
-                    "updated_after must be a time or a dict of resource ids and times, but is everything "
-                    f'that a task returned.\nPass .output["{whole}"] instead of .output.'
-                )
-            times: dict[str, datetime] = {}
-            for key, given in chain.from_iterable(mapping.items() for mapping in mappings):
-                id_, time = resource_id(key, "updated_after"), _time(given)
-                # Requested twice: only a build after both counts.
-                times[id_] = max(time, times.get(id_, time))
-            return times
-        if mappings and not any(isinstance(each, Mapping) for each in mappings):
-            # As several mapped uploads return theirs.
-            return max(_time(each) for each in mappings)
-    return _time(value)
+    try:
+        parts: list[Any] = [value] if isinstance(value, (str, date, Mapping)) else list(value)  # type: ignore[call-overload]
+        if not parts or not all(isinstance(part, Mapping) for part in parts):
+            return max(_time(part) for part in parts)
+        times: dict[str, datetime] = {}
+        for key, given in chain.from_iterable(part.items() for part in parts):
+            id_, time = resource_id(key, "updated_after"), _time(given)
+            # Requested twice: only a build after both counts.
+            times[id_] = max(time, times.get(id_, time))
+        return times
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise FaradayInputError(
+            "updated_after must be a datetime, an ISO 8601 string such as 2026-01-31T06:00:00+00:00, or a "
+            f"dict of resource ids and such times, but is {type(value).__name__} {excerpt(value)}.\n"
+            'Pass .output["requested_at"] of a force update or .output["updated_after"] of an upload, not '
+            "the whole .output. If it comes from a template, check the rendered value: a template renders to "
+            "a dict only in a DAG with render_template_as_native_obj=True."
+        ) from None
 
 
 _CHECKS: dict[str, Callable[[Any, str], object]] = {
@@ -171,28 +174,8 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
 """Templated arguments, each with its check: a function of the value and of the argument's name."""
 
 
-_KEYS = ("requested_at", "updated_after")
-"""What force updates and uploads return for ``updated_after``, by key."""
-
-
-def _source_arguments(task: Any) -> dict[str, Any]:
-    return {name: getattr(task, name, None) for name in (*CONTAINERS, task._ids_argument)}
-
-
-def _time(value: object) -> datetime:
-    try:
-        return to_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        remedy = "If it comes from a template or an XCom, check the rendered value."
-        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-            remedy = (
-                'Pass .output["requested_at"] of a force update or .output["updated_after"] of an upload. '
-                "A Jinja template renders to a dict only in a DAG with render_template_as_native_obj=True."
-            )
-        raise FaradayInputError(
-            "updated_after must be a datetime, an ISO 8601 string such as 2026-01-31T06:00:00+00:00, or a "
-            f"dict of resource ids and such times, but is {type(value).__name__} {excerpt(value)}.\n{remedy}"
-        ) from None
+def _time(value: Any) -> datetime:
+    return to_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
 
 
 def _is_literal(value: object) -> bool:

@@ -40,18 +40,29 @@ class Rebuilds:
         pairs = zip(states, found, strict=True)
         self.resources = [resource for state, resource in pairs if not state.why_skipped]
 
-    def request(self, hook: FaradayHook, argument: str, *, allow_empty: bool) -> dict[str, datetime]:
+    def request(self, hook: FaradayHook, *, allow_empty: bool) -> dict[str, datetime]:
         """Request the rebuilds. Return the time at which Faraday accepted each, by resource id.
 
-        :param argument: the argument that the resources come from, for the error.
         :param allow_empty: whether there may be nothing to rebuild.
         :raises NothingToWaitForError: if there is nothing to rebuild.
         :raises FaradayApiError: if requests are rejected. All others have been sent by then.
         """
-        self._log_states()
+        skipped = first_of(
+            [state for state in self._states.values() if state.why_skipped],
+            lambda state: f"{state.label}: {state.why_skipped}",
+        )
         if not self._ids:
-            self._check_empty(argument, allow_empty)
+            why = f"all are skipped: {skipped}" if skipped else "none found"
+            message = f"There are no {self._source.type.plural} to update ({why})."
+            if not allow_empty:
+                raise NothingToWaitForError(
+                    f"{message}\nCheck the ids, or set allow_empty=True to continue anyway."
+                )
+            self._log.info("%s", message)
             return {}
+        if skipped:
+            self._log.info("Skipped: %s", skipped)
+        self._log_running()
         requested_at: dict[str, datetime] = {}
         rejected: dict[str, FaradayApiError] = {}
         for n, id_ in enumerate(self._ids):
@@ -80,9 +91,7 @@ class Rebuilds:
         change = self._states[id_].changed_at if id_ in self._states else None
         return max(accepted_at, change + timedelta(milliseconds=1)) if change else accepted_at
 
-    def _log_states(self) -> None:
-        if skipped := self._skipped:
-            self._log.info("Skipped: %s", skipped)
+    def _log_running(self) -> None:
         running = [id_ for id_, state in self._states.items() if state.status in ("starting", "running")]
         if known := [id_ for id_ in running if self._states[id_].read_at]:
             self._log.info(
@@ -96,22 +105,6 @@ class Rebuilds:
                 "count as the requested ones.",
                 first_of(unknown, self._label),
             )
-
-    def _check_empty(self, argument: str, allow_empty: bool) -> None:
-        skipped = self._skipped
-        none = f"{argument} is empty" if self._source.ids == () else "none found"
-        why = f"all are skipped: {skipped}" if skipped else none
-        message = f"There are no {self._source.type.plural} to update ({why})."
-        if not allow_empty:
-            raise NothingToWaitForError(
-                f"{message}\nCheck {argument}, or set allow_empty=True to continue anyway."
-            )
-        self._log.info("%s", message)
-
-    @property
-    def _skipped(self) -> str:
-        skipped = [state for state in self._states.values() if state.why_skipped]
-        return first_of(skipped, lambda state: f"{state.label}: {state.why_skipped}")
 
     def _label(self, id_: str) -> str:
         return self._states[id_].label if id_ in self._states else id_

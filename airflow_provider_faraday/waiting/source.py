@@ -6,12 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.inputs import (
-    resource_id,
-    resource_id_or_name,
-    resource_ids,
-    resource_ids_or_names,
-)
+from airflow_provider_faraday.api.inputs import resource_id_or_name, resource_ids_or_names
 from airflow_provider_faraday.api.resources import CONTAINERS, ResourceType, resource_type_named
 
 if TYPE_CHECKING:
@@ -19,12 +14,9 @@ if TYPE_CHECKING:
 
 
 class Container(NamedTuple):
-    """What a list of resources belongs to, such as a scope.
+    """What a list of resources belongs to, such as a scope."""
 
-    :param argument: the argument that names it, such as ``scope_id``.
-    """
-
-    argument: str
+    type: ResourceType
     id: str
 
 
@@ -46,41 +38,33 @@ class Source(NamedTuple):
 
     @classmethod
     def parse(
-        cls,
-        owner: str,
-        resource_type: object,
-        *,
-        include_upstream: bool = False,
-        all_allowed: bool = False,
-        names_allowed: bool = True,
-        **given: object,
+        cls, kind: ResourceType, argument: str | None, value: object, *, include_upstream: bool = False
     ) -> Source:
-        """Return the source that arguments describe.
+        """Return the source that an argument describes.
 
-        :param owner: the task or class that has these arguments, for the error.
-        :param all_allowed: whether no argument at all describes all resources of the account.
-        :param names_allowed: whether names may stand in place of ids.
-        :param given: ids of containers, such as ``scope_id``, and the resources; all but one None.
-        :raises FaradayInputError: if they do not describe exactly one source.
+        :param argument: the name of the argument, such as ``scope_id``; None for all of the account.
+        :param value: UUIDs or names.
+        :raises FaradayInputError: if it is neither.
         """
-        kind = resource_type_named(resource_type)
-        argument = given_source(owner, kind, given, all_allowed=all_allowed)
         if argument is None:
             return cls(kind, include_upstream=include_upstream)
         if argument in CONTAINERS:
-            parse_one = resource_id_or_name if names_allowed else resource_id
-            container = Container(argument, parse_one(given[argument], argument))
+            container = Container(CONTAINERS[argument], resource_id_or_name(value, argument))
             return cls(kind, container, include_upstream=include_upstream)
-        parse_all = resource_ids_or_names if names_allowed else resource_ids
-        ids = tuple(parse_all(given[argument], argument))
+        ids = tuple(resource_ids_or_names(value, argument))
         return cls(kind, ids=ids, include_upstream=include_upstream)
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Source:
         """Return the source that :attr:`as_json` describes. Fields may be absent."""
-        given: dict[str, Any] = {name: saved.get(name) for name in (*CONTAINERS, "resource_ids")}
-        upstream = saved.get("include_upstream", False)
-        return cls.parse("A trigger", saved["resource_type"], include_upstream=upstream, **given)
+        containers = [Container(kind, saved[name]) for name, kind in CONTAINERS.items() if saved.get(name)]
+        ids = saved.get("resource_ids")
+        return cls(
+            resource_type_named(saved["resource_type"]),
+            containers[0] if containers else None,
+            None if ids is None else tuple(ids),
+            saved.get("include_upstream", False),
+        )
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -96,7 +80,7 @@ class Source(NamedTuple):
             "resource_ids": None if self.ids is None else list(self.ids),
         }
         if self.container:
-            saved[self.container.argument] = self.container.id
+            saved[self.container.type.id_argument] = self.container.id
         if self.include_upstream:
             saved["include_upstream"] = True
         return saved
@@ -105,7 +89,7 @@ class Source(NamedTuple):
     def label(self) -> str:
         """The source, for messages."""
         if self.container:
-            return f"{self.type.plural} of {CONTAINERS[self.container.argument].label} {self.container.id}"
+            return f"{self.type.plural} of {self.container.type.label} {self.container.id}"
         return f"{self.type.plural} of the account" if self.ids is None else f"requested {self.type.plural}"
 
     @property
@@ -121,24 +105,20 @@ class Source(NamedTuple):
         from airflow_provider_faraday.api import endpoints
 
         if self.container:
-            return [endpoints.resources_of(CONTAINERS[self.container.argument], self.container.id, self.type)]
+            return [endpoints.resources_of(self.container.type, self.container.id, self.type)]
         if self.ids is None:
             return [endpoints.list_resources(self.type)]
         return endpoints.resources_by_id(self.type, self.ids if ids is None else ids)
 
 
-def given_source(
-    owner: str, kind: ResourceType, given: Mapping[str, object], *, all_allowed: bool = False
-) -> str | None:
-    """Return which of the arguments that describe a source is given; None for all of the account.
+def given_source(owner: str, kind: ResourceType, given: Mapping[str, object]) -> str:
+    """Return which of the arguments that describe a source is given.
 
-    :param all_allowed: whether it may be none of them.
+    :param owner: the task or class that has these arguments, for the error.
     :raises FaradayInputError: if it is not exactly one, or the type cannot be listed by it.
     """
     names = [name for name, value in given.items() if value is not None]
     supported = [name for name in given if name in kind.listed_by or name not in CONTAINERS]
-    if all_allowed and not names:
-        return None
     if len(names) == 1 and names[0] in supported:
         return names[0]
     *others, last = supported

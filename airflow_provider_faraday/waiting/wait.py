@@ -16,7 +16,6 @@ from airflow_provider_faraday.api.checks import Checks, failed_checks
 from airflow_provider_faraday.api.errors import FaradayApiError
 from airflow_provider_faraday.api.graph import Graph, PreviewKey
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
-from airflow_provider_faraday.api.resources import CONTAINERS
 from airflow_provider_faraday.api.responses import decode_objects, decode_resources
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
@@ -38,7 +37,7 @@ def look_up(hook: FaradayHook, source: Source) -> Source:
     :raises FaradayLookupError: if a name does not identify one resource.
     """
     if source.container:
-        id_ = hook.find_id(CONTAINERS[source.container.argument].name, source.container.id)
+        id_ = hook.find_id(source.container.type.name, source.container.id)
         return source._replace(container=source.container._replace(id=id_))
     if source.ids:
         return source._replace(ids=tuple(hook.find_ids(source.type.name, source.ids)))

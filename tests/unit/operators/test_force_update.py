@@ -101,7 +101,7 @@ def test_archived_datasets_and_previews_are_skipped_and_logged(sandbox: Sandbox,
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ({"datasets": []}, "datasets is empty"),
+        ({"datasets": []}, "none found"),
         ({"datasets": [LEGACY_ORDERS]}, "all are skipped"),
         ({"datasets": None, "connection_id": EMPTY_CONNECTION}, "none found"),
     ],

@@ -170,7 +170,7 @@ def test_updated_after_must_be_a_time(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ({"orders": "2026-01-31"}, "updated_after must be the UUID"),
+        ({"orders": "2026-01-31"}, "dict of resource ids .* {'orders'"),
         ({"datasets": [ORDERS], "requested_at": {ORDERS: "2026-01-31"}}, r'\.output\["requested_at"\]'),
         ([{"path": "a/b.csv", "updated_after": {ORDERS: "2026-01-31"}}], r'\.output\["updated_after"\]'),
         (f"{{'{ORDERS}': '2026-01-31'}}", "render_template_as_native_obj"),
