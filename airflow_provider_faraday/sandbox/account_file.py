@@ -78,11 +78,13 @@ class ResourceSpec(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    built_from: ClassVar[tuple[str, str] | None] = None
-    """The field with the id of an upstream resource, and the type of that resource."""
+    built_from: ClassVar[str] = ""
+    """The field with the id of an upstream resource, if there is one."""
 
     id: Id = Field(default_factory=lambda: str(uuid4()))
     name: str = Field(min_length=1)
+    connection_id: Id | None = None
+    scope_id: Id | None = None
     sandbox: ResourceSettings = ResourceSettings()
 
     def faraday_fields(self) -> dict[str, Any]:
@@ -90,24 +92,24 @@ class ResourceSpec(BaseModel):
         given = self.model_dump(exclude={"sandbox"}, exclude_unset=True)
         return {"id": self.id, "name": self.name, **given}
 
-    def upstream(self) -> list[tuple[str, str, str | None]]:
-        """Return what the resource is built from: for each, where the file names it, its id and its type.
+    def references(self) -> list[tuple[str, str]]:
+        """Return the ids of other resources, each with the field that has it."""
+        found = [("connection_id", self.connection_id), ("scope_id", self.scope_id)]
+        found += [("sandbox.dataset_ids", each) for each in self.sandbox.dataset_ids]
+        found += [("sandbox.upstream_ids", each) for each in self.sandbox.upstream_ids]
+        return [(name, id_) for name, id_ in found if id_ is not None]
 
-        The type is None where any type is allowed.
-        """
-        found: list[tuple[str, str, str | None]] = []
-        if self.built_from and (id_ := getattr(self, self.built_from[0])):
-            found.append((self.built_from[0], id_, self.built_from[1]))
-        found += [("sandbox.dataset_ids", each, "datasets") for each in self.sandbox.dataset_ids]
-        found += [("sandbox.upstream_ids", each, None) for each in self.sandbox.upstream_ids]
-        return found
+    def upstream_ids(self) -> list[str]:
+        """Return the ids of the resources that the resource is built from."""
+        return [
+            id_ for name, id_ in self.references() if name.startswith("sandbox.") or name == self.built_from
+        ]
 
 
 class DatasetSpec(ResourceSpec):
     """A dataset, which is built from its connection."""
 
-    built_from = ("connection_id", "connections")
-    connection_id: Id | None = None
+    built_from = "connection_id"
 
 
 class DerivedSpec(ResourceSpec):
@@ -119,9 +121,7 @@ class DerivedSpec(ResourceSpec):
 class TargetSpec(DerivedSpec):
     """A target. It is built from its scope, and delivered to its Faraday connection."""
 
-    built_from = ("scope_id", "scopes")
-    connection_id: Id | None = None
-    scope_id: Id | None = None
+    built_from = "scope_id"
 
 
 class AccountSpec(ResourceSpec):
@@ -164,21 +164,16 @@ class AccountFile(BaseModel):
 
     @model_validator(mode="after")
     def _check_ids(self) -> AccountFile:
-        types: dict[str, str] = {}
+        graph: dict[str, list[str]] = {}
         for resource_type, index, spec in self.specs():
-            if spec.id in types:
+            if spec.id in graph:
                 raise ValueError(f"{resource_type}.{index}.id: duplicate id {spec.id}")
-            types[spec.id] = resource_type
+            graph[spec.id] = spec.upstream_ids()
         for resource_type, index, spec in self.specs():
-            references = spec.upstream()
-            if isinstance(spec, TargetSpec) and spec.connection_id is not None:
-                references.append(("connection_id", spec.connection_id, "connections"))
-            for place, id_, expected in references:
-                if types.get(id_) not in ((expected,) if expected else RESOURCE_TYPES):
-                    noun = expected.removesuffix("s") if expected else "resource"
-                    raise ValueError(f"{resource_type}.{index}.{place}: no {noun} {id_}")
+            for name, id_ in spec.references():
+                if id_ not in graph:
+                    raise ValueError(f"{resource_type}.{index}.{name}: no resource {id_}")
         try:
-            graph = {spec.id: [id_ for _, id_, _ in spec.upstream()] for _, _, spec in self.specs()}
             TopologicalSorter(graph).prepare()
         except CycleError as error:
             ids = ", ".join(error.args[1])

@@ -95,8 +95,8 @@ class Pipeline:
         """
         if spec.id in self._resources:
             raise FaradayError(409, f"A resource with the id {spec.id} already exists.")
-        for _, upstream_id, expected in spec.upstream():
-            self.get(expected or self.find(upstream_id).type, upstream_id)
+        for _, referenced_id in spec.references():
+            self.find(referenced_id)
         self._add(resource_type, spec, now)
         self._rebuild_stale(now)
 
@@ -151,7 +151,7 @@ class Pipeline:
         elif not resource.builds(now):
             return
         # Connections do not count: datasets build from the start.
-        elif any(expected != "connections" for _, _, expected in spec.upstream()):
+        elif any(upstream_id != spec.connection_id for upstream_id in resource.upstream_ids):
             self._stale.add(spec.id)
         else:
             self._put(resource.first_build(now))

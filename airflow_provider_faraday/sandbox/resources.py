@@ -134,7 +134,7 @@ class Resource:
             "last_updated_output_at": None,
             **fields,
         }
-        upstream_ids = tuple(dict.fromkeys(id_ for _, id_, _ in spec.upstream()))
+        upstream_ids = tuple(dict.fromkeys(spec.upstream_ids()))
         resource = cls(base, spec.sandbox, speed, upstream_ids)
         return resource._with_status({"status": "new", **fields}, now)
 
