@@ -44,7 +44,7 @@ MORE_REFERENCES = {
         "    options:\n"
         "      inherited_members: true\n"
         "      filters: ['!^_', '!^(check_key|download_signature|is_local|log_request|receive_upload)$',"
-        " '!^(take_fault|upload)$']",
+        " '!^take_fault$']",
     ],
 }
 

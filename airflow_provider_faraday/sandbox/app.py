@@ -163,11 +163,12 @@ def _faraday_api(control: Control) -> APIRouter:
 
     @api.get("/uploads/{directory}/{filename}")
     async def get_upload(directory: Directory, filename: Filename) -> FileResponse:
-        return FileResponse(control.upload(directory, filename), media_type="application/octet-stream")
+        upload = control.files.get(directory, filename)
+        return FileResponse(upload.file, media_type="application/octet-stream")
 
     @api.delete("/uploads/{directory}/{filename}", **NO_CONTENT)
     async def remove_upload(directory: Directory, filename: Filename) -> None:
-        control.remove_upload(directory, filename)
+        control.files.remove(directory, filename)
 
     @api.get("/webhook_endpoints")
     async def list_webhook_endpoints(respond: Respond) -> JSONResponse:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -81,7 +80,7 @@ class Control:
         self._initial_age = timedelta(seconds=age)
         self._initial_key = api_key
         self._initial_settings = settings
-        self._uploads = Uploads()
+        self.files = Uploads()
         self._download_secret = token_hex()
         self._speed = speed
         self._lock = threading.RLock()
@@ -101,8 +100,8 @@ class Control:
         self.webhooks.clear()
         start = self.now() - self._initial_age
         with self._lock:
-            self._uploads.clear()
-            self._pipeline = Pipeline(content, self._uploads, start, self._speed)
+            self.files.clear()
+            self._pipeline = Pipeline(content, self.files, start, self._speed)
             self._account = Resource.create("accounts", content.account, start)
 
     def now(self) -> datetime:
@@ -159,31 +158,20 @@ class Control:
 
     def uploads(self) -> list[Document]:
         """List the uploaded files, the oldest first."""
-        with self._lock:
-            return [upload.document() for upload in self._uploads.all()]
-
-    def upload(self, directory: str, filename: str) -> Path:
-        """Return where the content of an uploaded file is."""
-        with self._lock:
-            return self._uploads.get(directory, filename).file
+        return [upload.document() for upload in self.files.all()]
 
     async def receive_upload(self, directory: str, filename: str, chunks: AsyncIterator[bytes]) -> datetime:
         """Store a file that arrives in chunks, and rebuild the datasets that read its directory.
 
         :return: when the file was complete
         """
-        upload = await self._uploads.receive(directory, filename, chunks, self.now)
+        upload = await self.files.receive(directory, filename, chunks, self.now)
         with self._up_to_date() as now:
-            self._uploads.add(upload)
+            self.files.add(upload)
             for dataset in self._pipeline.all("datasets"):
                 if reads(dataset.document(now).get("options"), directory):
                     self._pipeline.force_update(dataset, now)
         return upload.created_at
-
-    def remove_upload(self, directory: str, filename: str) -> None:
-        """Remove an uploaded file. The datasets that have read it are not rebuilt."""
-        with self._up_to_date():
-            self._uploads.remove(directory, filename)
 
     def download_signature(self, target_id: str) -> str:
         """Return what a URL must have to download a target without the key."""
@@ -200,7 +188,7 @@ class Control:
             raise FaradayError(401, "No API key was supplied.", code="MISSING_API_KEY")
         if key in self._expired_keys:
             raise FaradayError(401, "The supplied API key has expired.", code="EXPIRED_API_KEY")
-        if not hmac.compare_digest(key.encode(), self.api_key.encode()):
+        if key != self.api_key:
             raise FaradayError(401, "The supplied API key is malformed or unknown.", code="MALFORMED_API_KEY")
 
     # What tests change
@@ -245,7 +233,7 @@ class Control:
         :param changes: any Faraday field, or what :class:`Change` names. An unknown status and what looks
             like a typo are a 400
         """
-        _check_changes(resource_type, changes)
+        _check_changes(changes)
         change = Change.model_validate(changes)
         with self._up_to_date() as now:
             self._pipeline.change(self._pipeline.get(resource_type, resource_id), change, now)
@@ -393,13 +381,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_changes(resource_type: str, changes: Document) -> None:
+def _check_changes(changes: Document) -> None:
     status = changes.get("status")
     if status is not None and status not in STATUSES:
         note = f"The status must be one of {', '.join(STATUSES)}, not {status!r}."
         raise FaradayError(400, note, code="VALIDATION_FAILED")
-    counts = [kind.count_field for name, kind in KINDS.items() if name == resource_type and kind.count_field]
-    known = {*STATE_FIELDS, *Change.model_fields, *counts}
+    known = {*STATE_FIELDS, *Change.model_fields}
     for name in changes.keys() - known:
         if similar := get_close_matches(name, known, n=1, cutoff=0.8):
             note = f"There is no field {name!r}. Did you mean {similar[0]!r}?"

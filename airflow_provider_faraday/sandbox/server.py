@@ -159,7 +159,7 @@ class Sandbox(Control):
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
-        self._uploads.clear()
+        self.files.clear()
 
 
 def _listen(host: str, port: int) -> socket.socket:

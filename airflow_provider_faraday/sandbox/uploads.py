@@ -105,7 +105,7 @@ class Uploads:
             raise FaradayError(404, f"No upload {directory}/{filename}.") from None
 
     def remove(self, directory: str, filename: str) -> None:
-        """Remove an upload."""
+        """Remove an upload. The datasets that have read it are not rebuilt."""
         del self._uploads[self.get(directory, filename).subpath]
 
     def rows(self, options: Any, read_at: str) -> int | None:
@@ -115,7 +115,7 @@ class Uploads:
         """
         found = [
             upload.rows
-            for upload in self._uploads.values()
+            for upload in self.all()
             if reads(options, upload.directory)
             and rfc3339(upload.created_at) <= read_at
             and upload.rows is not None

@@ -104,7 +104,7 @@ def test_the_files_are_removed_at_a_reset_and_at_the_end() -> None:
         for _ in range(2):
             sandbox.reset()
             requests.post(sandbox.url + PATH, data=CSV, headers=headers, timeout=10).raise_for_status()
-            files.append(sandbox.upload("web_orders", "monday.csv"))
+            files.append(sandbox.files.get("web_orders", "monday.csv").file)
         assert [file.exists() for file in files] == [False, True]
 
         # What looks like an outage to clients loses nothing.
