@@ -48,21 +48,20 @@ def _facets(node: Node) -> dict[str, Any]:
     facets: dict[str, Any] = {}
     if node.description:
         facets["documentation"] = facet_v2.documentation_dataset.DocumentationDatasetFacet(node.description)
-    if isinstance(node.version, str):
+    if node.version:
         facets["version"] = facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet(node.version)
-    fields = [
-        facet_v2.schema_dataset.SchemaDatasetFacetFields(column["name"], _text(column.get("data_type")))
-        for column in node.columns
-        if isinstance(column, dict) and _text(column.get("name"))
-    ]
-    if fields:
+    if node.columns:
+        fields = [
+            facet_v2.schema_dataset.SchemaDatasetFacetFields(column["name"], column.get("data_type"))
+            for column in node.columns
+        ]
         facets["schema"] = facet_v2.schema_dataset.SchemaDatasetFacet(fields)
     return facets
 
 
 def _input_facets(node: Node) -> dict[str, Any]:
     facets: dict[str, Any] = {}
-    if isinstance(node.rows, int):
+    if node.rows is not None:
         metrics = facet_v2.data_quality_metrics_input_dataset.DataQualityMetricsInputDatasetFacet
         facets["dataQualityMetrics"] = metrics(rowCount=node.rows, columnMetrics={})
     if node.size is not None:
@@ -72,12 +71,11 @@ def _input_facets(node: Node) -> dict[str, Any]:
 
 
 def _output_facets(node: Node) -> dict[str, Any]:
-    rows = node.rows if isinstance(node.rows, int) else None
-    if rows is None and node.size is None:
+    if node.rows is None and node.size is None:
         return {}
     statistics = facet_v2.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet
     files = None if node.size is None else 1
-    return {"outputStatistics": statistics(rowCount=rows, size=node.size, fileCount=files)}
+    return {"outputStatistics": statistics(rowCount=node.rows, size=node.size, fileCount=files)}
 
 
 def _job_facets(edges: Sequence[tuple[Node, Node]]) -> dict[str, Any]:
@@ -94,7 +92,3 @@ def _job_facets(edges: Sequence[tuple[Node, Node]]) -> dict[str, Any]:
         for target, inputs in sources.items()
     ]
     return {"lineage": lineage.LineageJobFacet(entries)}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

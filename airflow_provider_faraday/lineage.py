@@ -42,9 +42,9 @@ class Node(NamedTuple):
     namespace: str
     name: str
     description: str = ""
-    columns: Sequence[Any] = ()
-    version: object = None
-    rows: object = None
+    columns: Sequence[dict[str, Any]] = ()
+    version: str | None = None
+    rows: int | None = None
     size: int | None = None
 
 
@@ -72,9 +72,7 @@ def resource_node(resource_type: str, resource: dict[str, Any], *, is_built: boo
     """
     kind = resource_type_named(resource_type)
     node = _node(kind, resource["id"], resource.get("name"))
-    columns = resource.get("detected_columns")
-    if isinstance(columns, list):
-        node = node._replace(columns=columns)
+    node = node._replace(columns=resource.get("detected_columns") or ())
     if not is_built:
         return node
     count = resource.get(kind.count_field) if kind.count_field else None
@@ -96,9 +94,8 @@ def built_lineage(
     nodes = [(resource, resource_node(resource_type, resource, is_built=is_built)) for resource in resources]
     edges = []
     for resource, node in nodes:
-        options = resource.get("options")
-        directory = options.get("upload_directory") if isinstance(options, dict) else None
-        if resource_type == "datasets" and isinstance(directory, str):
+        directory = (resource.get("options") or {}).get("upload_directory")
+        if resource_type == "datasets" and directory:
             edges.append((upload_node(directory), node))
     return Lineage([upstream for upstream, _ in edges], [node for _, node in nodes], edges)
 
@@ -132,7 +129,7 @@ def upload_node(directory: str, *, size: int | None = None) -> Node:
     return Node(NAMESPACE, f"uploads/{directory}", f"Faraday upload directory '{directory}'", size=size)
 
 
-def file_node(path: object, *, rows: object = None, size: int | None = None) -> Node:
+def file_node(path: object, *, rows: int | None = None, size: int | None = None) -> Node:
     """Return a file's node, named as OpenLineage's naming specification says.
 
     It does not look up the Airflow connection in the path, which is not part of the name.

@@ -267,15 +267,6 @@ def converted(**fields: Any) -> Any:
 
 
 @pytest.mark.once
-def test_invalid_fields_are_left_out() -> None:
-    detected = [{"data_type": "text"}, "total", {"name": "email", "data_type": 5}]
-    found = converted(name=None, detected_columns=detected, last_updated_output_at=17, row_count="many")
-    assert set(found.facets) == {"schema"}
-    assert columns(found) == [("email", None)]
-    assert found.inputFacets == {}
-
-
-@pytest.mark.once
 def test_more_columns_than_can_be_sent_in_time_are_not_listed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     found = converted(detected_columns=[{"name": "x"}] * (lineage.MAX_COLUMNS + 1))
