@@ -52,11 +52,17 @@ def _facets(node: Node) -> dict[str, Any]:
         facets["version"] = facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet(node.version)
     if node.columns:
         fields = [
-            facet_v2.schema_dataset.SchemaDatasetFacetFields(column["name"], column.get("data_type"))
+            facet_v2.schema_dataset.SchemaDatasetFacetFields(column["name"], _type(column))
             for column in node.columns
         ]
         facets["schema"] = facet_v2.schema_dataset.SchemaDatasetFacet(fields)
     return facets
+
+
+def _type(column: dict[str, Any]) -> str | None:
+    data_type = column.get("data_type")
+    # Faraday's nested types are objects, OpenLineage's types are strings.
+    return data_type if isinstance(data_type, str) else None
 
 
 def _input_facets(node: Node) -> dict[str, Any]:

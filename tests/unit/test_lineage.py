@@ -267,6 +267,11 @@ def converted(**fields: Any) -> Any:
 
 
 @pytest.mark.once
+def test_nested_types_are_left_out() -> None:
+    assert columns(converted(detected_columns=[{"name": "address", "data_type": {}}])) == [("address", None)]
+
+
+@pytest.mark.once
 def test_more_columns_than_can_be_sent_in_time_are_not_listed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     found = converted(detected_columns=[{"name": "x"}] * (lineage.MAX_COLUMNS + 1))
