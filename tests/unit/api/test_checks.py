@@ -59,7 +59,7 @@ def test_a_failed_check_names_resource_field_value_and_limits() -> None:
     resource = {"id": "id-1", "name": "orders\n", "row_count": 12, "options": {"key": "very secret"}}
     assert [str(failed) for failed in failed_checks(checks, [resource])] == [
         "'orders ' (id-1): row_count is 12, but must be geq_to 1000 and tolerance 0.1",
-        "'orders ' (id-1): options.key is a string, but must be geq_to 1",
+        "'orders ' (id-1): options.key is not a number, but must be geq_to 1",
     ]
 
 
