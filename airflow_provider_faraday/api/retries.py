@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from tenacity import RetryCallState, wait_exponential, wait_random
 
@@ -22,27 +22,22 @@ BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
 """Seconds before the next attempt, unless ``Retry-After`` asks for more."""
 
 
-def is_transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> TypeGuard[FaradayApiError]:
     """Return whether the same request may succeed later."""
-    match error:
-        case FaradayTransportError():
-            return True
-        case FaradayResponseError():
-            return error.broken
-        case FaradayApiError():
-            return error.status_code in TRANSIENT_STATUSES
-    return False
+    if isinstance(error, FaradayResponseError):
+        return error.broken
+    if isinstance(error, FaradayTransportError):
+        return True
+    return isinstance(error, FaradayApiError) and error.status_code in TRANSIENT_STATUSES
 
 
 def may_resend(error: BaseException) -> bool:
     """Return whether to send a request again: a GET after any transient failure, others only if Faraday
     cannot have processed it."""
-    if not is_transient(error) or not isinstance(error, FaradayApiError):
+    if not is_transient(error):
         return False
-    if error.method in ("GET", "HEAD"):
-        return True
     never_arrived = isinstance(error, FaradayTransportError) and not error.request_sent
-    return never_arrived or error.status_code == 429
+    return error.method in ("GET", "HEAD") or never_arrived or error.status_code == 429
 
 
 def policy(
