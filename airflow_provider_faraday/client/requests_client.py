@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import logging
 import ssl
+from contextlib import closing
 from contextvars import ContextVar
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,8 +29,7 @@ from airflow_provider_faraday.client.config import ClientConfig, log_new_fields
 from airflow_provider_faraday.client.environment import next_link, user_agent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from datetime import datetime
 
 log = logging.getLogger(__name__)
@@ -109,9 +108,7 @@ class FaradaySession(requests.Session):
         try:
             after = origin(str(prepared_request.url))
         except ValueError:
-            after = None
-        if after is None:
-            raise FaradayResponseError("Faraday redirected to an invalid URL.", remedy=TRY_LATER)
+            raise FaradayResponseError("Faraday redirected to an invalid URL.", remedy=TRY_LATER) from None
         if (before[0], after[0]) == ("https", "http") and not self.config.allow_http:
             raise FaradayResponseError(
                 "Faraday redirected to plain http. The redirect was not followed.",
@@ -190,10 +187,11 @@ class RequestsClient:
 
             def attempt() -> None:
                 assert exchange.next_request
-                exchange.receive(_received(self._send(exchange.next_request, **payload)))
+                sent = self._send(exchange.next_request, **payload)
+                exchange.receive(_response(sent, sent.content))
 
             while exchange.next_request:
-                self._retry(attempt, attempts)
+                self.retry(attempt, attempts)
                 # The link to the next page contains them.
                 payload["params"] = None
             return exchange.fetched
@@ -204,15 +202,15 @@ class RequestsClient:
         self,
         endpoint: Endpoint,
         size: int,
-        open_chunks: Callable[[], AbstractContextManager[Iterable[bytes]]],
+        read: Callable[[], Generator[bytes]],
         has_arrived: Callable[[], bool],
     ) -> datetime | None:
         """Send a file and return the ``Date`` of the response, or None if it has none or was lost.
 
         :param size: bytes of the file.
-        :param open_chunks: opens the file from the beginning, for each attempt.
+        :param read: yields the file from the beginning, for each attempt.
         :param has_arrived: called before each attempt; True if Faraday has stored what an earlier one sent.
-        :raises FaradayApiError: see :meth:`fetch`. An error of ``open_chunks`` is raised as it is.
+        :raises FaradayApiError: see :meth:`fetch`. An error of ``read`` is raised as it is.
         """
 
         def attempt() -> datetime | None:
@@ -223,14 +221,14 @@ class RequestsClient:
             # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
             # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
             seconds = self.session.config.read_seconds
-            with open_chunks() as chunks:
+            with closing(read()) as chunks:
                 body = _Body(chunks, size) if size else b"".join(chunks)
                 sent = self._send(request, data=body, timeout=(seconds, seconds))
-            exchange.receive(_received(sent))
+            exchange.receive(_response(sent, sent.content))
             return exchange.fetched.sent_at
 
         # Unlike other POSTs, it can be sent again after any transient failure.
-        return self._with_current_key(lambda: self._retry(attempt, resend=retries.is_transient))
+        return self._with_current_key(lambda: self.retry(attempt, is_retried=retries.is_transient))
 
     def download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
         """Request a file, follow redirects to any server, and return what ``save`` returns.
@@ -239,16 +237,16 @@ class RequestsClient:
             their number, if it is known. The iterator raises if the response is not complete.
         :raises FaradayApiError: see :meth:`fetch`. An error of ``save`` is raised as it is.
         """
-        return self._with_current_key(lambda: self._retry(lambda: self._download(endpoint, save)))
+        return self._with_current_key(lambda: self.retry(lambda: self._download(endpoint, save)))
 
     def _download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
         request = self.session.config.request(endpoint)
         with self._send(request, headers=_FILE_HEADERS, is_file=True) as sent:
             request = _redirected(request, sent.url)
-            if responses.is_file(_head(sent)):
+            if responses.is_file(_response(sent, b"")):
                 return save(self._chunks(request, sent), sent.raw.length_remaining)
             body = self._guard(request, lambda: sent.content) if request.is_faraday else b""
-            raise responses.file_error(request, replace(_head(sent), body=body))
+            raise responses.file_error(request, _response(sent, body))
 
     def _with_current_key(self, call: Callable[[], T]) -> T:
         """Return what a call returns, which is repeated after a 401 if the configuration has changed."""
@@ -274,13 +272,18 @@ class RequestsClient:
         self._session = FaradaySession(config)
         return True
 
-    def _retry(
+    def retry(
         self,
         attempt: Callable[[], T],
         attempts: int | None = None,
-        resend: Callable[[BaseException], bool] = retries.may_resend,
+        is_retried: Callable[[BaseException], bool] = retries.may_resend,
     ) -> T:
-        policy = retries.policy(attempts or self.session.config.max_attempts, resend=resend)
+        """Return what a function returns, which is called again after an error.
+
+        :param attempts: how often it is called; by default as the Airflow connection says.
+        :param is_retried: returns whether to call it again after an error.
+        """
+        policy = retries.policy(attempts or self.session.config.max_attempts, resend=is_retried)
         try:
             return tenacity.Retrying(**policy)(attempt)
         except FaradayError as error:
@@ -345,27 +348,20 @@ class RequestsClient:
         raise failure
 
 
-def _head(sent: requests.Response) -> Response:
+def _response(sent: requests.Response, body: bytes) -> Response:
     link = next_link(sent.headers.get("Link", ""))
-    return Response(sent.status_code, sent.headers, b"", link, sent)
-
-
-def _received(sent: requests.Response) -> Response:
-    return replace(_head(sent), body=sent.content)
+    return Response(sent.status_code, sent.headers, body, link, sent)
 
 
 def _redirected(request: Request, url: str) -> Request:
     """Return a request with the URL that it was redirected to."""
-    try:
-        return request._replace(url=url, is_faraday=origin(url) == origin(request.url))
-    except ValueError:
-        return request._replace(is_faraday=False)
+    return request._replace(url=url, is_faraday=origin(url) == origin(request.url))
 
 
 def _root(error: BaseException) -> BaseException:
     """Return what requests and urllib3 wrapped: its message is short, and its class says when it happened."""
     while not isinstance(error, _BEFORE_SENDING):
-        wrapped = (getattr(error, "original_error", None), getattr(error, "reason", None), *error.args)
+        wrapped = (getattr(error, "reason", None), *error.args)
         inner = next((part for part in wrapped if isinstance(part, BaseException)), None)
         if inner is None:
             break

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from tenacity import Retrying, retry_if_not_result, stop_after_attempt
 
-from airflow_provider_faraday.api import endpoints, retries, uploads
+from airflow_provider_faraday.api import endpoints, uploads
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayInputError,
@@ -36,7 +33,7 @@ from airflow_provider_faraday.exceptions import ResourcesFailedError
 from airflow_provider_faraday.hooks.destinations import BLOCK_BYTES, check_destination, written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from airflow_provider_faraday.api.endpoints import Endpoint
     from airflow_provider_faraday.api.uploads import Upload
@@ -49,8 +46,6 @@ LOOK_UPS = 4
 
 # A whole chunk must be sent within the timeout: small enough for slow networks.
 _CHUNK_BYTES = 512 * 1024
-# How many chunks may wait to be hashed, while the network or the disk pauses.
-_UNHASHED_CHUNKS = 16
 # File attributes that change with each write.
 _VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ETag", "etag", "generation")
 
@@ -130,7 +125,8 @@ def download_target(
 
     def save(chunks: Iterator[bytes], total: int | None) -> tuple[int, str]:
         nonlocal target, state
-        with written(storage, log) as file, _Meter(log, "Received", total) as meter:
+        meter = _Meter(log, "Received", total)
+        with written(storage, log) as file:
             file.writelines(meter.count(chunks))
             problem, built_at = _problem(meter, state), state.last_updated_output_at
             if not problem:
@@ -155,7 +151,7 @@ def download_target(
 
 
 class _Meter:
-    """Counts and hashes the bytes of a transfer, and logs its progress. A context manager.
+    """Counts and hashes the bytes of a transfer, and logs its progress.
 
     :param verb: such as "Sent".
     :param total: bytes of the whole file, if known.
@@ -170,41 +166,26 @@ class _Meter:
         self._of = "" if total is None else f" of {file_size(total)}"
         self._started = self._logged = time.monotonic()
         self._md5 = hashlib.md5(usedforsecurity=False)
-        # Hashing takes longer than sending or writing, and releases the GIL.
-        self._unhashed: Queue[bytes] = Queue(_UNHASHED_CHUNKS)
-        # A daemon: an exception may come at any point, such as that of execution_timeout.
-        self._hasher = threading.Thread(target=self._hash, name="md5", daemon=True)
-
-    def __enter__(self) -> _Meter:
-        self._hasher.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._wait_for_hash()
 
     def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the same chunks."""
-        for chunk in chunks:
-            self.first = self.first or chunk
-            self.size += len(chunk)
-            self._unhashed.put(chunk)
-            if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
-                self._log_progress()
-            yield chunk
+        hashed: Future[None] | None = None
+        # A chunk is hashed while the next one is read. Hashing takes longer, and releases the GIL.
+        with ThreadPoolExecutor(1, "md5") as hasher:
+            for chunk in chunks:
+                if hashed:
+                    hashed.result()
+                hashed = hasher.submit(self._md5.update, chunk)
+                self.first = self.first or chunk
+                self.size += len(chunk)
+                if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
+                    self._log_progress()
+                yield chunk
 
     def finish(self) -> str:
-        """Log the whole transfer, and return its MD5."""
-        self._wait_for_hash()
+        """Log the whole transfer, and return its MD5, when all chunks were read."""
         self._log_progress()
         return self._md5.hexdigest()
-
-    def _hash(self) -> None:
-        while chunk := self._unhashed.get():
-            self._md5.update(chunk)
-
-    def _wait_for_hash(self) -> None:
-        self._unhashed.put(b"")
-        self._hasher.join()
 
     def _log_progress(self) -> None:
         self._logged = time.monotonic()
@@ -243,27 +224,22 @@ class _Source:
                 path,
             )
 
-    @contextmanager
-    def open(self, verb: str) -> Iterator[Iterator[bytes]]:
-        """Open the file for one pass."""
-        with self.path.open("rb", block_size=BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
-            yield self._chunks(file, verb)
-
     def read_md5(self) -> str:
         """Read the whole file, and return its MD5."""
-        with self.open("Compared") as chunks:
-            for _ in chunks:
-                pass
+        for _ in self.read("Compared"):
+            pass
         assert self.md5
         return self.md5
 
-    def is_copied_to(self, upload: Upload | None) -> bool:
-        """Return whether an upload is the file that was read last."""
-        return upload is not None and self.md5 is not None and upload.is_copy_of(self.size, self.md5)
+    def read(self, verb: str) -> Generator[bytes]:
+        """Yield the bytes of the file.
 
-    def _chunks(self, file: Any, verb: str) -> Iterator[bytes]:
+        The last chunk is held back until the file is known to be unchanged. Without it, an upload is not
+        complete, and Faraday keeps its copy.
+        """
         self.md5 = None
-        with _Meter(self._log, verb, self.size) as meter:
+        with self.path.open("rb", block_size=BLOCK_BYTES) as file:  # type: ignore[no-untyped-call]
+            meter = _Meter(self._log, verb, self.size)
             last = b""
             for chunk in meter.count(iter(partial(file.read, _CHUNK_BYTES), b"")):
                 if meter.size > self.size:
@@ -271,14 +247,13 @@ class _Source:
                 if last:
                     yield last
                 last = chunk
-            if meter.size != self.size or _version(self.path) != self._version:
-                raise FaradayInputError(
-                    f"The file changed while it was read; it had {self.size:,} bytes before: {self.path}\n"
-                    "Upload it when the task that writes it has finished."
-                )
-            self.md5 = meter.finish()
-            # Held back until now: without it, the upload is not complete, and Faraday keeps its copy.
-            yield last
+        if meter.size != self.size or _version(self.path) != self._version:
+            raise FaradayInputError(
+                f"The file changed while it was read; it had {self.size:,} bytes before: {self.path}\n"
+                "Upload it when the task that writes it has finished."
+            )
+        self.md5 = meter.finish()
+        yield last
 
 
 def _storage_path(path: object) -> ObjectStoragePath:
@@ -344,43 +319,38 @@ def _send(
     """
     name = endpoint.path.removeprefix("/uploads/")
 
-    def look_up(attempts: int | None = None) -> tuple[Upload | None, datetime | None]:
-        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads, attempts=attempts)
-        return uploads.find(name, listed.value), listed.sent_at
-
     def has_arrived() -> bool:
         # Without an MD5, no attempt has sent the whole file.
-        found, _ = look_up(attempts=1) if source.md5 else (None, None)
-        arrived = source.is_copied_to(found) and found != existing
+        if source.md5 is None:
+            return False
+        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads, attempts=1).value
+        found = uploads.find(name, listed)
+        arrived = found is not None and found != existing and found.is_copy_of(source.size, source.md5)
         if arrived:
             log.info("Faraday has stored %s, although its response was lost", name)
         return arrived
 
+    def verify() -> tuple[Upload, datetime | None]:
+        assert source.md5
+        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads)
+        found = uploads.find(name, listed.value)
+        if found and found.has_md5:
+            is_copy = found.is_copy_of(source.size, source.md5)
+        else:
+            is_copy = found is not None and found.size == source.size and found != existing
+        if found is None or not is_copy:
+            what = f"its copy differs ({found})" if found else "its list of uploads does not have it"
+            raise _response_error(
+                endpoints.list_uploads(),
+                f"Faraday accepted {name} ({source.size:,} bytes, MD5 {source.md5}), but {what}.",
+                "Check whether another task uploads a file of the same name, then upload it again.",
+            )
+        return found, listed.sent_at
+
     # Not of an earlier comparison.
     source.md5 = None
-    responded_at = client.upload(endpoint, source.size, lambda: source.open("Sent"), has_arrived)
-
-    def is_listed(looked_up: tuple[Upload | None, datetime | None]) -> bool:
-        upload = looked_up[0]
-        # An MD5 that Faraday does not have cannot be compared.
-        if upload is not None and not upload.has_md5:
-            return upload.size == source.size and upload != existing
-        return source.is_copied_to(upload)
-
-    look_ups = Retrying(
-        retry=retry_if_not_result(is_listed),
-        stop=stop_after_attempt(LOOK_UPS),
-        wait=lambda state: retries.BACKOFF(state),
-        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-    )
-    found, listed_at = look_ups(look_up)
-    if found is None or not is_listed((found, listed_at)):
-        what = f"its copy differs ({found})" if found else "its list of uploads does not have it"
-        raise _response_error(
-            endpoints.list_uploads(),
-            f"Faraday accepted {name} ({source.size:,} bytes, MD5 {source.md5}), but {what}.",
-            "Check whether another task uploads a file of the same name, then upload it again.",
-        )
+    responded_at = client.upload(endpoint, source.size, lambda: source.read("Sent"), has_arrived)
+    found, listed_at = client.retry(verify, LOOK_UPS, lambda error: isinstance(error, FaradayResponseError))
     verified = "MD5 verified" if found.has_md5 else "size verified; Faraday's list has no MD5"
     log.info("Uploaded %s (%s) to %s, %s", source.path, file_size(source.size), name, verified)
     return uploads.end_of_upload(found, existing, responded_at or listed_at)

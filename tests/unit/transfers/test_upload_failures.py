@@ -6,8 +6,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +85,8 @@ def test_a_server_may_be_silent_for_longer_than_connecting_may_take() -> None:
         threading.Event().wait(1)
         after_body(OK)(connection, request)
 
-    @contextmanager
-    def chunks() -> Iterator[list[bytes]]:
-        yield [bytes(64_000_000)]
+    def chunks() -> Generator[bytes]:
+        yield bytes(64_000_000)
 
     with RawServer([late]) as server:
         timeouts = {"connect_seconds": 0.3, "read_seconds": 60}
