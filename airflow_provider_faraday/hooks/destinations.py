@@ -19,6 +19,7 @@ from airflow_provider_faraday.api.errors import FaradayInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -38,8 +39,7 @@ def check_destination(path: ObjectStoragePath) -> None:
         )
 
 
-@contextmanager
-def written(path: ObjectStoragePath, log: Any) -> Iterator[Any]:
+def written(path: ObjectStoragePath, log: Any) -> AbstractContextManager[Any]:
     """Open a file to write. It replaces the file at the path if no exception occurs."""
     if isinstance(path.fs, LocalFileSystem):
         # The real path, so that a symbolic link stays a link.
@@ -49,15 +49,12 @@ def written(path: ObjectStoragePath, log: Any) -> Iterator[Any]:
             # Left by a killed worker. If that worker is still running, its rename fails.
             with suppress(FileNotFoundError):
                 os.remove(left)
-        way = _renamed(path.fs, real, log)
-    elif path.protocol in ("sftp", "ssh"):
-        way = _renamed(path.fs, path.path, log)
-    elif path.protocol in ("s3", "s3a", "s3n", "gs", "gcs"):
-        way = _committed(path.fs, path.path)
-    else:
-        way = _copied(path.fs, path.path)
-    with way as file:
-        yield file
+        return _renamed(path.fs, real, log)
+    if path.protocol in ("sftp", "ssh"):
+        return _renamed(path.fs, path.path, log)
+    if path.protocol in ("s3", "s3a", "s3n", "gs", "gcs"):
+        return _committed(path.fs, path.path)
+    return _copied(path.fs, path.path)
 
 
 @contextmanager
