@@ -28,9 +28,11 @@ from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.middleware import SandboxMiddleware
 from airflow_provider_faraday.sandbox.resources import Change, Document, http_date
 from airflow_provider_faraday.sandbox.uploads import DIRECTORY_PATTERN, FILENAME_PATTERN
+from airflow_provider_faraday.sandbox.webhooks import EndpointChange
 
 Directory = Annotated[str, Path(pattern=DIRECTORY_PATTERN)]
 Filename = Annotated[str, Path(pattern=FILENAME_PATTERN)]
+MERGE_PATCH = ("application/merge-patch+json", "application/json+merge-patch")
 LOG_PAGE_SIZE = 100
 # FastAPI 0.115 takes the annotation `None` for a response body unless it is told that there is none.
 NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None, "response_class": Response}
@@ -149,7 +151,6 @@ def _faraday_api(control: Control) -> APIRouter:
     api.get("/graph")(control.graph)
     api.post("/webhook_endpoints", status_code=201)(control.webhooks.create)
     api.get("/webhook_endpoints/{endpoint_id}")(control.webhooks.get)
-    api.patch("/webhook_endpoints/{endpoint_id}")(control.webhooks.change)
     api.delete("/webhook_endpoints/{endpoint_id}", **NO_CONTENT)(control.webhooks.remove)
 
     @api.get("/uploads")
@@ -173,6 +174,13 @@ def _faraday_api(control: Control) -> APIRouter:
     @api.get("/webhook_endpoints")
     async def list_webhook_endpoints(respond: Respond) -> JSONResponse:
         return respond(control.webhooks.all(), control.page_size)
+
+    @api.patch("/webhook_endpoints/{endpoint_id}")
+    async def change_webhook_endpoint(endpoint_id: Id, request: Request) -> Document:
+        if request.headers.get("content-type") not in MERGE_PATCH:
+            raise FaradayError(400, f"The content type must be {' or '.join(MERGE_PATCH)}.")
+        change = EndpointChange.model_validate_json(await request.body())
+        return control.webhooks.change(endpoint_id, change)
 
     @api.get("/targets/{target_id}/download.csv")
     def download_target(target_id: Id, request: Request) -> Response:
