@@ -15,7 +15,7 @@ import msgspec
 from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
 from airflow_provider_faraday.api.graph import Graph, Upstream
 from airflow_provider_faraday.api.resources import ResourceType
-from airflow_provider_faraday.api.states import KNOWN_STATUSES, ResourceState
+from airflow_provider_faraday.api.states import ResourceState
 from airflow_provider_faraday.api.text import LISTED, first_of, one_line
 from airflow_provider_faraday.api.times import shown
 
@@ -159,12 +159,6 @@ class Verdict:
             found = f"all are skipped: {first_of(self.skipped.values())}" if self.skipped else "none found"
             return Problem("empty", f"There are no {self.resource_type.plural} to wait for ({found}).")
         return None
-
-    @cached_property
-    def unknown_statuses(self) -> set[str]:
-        """Statuses that the reference does not list; they count as not ready."""
-        statuses = {finding.state.status for finding in self.waiting.values()}
-        return {one_line(status) for status in statuses - KNOWN_STATUSES if status}
 
     @cached_property
     def pending(self) -> str:

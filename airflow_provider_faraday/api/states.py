@@ -110,7 +110,8 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def why_not_ready(self) -> str | None:
         """Why the resource is not ready, or about to be rebuilt; None if neither."""
         if self.status != "ready":
-            reason = f"status {self.status}" if self.status else "no status"
+            known = "" if self.status in KNOWN_STATUSES else "unknown "
+            reason = f"{known}status {self.status}" if self.status else "no status"
             return f"{reason}, {self.error}" if self.status == "error" and self.status_error else reason
         for text in (self.last_updated_output_at, self.last_updated_config_at):
             if text and not timestamp(text):

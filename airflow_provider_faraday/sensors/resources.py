@@ -230,7 +230,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             deadline=time.time() + self.timeout,
             log=self.log,
             checks=self.checks,
-            has_polled=lambda: was_rescheduled(context),
+            has_polled=self.reschedule and was_rescheduled(context),
         )
 
     def _defer(self, wait: Wait) -> NoReturn:

@@ -10,9 +10,9 @@ from airflow_provider_faraday.api.errors import FaradayError
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.text import one_line
-from airflow_provider_faraday.waiting.events import Errored, Event, Failed, Ready, TimedOut, to_payload
+from airflow_provider_faraday.waiting.events import Errored, Event, Ready, TimedOut, to_payload
 from airflow_provider_faraday.waiting.feed import Poll, subscribe
-from airflow_provider_faraday.waiting.progress import Progress, describe_problem
+from airflow_provider_faraday.waiting.progress import Progress, failed
 from airflow_provider_faraday.waiting.source import Source
 
 GRACE_SECONDS = 60
@@ -31,10 +31,7 @@ async def wait(
 
     The arguments are those of a :class:`~airflow_provider_faraday.triggers.resources.ResourcesReadyTrigger`.
     """
-    try:
-        parsed = Source.from_json(source), Criteria.from_json(criteria)
-    except FaradayError as error:
-        return to_payload(Errored.from_error(error))
+    parsed = Source.from_json(source), Criteria.from_json(criteria)
     event = await _wait(faraday_conn_id, *parsed, poke_interval, deadline, log)
     if not isinstance(event, Ready):
         log.error("%s", one_line(event.message))
@@ -84,5 +81,5 @@ def _judged(
         return Ready(criteria, deadline)
     progress.polled(verdict, poll.began_at)
     if verdict.problem:
-        return Failed(verdict.problem.kind, describe_problem(verdict.problem, source), verdict.problem.logged)
+        return failed(verdict.problem, source)
     return None

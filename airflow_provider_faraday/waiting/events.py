@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from airflow_provider_faraday.api.errors import FaradayError
+from airflow_provider_faraday.api.errors import FaradayApiError, FaradayError
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.exceptions import EVENT_ERRORS
 
@@ -53,6 +53,14 @@ class Errored(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
         """Return the event for an error."""
         return cls(type(error).__name__, str(error), getattr(error, "status_code", None))
 
+    @property
+    def error(self) -> FaradayError:
+        """The error, for the resumed task."""
+        error = EVENT_ERRORS.get(self.kind, FaradayError)(self.message)
+        if isinstance(error, FaradayApiError):
+            error.status_code = self.status_code
+        return error
+
 
 Event = Ready | Failed | TimedOut | Errored
 
@@ -69,13 +77,10 @@ def from_payload(payload: object) -> Event:
     :raises FaradayError: if it is missing or unknown.
     """
     try:
-        event: Any = msgspec.convert(payload, Event)
+        event: Event = msgspec.convert(payload, Event)
+        return event
     except msgspec.ValidationError:
-        event = None
-    if event is None or (isinstance(event, Errored) and event.kind not in EVENT_ERRORS):
         raise FaradayError(
             f"Unexpected trigger event: {payload!r}.\n"
             "Check that the worker and the triggerer run the same version of airflow-provider-faraday."
-        )
-    checked: Event = event
-    return checked
+        ) from None

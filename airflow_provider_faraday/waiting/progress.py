@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.waiting.events import Failed
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.api.readiness import Problem, Verdict
@@ -30,7 +31,6 @@ class Progress:
         self.changes_at = math.inf
         self._log = log
         self._logged = ""
-        self._unknown: set[str] = set()
         self._waiting = ""
 
     def polled(self, verdict: Verdict, began_at: float = 0.0) -> None:
@@ -40,9 +40,6 @@ class Progress:
         if verdict.description != self._logged:
             self._logged = verdict.description
             self._log.info("%s", self._logged)
-        for status in sorted(verdict.unknown_statuses - self._unknown):
-            self._log.warning("Unknown status '%s'. Treating it as not ready.", status)
-        self._unknown |= verdict.unknown_statuses
 
     def poll_failed(self, error: Exception) -> None:
         """Log a transient error of a poll."""
@@ -52,6 +49,7 @@ class Progress:
         self._log.warning("Poll failed, retrying until the timeout: %s", text)
 
 
-def describe_problem(problem: Problem, source: Source) -> str:
-    """Return a message about a problem, with a remedy on the second line."""
-    return f"{problem.message} (Waited for the {source.label}.)\n{_REMEDIES[problem.kind]}"
+def failed(problem: Problem, source: Source) -> Failed:
+    """Return the event for a problem. Its message has a remedy on the second line."""
+    message = f"{problem.message} (Waited for the {source.label}.)\n{_REMEDIES[problem.kind]}"
+    return Failed(problem.kind, message, problem.logged)

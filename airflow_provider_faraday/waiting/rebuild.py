@@ -93,17 +93,11 @@ class Rebuilds:
 
     def _log_running(self) -> None:
         running = [id_ for id_, state in self._states.items() if state.status in ("starting", "running")]
-        if known := [id_ for id_ in running if self._states[id_].read_at]:
-            self._log.info(
-                "Already building: %s. Builds that read their input before this request do not count as the "
-                "requested ones.",
-                first_of(known, self._label),
-            )
-        if unknown := [id_ for id_ in running if not self._states[id_].read_at]:
+        if running:
             self._log.warning(
-                "Already building: %s. Faraday does not say when these builds read their input, so they may "
-                "count as the requested ones.",
-                first_of(unknown, self._label),
+                "Already building: %s. A build that read its input before this request does not count as the "
+                "requested one, unless Faraday does not say when it did.",
+                first_of(running, self._label),
             )
 
     def _label(self, id_: str) -> str:
@@ -142,7 +136,7 @@ def new_wait(task: Any, requested_at: dict[str, datetime]) -> Wait:
         log=task.log,
         checks=task.checks,
         # Faraday has just responded, so failures from now on are retried.
-        has_polled=lambda: True,
+        has_polled=True,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,10 @@ from airflow_provider_faraday.api.responses import decode_objects, decode_resour
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
 from airflow_provider_faraday.api.text import first_of
-from airflow_provider_faraday.exceptions import EVENT_ERRORS, ChecksFailedError, problem_error
+from airflow_provider_faraday.exceptions import ChecksFailedError, problem_error
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
-from airflow_provider_faraday.waiting.progress import Progress, describe_problem
+from airflow_provider_faraday.waiting.progress import Progress, failed
 from airflow_provider_faraday.waiting.reasons import with_ingress_logs
 from airflow_provider_faraday.waiting.source import Source
 
@@ -55,8 +54,8 @@ class Wait:
     :param deadline: when the wait times out, in seconds since the epoch.
     :param log: the task's logger.
     :param checks: limits for fields of the resources, checked when all are ready.
-    :param has_polled: returns whether an earlier poll succeeded. Before that, any API failure ends the wait,
-        so that a typo fails at once.
+    :param has_polled: whether an earlier poll succeeded. Before that, any API failure ends the wait, so that
+        a typo fails at once.
     """
 
     faraday_conn_id: str
@@ -66,7 +65,7 @@ class Wait:
     deadline: float
     log: Any
     checks: Checks = field(default_factory=dict)
-    has_polled: Callable[[], bool] = bool
+    has_polled: bool = False
     is_ready: bool = field(default=False, init=False)
     unchanged: frozenset[str] = field(default=frozenset(), init=False)
     polled: list[dict[str, Any]] | None = field(default=None, init=False)
@@ -88,7 +87,7 @@ class Wait:
             deadline=saved["deadline"],
             log=log,
             checks=saved.get("checks", {}),
-            has_polled=lambda: True,
+            has_polled=True,
         )
 
     @property
@@ -130,18 +129,17 @@ class Wait:
         try:
             found, verdict = self._poll()
         except FaradayApiError as error:
-            if not (is_transient(error) and self.has_polled()):
+            if not (is_transient(error) and self.has_polled):
                 raise
             self.progress.poll_failed(error)
             return None
-        self.has_polled = lambda: True
+        self.has_polled = True
         self.progress.polled(verdict)
         if verdict.problem or verdict.is_ready:
             # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
             self.polled = [resource for state, resource in found if not state.why_skipped]
         if verdict.problem:
-            message = describe_problem(verdict.problem, self.source)
-            raise self._failure(verdict.problem.kind, message, verdict.problem.logged)
+            raise self._failure(failed(verdict.problem, self.source))
         if not verdict.is_ready:
             return None
         self.is_ready = True
@@ -153,12 +151,12 @@ class Wait:
         return ready
 
     def _check(self, ready: list[dict[str, Any]]) -> None:
-        failed = failed_checks(self.checks, ready)
-        if failed:
-            ids = list(dict.fromkeys(check.resource["id"] for check in failed))
+        failures = failed_checks(self.checks, ready)
+        if failures:
+            ids = list(dict.fromkeys(check.resource["id"] for check in failures))
             message = (
                 f"{len(ids)} of {len(ready)} {self.source.type.plural} did not pass the checks: "
-                f"{first_of(failed, str, separator='; ')}.\n"
+                f"{first_of(failures, str, separator='; ')}.\n"
                 "Look at the build in Faraday. If it is good, change checks."
             )
             logged = ids if self.source.type.has_ingress_logs else ()
@@ -219,19 +217,16 @@ class Wait:
                     raise self.timed_out()
                 return ready
             case events.Failed():
-                raise self._failure(event.kind, event.message, event.logged)
+                raise self._failure(event)
             case events.TimedOut():
                 self.progress.pending = event.pending
                 raise self.timed_out()
             case events.Errored():
-                error = EVENT_ERRORS[event.kind](event.message)
-                if isinstance(error, FaradayApiError):
-                    error.status_code = event.status_code
-                raise error
+                raise event.error
 
-    def _failure(self, kind: str, message: str, logged: tuple[str, ...]) -> Exception:
-        message = with_ingress_logs(message, logged, self._hook)
-        return problem_error(kind, self.source.type.name, message)
+    def _failure(self, event: events.Failed) -> Exception:
+        message = with_ingress_logs(event.message, event.logged, self._hook)
+        return problem_error(event.kind, self.source.type.name, message)
 
     def timed_out(self) -> AirflowSensorTimeout:
         """Log the resources that are not ready, and return the exception."""

@@ -168,7 +168,7 @@ def test_a_resumed_wait_that_is_not_ready_defers_again_until_its_deadline(
         {"status": "ready"},
         {"status": "ready", "criteria": {"updated_after": 5}, "deadline": 1.0},
         {"status": "failed", "kind": "bad luck", "message": "x"},
-        {"status": "error", "kind": "SystemExit", "message": "x", "status_code": None},
+        {"status": "error", "kind": "SystemExit", "message": 5, "status_code": None},
     ],
 )
 def test_a_missing_or_unknown_event_fails_the_task(event: Any) -> None:
