@@ -337,17 +337,11 @@ class _Judge:
         key = state.key
         if key in self.after:
             return self.after[key], self.since[key]
-        if not self.criteria.times:
-            raise FaradayInputError(
-                "updated_after is an empty dict: the task that it comes from has forced no update, or has "
-                "found no dataset that reads its upload.\nSkip this task then, or pass a time."
-            )
-        upstream, remedy = "", "Set include_upstream=True if these are upstream of it."
-        if self.graph:
-            upstream, remedy = " or for a resource upstream of it", "Wait only for resources that it lists."
+        upstream = " or for a resource upstream of it" if self.graph else ""
         raise FaradayInputError(
             f"updated_after has times for {len(self.criteria.times)} ids, but not for "
-            f"{state.label}{upstream}.\n{remedy} Otherwise, pass a single time."
+            f"{state.label}{upstream}.\nPass a single time, or wait only for these ids, or set "
+            "include_upstream=True if they are upstream. Without ids, nothing was updated: skip this task."
         )
 
     def _blocker(self, id_: str, graph: Graph) -> Blocker | None:

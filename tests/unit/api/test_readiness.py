@@ -68,7 +68,7 @@ def test_a_time_per_id_applies_to_each_on_its_own() -> None:
 def test_a_resource_without_a_time_is_an_input_error_unless_it_is_skipped() -> None:
     times = {"a": datetime(2026, 1, 1, tzinfo=UTC)}
     assert verdict(state("a"), state("b", archived_at=BUILT), updated_after=times).is_ready
-    says = r"times for 1 ids, but not for 'name-b' \(b\)\.\nSet include_upstream=True"
+    says = r"times for 1 ids, but not for 'name-b' \(b\)\.\n.*set include_upstream=True"
     with pytest.raises(FaradayInputError, match=says):
         verdict(state("a"), state("b"), updated_after=times)
 
