@@ -5,8 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import ssl
-from contextlib import closing
-from contextvars import ContextVar
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,14 +49,10 @@ _BEFORE_SENDING = (
 _NETWORK_ERRORS = (OSError, ValueError, urllib3.exceptions.HTTPError, http.client.HTTPException)
 
 
-# Whether the request in progress may be redirected to a signed URL.
-_is_download: ContextVar[bool] = ContextVar("_is_download", default=False)
-
-
 def _shows_no_secret(record: logging.LogRecord) -> bool:
-    """Drop what urllib3 logs of signed URLs, and of header lines in which a server may echo the API key."""
+    """Drop what urllib3 logs of queries, such as signatures, and of headers that may echo the API key."""
     of_headers = str(record.msg).startswith("Failed to parse headers")
-    return not (of_headers or (_is_download.get() and record.levelno == logging.DEBUG))
+    return not (of_headers or (record.levelno == logging.DEBUG and "?" in record.getMessage()))
 
 
 for _module in ("connection", "connectionpool"):
@@ -191,62 +186,59 @@ class RequestsClient:
                 exchange.receive(_response(sent, sent.content))
 
             while exchange.next_request:
-                self.retry(attempt, attempts)
+                self._retry(attempt, attempts)
                 # The link to the next page contains them.
                 payload["params"] = None
             return exchange.fetched
 
         return self._with_current_key(call)
 
-    def upload(
+    def retry(
         self,
-        endpoint: Endpoint,
-        size: int,
-        read: Callable[[], Generator[bytes]],
-        has_arrived: Callable[[], bool],
-    ) -> datetime | None:
-        """Send a file and return the ``Date`` of the response, or None if it has none or was lost.
+        attempt: Callable[[], T],
+        attempts: int | None = None,
+        is_retried: Callable[[BaseException], bool] = retries.may_resend,
+    ) -> T:
+        """Return what a function returns, which is called again after errors and after a changed key.
+
+        :param attempts: how often it is called; by default as the Airflow connection says.
+        :param is_retried: returns whether to call it again after an error.
+        """
+        return self._with_current_key(lambda: self._retry(attempt, attempts, is_retried))
+
+    def send_file(self, endpoint: Endpoint, size: int, chunks: Generator[bytes]) -> datetime | None:
+        """Send a file once. Return the ``Date`` of the response, if it has one.
 
         :param size: bytes of the file.
-        :param read: yields the file from the beginning, for each attempt.
-        :param has_arrived: called before each attempt; True if Faraday has stored what an earlier one sent.
-        :raises FaradayApiError: see :meth:`fetch`. An error of ``read`` is raised as it is.
+        :raises FaradayApiError: if it fails. An error of ``chunks`` is raised as it is.
         """
+        exchange = Exchange(self.session.config.request(endpoint), responses.decode_nothing)
+        assert exchange.next_request
+        # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
+        # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
+        seconds = self.session.config.read_seconds
+        with closing(chunks):
+            body = _Body(chunks, size) if size else b"".join(chunks)
+            sent = self._send(exchange.next_request, data=body, timeout=(seconds, seconds))
+        exchange.receive(_response(sent, sent.content))
+        return exchange.fetched.sent_at
 
-        def attempt() -> datetime | None:
-            if has_arrived():
-                return None
-            request = self.session.config.request(endpoint)
-            exchange = Exchange(request, responses.decode_nothing)
-            # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
-            # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
-            seconds = self.session.config.read_seconds
-            with closing(read()) as chunks:
-                body = _Body(chunks, size) if size else b"".join(chunks)
-                sent = self._send(request, data=body, timeout=(seconds, seconds))
-            exchange.receive(_response(sent, sent.content))
-            return exchange.fetched.sent_at
+    @contextmanager
+    def open_file(self, endpoint: Endpoint) -> Iterator[tuple[Iterator[bytes], int | None]]:
+        """Request a file once, and follow redirects to any server.
 
-        # Unlike other POSTs, it can be sent again after any transient failure.
-        return self._with_current_key(lambda: self.retry(attempt, is_retried=retries.is_transient))
+        Yields an iterator of the bytes as sent, which raises if the response is not complete, and their
+        number, if it is known.
 
-    def download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
-        """Request a file, follow redirects to any server, and return what ``save`` returns.
-
-        :param save: called for each attempt, with the bytes of the file as sent, from the beginning, and
-            their number, if it is known. The iterator raises if the response is not complete.
-        :raises FaradayApiError: see :meth:`fetch`. An error of ``save`` is raised as it is.
+        :raises FaradayApiError: if it fails, or if the response is not a file.
         """
-        return self._with_current_key(lambda: self.retry(lambda: self._download(endpoint, save)))
-
-    def _download(self, endpoint: Endpoint, save: Callable[[Iterator[bytes], int | None], T]) -> T:
         request = self.session.config.request(endpoint)
         with self._send(request, headers=_FILE_HEADERS, is_file=True) as sent:
             request = _redirected(request, sent.url)
-            if responses.is_file(_response(sent, b"")):
-                return save(self._chunks(request, sent), sent.raw.length_remaining)
-            body = self._guard(request, lambda: sent.content) if request.is_faraday else b""
-            raise responses.file_error(request, _response(sent, body))
+            if not responses.is_file(_response(sent, b"")):
+                body = self._guard(request, lambda: sent.content) if request.is_faraday else b""
+                raise responses.file_error(request, _response(sent, body))
+            yield self._chunks(request, sent), sent.raw.length_remaining
 
     def _with_current_key(self, call: Callable[[], T]) -> T:
         """Return what a call returns, which is repeated after a 401 if the configuration has changed."""
@@ -272,17 +264,12 @@ class RequestsClient:
         self._session = FaradaySession(config)
         return True
 
-    def retry(
+    def _retry(
         self,
         attempt: Callable[[], T],
-        attempts: int | None = None,
+        attempts: int | None,
         is_retried: Callable[[BaseException], bool] = retries.may_resend,
     ) -> T:
-        """Return what a function returns, which is called again after an error.
-
-        :param attempts: how often it is called; by default as the Airflow connection says.
-        :param is_retried: returns whether to call it again after an error.
-        """
         policy = retries.policy(attempts or self.session.config.max_attempts, resend=is_retried)
         try:
             return tenacity.Retrying(**policy)(attempt)
@@ -320,11 +307,7 @@ class RequestsClient:
             ) from None
         settings = session.merge_environment_settings(prepared.url, {}, is_file, None, None)
         send = partial(session.send, prepared, allow_redirects=is_file, timeout=timeout, **settings)
-        token = _is_download.set(is_file)
-        try:
-            return self._guard(request, send)
-        finally:
-            _is_download.reset(token)
+        return self._guard(request, send)
 
     def _chunks(self, request: Request, response: requests.Response) -> Iterator[bytes]:
         # Full chunks: with TLS, only 16 KiB arrive at a time.

@@ -26,6 +26,7 @@ from airflow_provider_faraday.api.responses import (
     decode_resources,
     is_json_document,
 )
+from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.text import file_size, first_of, one_line
 from airflow_provider_faraday.api.times import shown
@@ -116,38 +117,32 @@ def download_target(
     storage = _storage_path(path)
     check_destination(storage)
 
-    def look_up() -> tuple[dict[str, Any], ResourceState]:
-        found = client.fetch(resource, decode_resource).value
+    def look_up(attempts: int | None = None) -> tuple[dict[str, Any], ResourceState]:
+        found = client.fetch(resource, decode_resource, attempts=attempts).value
         return found, states_of(kind, [found])[0]
 
-    target, state = look_up()
-    _check_has_output(state)
-
-    def save(chunks: Iterator[bytes], total: int | None) -> tuple[int, str]:
-        nonlocal target, state
-        meter = _Meter(log, "Received", total)
-        with written(storage, log) as file:
+    def attempt() -> tuple[dict[str, Any], dict[str, Any]]:
+        _, before = look_up(attempts=1)
+        _check_has_output(before)
+        with client.open_file(endpoint) as (chunks, total), written(storage, log) as file:
+            meter = _Meter(log, "Received", total)
             file.writelines(meter.count(chunks))
-            problem, built_at = _problem(meter, state), state.last_updated_output_at
-            if not problem:
-                target, state = look_up()
-                if state.last_updated_output_at != built_at:
-                    problem = "is outdated, because Faraday rebuilt the target meanwhile"
-            if problem:
+            target, after = look_up()
+            if problem := _problem(meter, before, after):
                 # Retried, like a download that is an HTML page.
-                raise _response_error(endpoint, f"The download of {state.title} {problem}.", broken=True)
-            return meter.size, meter.finish()
+                raise _response_error(endpoint, f"The download of {after.title} {problem}.", broken=True)
+        built_at = after.last_updated_output_at
+        result = {
+            "path": str(storage),
+            "bytes": meter.size,
+            "md5": meter.finish(),
+            "count": after.count,
+            "last_updated_output_at": built_at,
+        }
+        log.info("Downloaded %s, built at %s, to %s", after.title, built_at, storage)
+        return result, target
 
-    size, md5 = client.download(endpoint, save)
-    log.info("Downloaded %s, built at %s, to %s", state.title, state.last_updated_output_at, storage)
-    result = {
-        "path": str(storage),
-        "bytes": size,
-        "md5": md5,
-        "count": state.count,
-        "last_updated_output_at": state.last_updated_output_at,
-    }
-    return result, target
+    return client.retry(attempt)
 
 
 class _Meter:
@@ -330,6 +325,9 @@ def _send(
             log.info("Faraday has stored %s, although its response was lost", name)
         return arrived
 
+    def attempt() -> datetime | None:
+        return None if has_arrived() else client.send_file(endpoint, source.size, source.read("Sent"))
+
     def verify() -> tuple[Upload, datetime | None]:
         assert source.md5
         listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads)
@@ -349,7 +347,7 @@ def _send(
 
     # Not of an earlier comparison.
     source.md5 = None
-    responded_at = client.upload(endpoint, source.size, lambda: source.read("Sent"), has_arrived)
+    responded_at = client.retry(attempt, is_retried=is_transient)
     found, listed_at = client.retry(verify, LOOK_UPS, lambda error: isinstance(error, FaradayResponseError))
     verified = "MD5 verified" if found.has_md5 else "size verified; Faraday's list has no MD5"
     log.info("Uploaded %s (%s) to %s, %s", source.path, file_size(source.size), name, verified)
@@ -362,12 +360,14 @@ def _response_error(
     return FaradayResponseError(message, remedy=remedy, method=endpoint.method, path=endpoint.path, **fields)
 
 
-def _problem(meter: _Meter, target: ResourceState) -> str | None:
+def _problem(meter: _Meter, before: ResourceState, after: ResourceState) -> str | None:
     """Return why a 2xx response is not the file."""
-    if not meter.size and target.count:
-        return f"is empty, although the target has {target.count} rows"
+    if not meter.size and before.count:
+        return f"is empty, although the target has {before.count} rows"
     if meter.size == len(meter.first) and is_json_document(meter.first):
         return f"is a JSON document of {meter.size:,} bytes"
+    if after.last_updated_output_at != before.last_updated_output_at:
+        return "is outdated, because Faraday rebuilt the target meanwhile"
     return None
 
 

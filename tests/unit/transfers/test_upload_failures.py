@@ -92,7 +92,7 @@ def test_a_server_may_be_silent_for_longer_than_connecting_may_take() -> None:
         timeouts = {"connect_seconds": 0.3, "read_seconds": 60}
         config = ClientConfig(conn_id="x", api_key=KEY, base_url=server.url, max_attempts=1, **timeouts)
         endpoint = endpoints.upload("web_orders", "large.csv")
-        RequestsClient(lambda: config).upload(endpoint, 64_000_000, chunks, lambda: False)
+        RequestsClient(lambda: config).send_file(endpoint, 64_000_000, chunks())
 
 
 @pytest.mark.parametrize(
