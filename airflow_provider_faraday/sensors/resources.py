@@ -215,7 +215,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         from airflow_provider_faraday.waiting import tasks
 
         field_names(self.fields)
-        source = parse_source(self, include_upstream=self.include_upstream)
+        source = parse_source(self)._replace(include_upstream=self.include_upstream)
         criteria = tasks.Criteria(
             updated_after=parse_updated_after(self.updated_after),
             fail_on_error=self.fail_on_error,

@@ -84,19 +84,15 @@ def check_source(task: Any, *, all_allowed: bool = False) -> None:
             given_source(task_label(task), kind, given)
 
 
-def parse_source(task: Any, *, include_upstream: bool = False) -> Source:
+def parse_source(task: Any) -> Source:
     """Return the source that the rendered arguments of a task describe.
 
     :raises FaradayInputError: if an argument that was given rendered to None, or describes no source.
     """
     check_rendered(task, task._given)
     argument = next((name for name in (*CONTAINERS, task._ids_argument) if name in task._given), None)
-    return Source.parse(
-        resource_type_named(task.resource_type),
-        argument,
-        argument and getattr(task, argument),
-        include_upstream=include_upstream,
-    )
+    value = getattr(task, argument) if argument else None
+    return Source.parse(resource_type_named(task.resource_type), argument, value)
 
 
 def check_literals(task: BaseOperator) -> frozenset[str]:

@@ -15,9 +15,6 @@ from airflow_provider_faraday.waiting.feed import Poll, subscribe
 from airflow_provider_faraday.waiting.progress import Progress, failed
 from airflow_provider_faraday.waiting.source import Source
 
-GRACE_SECONDS = 60
-"""How long after its deadline a wait goes on for the poll that decides it."""
-
 
 async def wait(
     faraday_conn_id: str,
@@ -44,21 +41,14 @@ async def _wait(
     clock = asyncio.get_running_loop().time
     ends_at = clock() + max(0.0, deadline - time.time())
     progress = Progress(log)
-    try:
-        async with (
-            asyncio.timeout_at(ends_at + poke_interval + GRACE_SECONDS),
-            subscribe(faraday_conn_id, source, poke_interval) as subscriber,
-        ):
-            while True:
-                # After the deadline, the next poll decides, even if it is unchanged.
-                poll = await subscriber.next_poll(deliver_after=min(ends_at, progress.changes_at))
-                if event := _judged(poll, source, criteria, deadline, progress):
-                    return event
-                if clock() > ends_at:
-                    break
-    except TimeoutError:
-        pass  # no poll finished in time
-    return TimedOut(progress.pending or source.label)
+    async with subscribe(faraday_conn_id, source, poke_interval) as subscriber:
+        while True:
+            # After the deadline, the next poll decides, even if it is unchanged.
+            poll = await subscriber.next_poll(deliver_after=min(ends_at, progress.changes_at))
+            if event := _judged(poll, source, criteria, deadline, progress):
+                return event
+            if clock() > ends_at:
+                return TimedOut(progress.pending or source.label)
 
 
 def _judged(

@@ -80,13 +80,7 @@ class Rebuilds:
         return requested_at
 
     def _request(self, hook: FaradayHook, id_: str) -> datetime:
-        accepted_at = hook.force_update(self._source.type.name, id_)
-        if accepted_at is None:
-            self._log.warning(
-                "Faraday's response has no Date header, so requested_at uses the worker's clock. If it is "
-                "ahead of Faraday's clock, waiting for the build may time out."
-            )
-            accepted_at = datetime.now(UTC)
+        accepted_at = hook.force_update(self._source.type.name, id_) or datetime.now(UTC)
         # The header has whole seconds: a build may have ended within that second, before the request.
         change = self._states[id_].changed_at if id_ in self._states else None
         return max(accepted_at, change + timedelta(milliseconds=1)) if change else accepted_at

@@ -37,9 +37,7 @@ class Source(NamedTuple):
     include_upstream: bool = False
 
     @classmethod
-    def parse(
-        cls, kind: ResourceType, argument: str | None, value: object, *, include_upstream: bool = False
-    ) -> Source:
+    def parse(cls, kind: ResourceType, argument: str | None, value: object) -> Source:
         """Return the source that an argument describes.
 
         :param argument: the name of the argument, such as ``scope_id``; None for all of the account.
@@ -47,12 +45,10 @@ class Source(NamedTuple):
         :raises FaradayInputError: if it is neither.
         """
         if argument is None:
-            return cls(kind, include_upstream=include_upstream)
+            return cls(kind)
         if argument in CONTAINERS:
-            container = Container(CONTAINERS[argument], resource_id_or_name(value, argument))
-            return cls(kind, container, include_upstream=include_upstream)
-        ids = tuple(resource_ids_or_names(value, argument))
-        return cls(kind, ids=ids, include_upstream=include_upstream)
+            return cls(kind, Container(CONTAINERS[argument], resource_id_or_name(value, argument)))
+        return cls(kind, ids=tuple(resource_ids_or_names(value, argument)))
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Source:

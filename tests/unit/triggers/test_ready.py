@@ -24,7 +24,6 @@ from airflow_provider_faraday.exceptions import (
 )
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
-from airflow_provider_faraday.waiting import deferred
 from raw_server import answer, stall
 from support.accounts import Account
 from support.ids import CUSTOMERS, ORDERS, SCOPE
@@ -118,9 +117,9 @@ def test_a_trigger_polls_once_although_its_deadline_has_passed(building: Build) 
 
 
 def test_a_request_without_a_response_does_not_outlast_the_deadline(
-    account: Account, building: Build, monkeypatch: pytest.MonkeyPatch
+    account: Account, building: Build, set_connection: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(deferred, "GRACE_SECONDS", 0.2)
+    set_connection(account.server.url, timeout=0.2)
     trigger = deferral_of(gate(timeout=0.1)).trigger
     account.steps[LIST] = stall(60)
     assert event_of(trigger)["status"] == "timeout"
