@@ -10,6 +10,7 @@ from math import inf
 from typing import Any, TypeGuard
 
 from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.text import shortened
 
 # Not compiled when they are imported, because few DAG files need them.
 _DIRECTORY = r"[A-Za-z0-9_][-A-Za-z0-9_]*"
@@ -158,10 +159,9 @@ def upload_filename(value: object) -> str:
     return value
 
 
-def excerpt(value: object, length: int = 80) -> str:
+def excerpt(value: object) -> str:
     """Return the ``repr`` of a value, cut to a length that fits into an error."""
-    text = repr(value)
-    return text if len(text) <= length else f"{text[:length]}…"
+    return shortened(repr(value), 80)
 
 
 def seconds(value: Any, argument: str) -> float:

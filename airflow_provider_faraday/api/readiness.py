@@ -181,7 +181,7 @@ class Verdict:
 
 def assess(
     resource_type: ResourceType,
-    states: Iterable[ResourceState],
+    states: Collection[ResourceState],
     criteria: Criteria,
     ids: Collection[str] | None = None,
     graph: Graph | None = None,
@@ -190,7 +190,8 @@ def assess(
 ) -> Verdict:
     """Evaluate the resources of one poll.
 
-    :param ids: the resources to wait for, each of which must be there; None for all.
+    :param states: the resources to wait for.
+    :param ids: the ids of those that must be there.
     :param graph: to wait for everything upstream as well. It is newer than the states.
     :param now: the time of the response, by Faraday's clock.
     :raises FaradayInputError: if ``updated_after`` has times by id, but none for a resource waited for.
@@ -199,19 +200,13 @@ def assess(
     """
     verdict = Verdict(resource_type=resource_type, allow_empty=criteria.allow_empty)
     judge = _Judge(criteria, now, verdict, graph)
-    wanted = None if ids is None else set(ids)
-    found: set[str] = set()
     for state in states:
-        if wanted is not None:
-            key = state.key
-            if key not in wanted:
-                continue
-            found.add(key)
         if skipped := state.why_skipped:
             verdict.skipped[state.key] = Finding(state, skipped)
         else:
             verdict.total += 1
             judge.judge(state)
+    found = {state.key for state in states} if ids else set()
     verdict.missing = [id_ for id_ in ids or () if id_ not in found]
     verdict.total += len(verdict.missing)
     return verdict
@@ -378,13 +373,11 @@ class _Judge:
         since = max(filter(None, times))
         why = f"nothing upstream has changed since {shown(since)}"
         patience = self.criteria.unchanged_after
-        if patience is None:
-            hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
-            return f"{reason}, and {why} ({hint})"
-        seconds = patience - (self.now - since).total_seconds()
+        seconds = inf if patience is None else patience - (self.now - since).total_seconds()
         if seconds > 0:
             self.verdict.changes_in = min(seconds, self.verdict.changes_in)
-            return f"{reason}, and {why}"
+            hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
+            return f"{reason}, and {why} ({hint})"
         self.verdict.unchanged.add(state.id)
         self.verdict.notes.append(f"{state.title} is unchanged: {why}")
         return None

@@ -11,14 +11,12 @@ import msgspec
 from airflow_provider_faraday.api.errors import FaradayResponseError
 from airflow_provider_faraday.api.resources import ResourceType
 from airflow_provider_faraday.api.responses import Decode, json_body
-from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.api.text import one_line, shortened
 from airflow_provider_faraday.api.times import shown, timestamp
 
 KNOWN_STATUSES = frozenset({"new", "starting", "running", "ready", "error"})
 
 NO_REASON = "Faraday gave no reason"
-
-_REASON_LENGTH = 500
 
 
 class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -96,8 +94,7 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def error(self) -> str:
         """Faraday's reason for an ``error``, as part of a sentence of ours."""
-        text = one_line(self.status_error or "").strip().rstrip(".") or NO_REASON
-        return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
+        return shortened(one_line(self.status_error or "").strip().rstrip(".") or NO_REASON, 500)
 
     @property
     def why_skipped(self) -> str | None:
