@@ -72,7 +72,7 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"password": " \n"}, "no API key"),
         ({"password": "new\nline"}, "spaces, control characters"),
         ({"password": "clé"}, "spaces, control characters"),
-        ({"extra": {"timeout": "soon"}}, "'timeout' is not valid: 'soon'.\nUse a number of seconds"),
+        ({"extra": {"timeout": "soon"}}, "'timeout' is not valid.\nUse a number of seconds"),
         ({"extra": {"timeout": 0}}, "'timeout' is not valid"),
         ({"extra": {"max_attempts": 0}}, "'max_attempts' is not valid"),
         ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
@@ -84,7 +84,7 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"extra": {"webhook_secret": f"whsec_{KEY}"}}, "'webhook_secret' is not valid.\nUse the secret"),
         ({"extra": {"webhook_secret": "whsec_"}}, "'webhook_secret' is not valid"),
         ({"extra": {"webhook_secret": [[KEY]]}}, "'webhook_secret' is not valid"),
-        ({"extra": {"allow_http": "maybe"}}, "'allow_http' is not valid: 'maybe'.\nUse true or false"),
+        ({"extra": {"allow_http": "maybe"}}, "'allow_http' is not valid.\nUse true or false"),
     ],
 )
 def test_names_the_field_that_is_not_valid_but_not_the_key(fields: dict[str, Any], says: str) -> None:
