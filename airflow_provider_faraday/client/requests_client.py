@@ -179,14 +179,8 @@ class RequestsClient:
         def call() -> Fetched[T]:
             exchange = Exchange(self.session.config.request(endpoint), decode, enough=enough)
             payload = {"params": params, "json": json, "data": data, "headers": headers, "timeout": timeout}
-
-            def attempt() -> None:
-                assert exchange.next_request
-                sent = self._send(exchange.next_request, **payload)
-                exchange.receive(_response(sent, sent.content))
-
             while exchange.next_request:
-                self._retry(attempt, attempts)
+                self._retry(lambda: self._send_next(exchange, **payload), attempts)
                 # The link to the next page contains them.
                 payload["params"] = None
             return exchange.fetched
@@ -213,14 +207,12 @@ class RequestsClient:
         :raises FaradayApiError: if it fails. An error of ``chunks`` is raised as it is.
         """
         exchange = Exchange(self.session.config.request(endpoint), responses.decode_nothing)
-        assert exchange.next_request
         # urllib3 applies the timeout for connecting to sending, too, but a busy server may be silent for
         # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
         seconds = self.session.config.read_seconds
         with closing(chunks):
             body = _Body(chunks, size) if size else b"".join(chunks)
-            sent = self._send(exchange.next_request, data=body, timeout=(seconds, seconds))
-        exchange.receive(_response(sent, sent.content))
+            self._send_next(exchange, data=body, timeout=(seconds, seconds))
         return exchange.fetched.sent_at
 
     @contextmanager
@@ -276,6 +268,12 @@ class RequestsClient:
         except FaradayError as error:
             # Without the frames of tenacity.
             raise error.with_traceback(None) from None
+
+    def _send_next(self, exchange: Exchange[Any], **payload: Any) -> None:
+        """Send the next request of an exchange once."""
+        assert exchange.next_request
+        sent = self._send(exchange.next_request, **payload)
+        exchange.receive(_response(sent, sent.content))
 
     def _send(
         self,
