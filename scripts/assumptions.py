@@ -276,7 +276,8 @@ def download(faraday: Faraday) -> Answer:
     hosted = [each for each in ready if (each.get("options") or {}).get("type") == "hosted_csv"]
     before = len(faraday.responses)
     endpoint = endpoints.download_target((hosted or ready)[0]["id"])
-    size = faraday.hook.client.download(endpoint, lambda chunks, _: len(next(iter(chunks), b"")))
+    with faraday.hook.client.open_file(endpoint) as (chunks, _):
+        size = len(next(chunks, b""))
     redirected = any(each.is_redirect for each in faraday.responses[before:])
     return _unless(not size, "an empty file", "redirected" if redirected else "sent directly")
 
