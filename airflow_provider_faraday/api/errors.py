@@ -190,11 +190,13 @@ def transport_error(request: Request, cause: BaseException, *, request_sent: boo
     return api_error(FaradayTransportError, request, message, request_sent=request_sent)
 
 
-def lookup_error(conn_id: str, cause: BaseException) -> FaradayTransportError:
-    """Return the error for an Airflow connection that a secrets backend or Airflow's API did not return.
+def lookup_error(conn_id: str, cause: BaseException) -> FaradayError:
+    """Return the error for an Airflow connection that could not be looked up, or is not valid.
 
-    It does not quote the cause, whose text may contain a secret.
+    It does not quote the failure of a secrets backend or of Airflow's API, which may contain a secret.
     """
+    if isinstance(cause, FaradayError):
+        return cause
     return FaradayTransportError(
         f"The Airflow connection '{conn_id}' could not be looked up: {type(cause).__name__}.",
         request_sent=False,

@@ -219,7 +219,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         with naming(self):
             self.checks = parse_checks(checks)
         self._given = check_literals(self)
-        check_upstream(label, resource_type, include_upstream)
+        check_upstream(self)
         for name, given in {"include_upstream": include_upstream, "checks": self.checks}.items():
             if given and not wait_for_completion:
                 raise FaradayInputError(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from airflow.models.connection import Connection
 from starlette.concurrency import run_in_threadpool
 
-from airflow_provider_faraday.api.errors import FaradayError, lookup_error
+from airflow_provider_faraday.api.errors import lookup_error
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.config import ClientConfig, client_config
 from airflow_provider_faraday.plugins.throttled_log import ThrottledLog
@@ -51,10 +51,8 @@ class WebhookConnection:
     def _look_up(self) -> ClientConfig | None:
         try:
             config = client_config(Connection.get_connection_from_secrets(self.conn_id))
-        except FaradayError as error:
-            problem = one_line(str(error))
         except Exception as error:  # whatever a secrets backend raises
-            problem = str(lookup_error(self.conn_id, error))
+            problem = one_line(str(lookup_error(self.conn_id, error)))
         else:
             if config.webhook_secret:
                 # Requests are not retried, because Faraday resends the message.

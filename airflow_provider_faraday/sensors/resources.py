@@ -158,9 +158,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
                 f"{label} with deferrable=True shares its polls with other tasks. It does not support "
                 "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
             )
-        self.unchanged_after = check_upstream(
-            label, resource_type, include_upstream, unchanged_after, updated_after
-        )
+        self.unchanged_after = check_upstream(self, unchanged_after)
         self._given = check_literals(self)
 
     def execute(self, context: Context) -> Any:

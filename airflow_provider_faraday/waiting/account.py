@@ -117,9 +117,7 @@ class Account:
                 self._previews |= graph.read_previews(endpoint, fetched.value)
         except FaradayError as error:
             failure = error
-        graph = graph.with_previews(self._previews, waited, failure)
-        await asyncio.to_thread(_search, graph, waited)
-        return graph, sent_at
+        return await asyncio.to_thread(graph.with_previews, self._previews, waited, failure), sent_at
 
     def longest_request(self, interval: float = 0.0) -> float:
         """Return how many seconds a request may take if polls are ``interval`` seconds apart."""
@@ -144,7 +142,7 @@ class Account:
                 connection = await get_async_connection(self.conn_id)
             config = client_config(connection, warn=self._config is None)
         except Exception as error:  # whatever a secrets backend, Airflow's API or a decryption raises
-            failure = error if isinstance(error, FaradayError) else lookup_error(self.conn_id, error)
+            failure = lookup_error(self.conn_id, error)
             if self._config:
                 log.warning("Using the last configuration: %s", one_line(str(failure)))
             raise failure from None
@@ -160,12 +158,6 @@ class Account:
             self._graph = await asyncio.to_thread(Graph, fetched.value)
             self._edges = fetched.value
         return self._graph, fetched.sent_at
-
-
-def _search(graph: Graph, waited: Collection[str]) -> None:
-    """Search the graph once for all subscribers."""
-    for id_ in waited:
-        graph.upstream_of(id_)
 
 
 _accounts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Account]] = (

@@ -28,30 +28,25 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
 
-def check_upstream(
-    owner: str,
-    resource_type: str,
-    include_upstream: bool,
-    unchanged_after: object = None,
-    updated_after: object = None,
-) -> float | None:
-    """Check the arguments about upstream resources. Return ``unchanged_after`` in seconds.
+def check_upstream(task: Any, unchanged_after: object = None) -> float | None:
+    """Check the arguments of a task about upstream resources. Return ``unchanged_after`` in seconds.
 
     :raises FaradayInputError: if they do not fit together, or the type has nothing upstream.
     """
-    kind = resource_type_named(resource_type)
-    if include_upstream and not kind.has_upstream:
-        raise FaradayInputError(
-            f"{owner} cannot use include_upstream: nothing is upstream of {kind.plural}.\nRemove it."
-        )
-    if unchanged_after is None:
-        return None
-    if not include_upstream or updated_after is None:
-        raise FaradayInputError(
-            f"{owner} can use unchanged_after only with include_upstream=True and updated_after: otherwise, "
-            "a resource that was not rebuilt is ready anyway.\nAdd them, or remove unchanged_after."
-        )
-    return seconds(unchanged_after, f"{owner}: unchanged_after")
+    with naming(task):
+        kind = resource_type_named(task.resource_type)
+        if task.include_upstream and not kind.has_upstream:
+            raise FaradayInputError(
+                f"include_upstream has no effect: nothing is upstream of {kind.plural}.\nRemove it."
+            )
+        if unchanged_after is None:
+            return None
+        if not task.include_upstream or task.updated_after is None:
+            raise FaradayInputError(
+                "unchanged_after requires include_upstream=True and updated_after: otherwise, a resource "
+                "that was not rebuilt is ready anyway.\nAdd them, or remove unchanged_after."
+            )
+        return seconds(unchanged_after, "unchanged_after")
 
 
 def task_label(task: BaseOperator) -> str:

@@ -28,27 +28,21 @@ async def wait(
 
     The arguments are those of a :class:`~airflow_provider_faraday.triggers.resources.ResourcesReadyTrigger`.
     """
-    parsed = Source.from_json(source), Criteria.from_json(criteria)
-    event = await _wait(faraday_conn_id, *parsed, poke_interval, deadline, log)
-    if not isinstance(event, Ready):
-        log.error("%s", one_line(event.message))
-    return to_payload(event)
-
-
-async def _wait(
-    faraday_conn_id: str, source: Source, criteria: Criteria, poke_interval: float, deadline: float, log: Any
-) -> Event:
+    waited, wanted = Source.from_json(source), Criteria.from_json(criteria)
     clock = asyncio.get_running_loop().time
     ends_at = clock() + max(0.0, deadline - time.time())
     progress = Progress(log)
-    async with subscribe(faraday_conn_id, source, poke_interval) as subscriber:
-        while True:
+    event: Event | None = None
+    async with subscribe(faraday_conn_id, waited, poke_interval) as subscriber:
+        while event is None:
             # After the deadline, the next poll decides, even if it is unchanged.
             poll = await subscriber.next_poll(deliver_after=min(ends_at, progress.changes_at))
-            if event := _judged(poll, source, criteria, deadline, progress):
-                return event
-            if clock() > ends_at:
-                return TimedOut(progress.pending or source.label)
+            event = _judged(poll, waited, wanted, deadline, progress)
+            if event is None and clock() > ends_at:
+                event = TimedOut(progress.pending or waited.label)
+    if not isinstance(event, Ready):
+        log.error("%s", one_line(event.message))
+    return to_payload(event)
 
 
 def _judged(
