@@ -9,26 +9,16 @@ import pytest
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.endpoints import origin
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
+from airflow_provider_faraday.api.resources import RESOURCE_TYPES
 
 ID = "5e0dfa56-2d52-4c06-a870-bc79c71e86a3"
 DATASETS = RESOURCE_TYPES["datasets"]
-PERSONA_SETS = ResourceType(name="persona_sets", label="persona set")
-
-
-def test_paths_follow_from_the_resource_type() -> None:
-    scopes = RESOURCE_TYPES["scopes"]
-    assert endpoints.list_resources(PERSONA_SETS).path == "/persona_sets"
-    assert endpoints.get_resource(PERSONA_SETS, ID).path == f"/persona_sets/{ID}"
-    assert endpoints.resources_of(scopes, ID, PERSONA_SETS).path == f"/scopes/{ID}/persona_sets"
-    update = endpoints.force_update(PERSONA_SETS, ID)
-    assert (update.method, update.path) == ("POST", f"/persona_sets/{ID}/force_update")
 
 
 def test_an_id_is_a_uuid_in_any_case() -> None:
     assert endpoints.get_resource(DATASETS, ID.upper()).path == f"/datasets/{ID}"
     with pytest.raises(FaradayInputError, match="persona_set_id must be the UUID of a Faraday resource"):
-        endpoints.force_update(PERSONA_SETS, "../accounts/current")
+        endpoints.force_update(RESOURCE_TYPES["persona_sets"], "../accounts/current")
 
 
 def test_requests_each_id_once_and_100_at_a_time() -> None:

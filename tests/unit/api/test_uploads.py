@@ -79,7 +79,7 @@ def test_documented_names_are_accepted() -> None:
         assert endpoints.upload("web_orders-1", name).path == f"/uploads/web_orders-1/{name}"
 
 
-@pytest.mark.parametrize("directory", ["../etc", "web orders", "-x", "x\n", ""])
+@pytest.mark.parametrize("directory", ["../etc", "web orders", "None", "-x", "x\n", ""])
 def test_directories_that_faraday_would_reject_are_an_error(directory: str) -> None:
     with pytest.raises(FaradayInputError, match="directory must be"):
         endpoints.upload(directory, "a.csv")

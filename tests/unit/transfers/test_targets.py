@@ -24,7 +24,6 @@ from airflow_provider_faraday.exceptions import (
     ResourcesFailedError,
 )
 from airflow_provider_faraday.hooks import files
-from airflow_provider_faraday.transfers.targets import DownloadTargetOperator
 from raw_server import RawServer, Received, Step, answer, raw, reset, stall
 from support.clients import KEY
 from support.events import Events
@@ -408,17 +407,3 @@ def test_a_path_that_is_not_that_of_a_file_is_an_input_error(
     assert isinstance(error, FaradayInputError)
     assert "path must be the path of a file" in str(error)
     assert server.received == []
-
-
-def test_a_target_id_is_checked_when_the_dag_is_parsed_and_when_it_runs(destination: Path) -> None:
-    with pytest.raises(FaradayInputError, match="target_id must be the UUID"):
-        DownloadTargetOperator(task_id="download", target_id="[]", path="x.csv")
-    operator = DownloadTargetOperator(task_id="download", target_id="{{ x }}", path=str(destination))
-    operator.target_id = "[]"
-    with pytest.raises(FaradayInputError, match="target_id must be the UUID"):
-        operator.execute({})
-
-
-def test_arguments_are_templated_and_outputs_are_separate_xcoms() -> None:
-    assert set(DownloadTargetOperator.template_fields) == {"target_id", "path", "faraday_conn_id"}
-    assert DownloadTargetOperator(task_id="download", target_id="{{ x }}", path="{{ y }}").multiple_outputs

@@ -13,7 +13,6 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_faraday.api import uploads
 from airflow_provider_faraday.exceptions import FaradayInputError
 from airflow_provider_faraday.hooks import files
-from airflow_provider_faraday.transfers.uploads import UploadFileOperator
 from raw_server import Step, answer, reset
 from support.clients import KEY
 from support.uploads import CONTENT, MD5, PATH, Uploads, entry, methods
@@ -149,26 +148,6 @@ def test_a_file_that_is_not_the_newest_or_differs_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"directory": "web orders"}, "directory must be"),
-        ({"directory": "None"}, "directory must be"),
-        ({"filename": "orders.xlsx"}, "csv, txt, gpg, pgp, gz, bz2"),
-    ],
-)
-def test_a_name_that_faraday_would_reject_is_an_error_when_the_dag_is_parsed_and_when_it_runs(
-    source: Path, arguments: dict[str, str], says: str
-) -> None:
-    with pytest.raises(FaradayInputError, match=says):
-        UploadFileOperator(task_id="upload", path="x.csv", **{"directory": "d"} | arguments)
-
-    operator = UploadFileOperator(task_id="upload", path=str(source), directory="{{ x }}", filename="{{ x }}")
-    operator.directory, operator.filename = {"directory": "d", "filename": "f.csv", **arguments}.values()
-    with pytest.raises(FaradayInputError, match=says):
-        operator.execute({})
-
-
-@pytest.mark.parametrize(
     ("path", "says"),
     [
         (None, "path must be the path of a file"),
@@ -210,9 +189,3 @@ def test_progress_is_logged(
     lines = [line for line in task_log if line.startswith("INFO Sent ")]
     assert len(lines) > 3
     assert lines[-1].startswith("INFO Sent 3.4 MB of 3.4 MB (")
-
-
-def test_arguments_are_templated_and_outputs_are_separate_xcoms() -> None:
-    assert set(UploadFileOperator.template_fields) == {"path", "directory", "filename", "faraday_conn_id"}
-    operator = UploadFileOperator(task_id="upload", path="{{ x }}", directory="{{ y }}")
-    assert operator.multiple_outputs

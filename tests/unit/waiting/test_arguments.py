@@ -113,7 +113,9 @@ def test_an_invalid_rendered_value_is_an_error_and_nothing_is_sent(
         (TargetsReadySensor, {**INVALID_CHECKS, "targets": [ORDERS]}, "checks must be"),
         (ScopesReadySensor, {**INVALID_CHECKS, "scopes": [ORDERS]}, "checks must be"),
         (ResourcesReadySensor, {**INVALID_CHECKS, **CONNECTIONS}, "checks must be"),
+        (DownloadTargetOperator, {"path": "x.csv", "target_id": "[]"}, "target_id must be the UUID"),
         (UploadFileOperator, {"path": "x.csv", "directory": "../x"}, "directory must be"),
+        (UploadFileOperator, {"path": "x.csv", "directory": "x", "filename": "x.xlsx"}, "filename must be"),
     ],
 )
 def test_an_invalid_literal_fails_when_the_dag_file_is_parsed(
