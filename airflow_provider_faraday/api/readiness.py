@@ -238,6 +238,8 @@ class _Judge:
             self.after = {id_: max(time, after.get(id_, time)) for id_, time in (after | times).items()}
             self.since = {id_: max(time, read.get(id_, time)) for id_, time in self.after.items()}
         self.latest = max(times.values(), default=None)
+        # Others cannot block.
+        self.candidates = graph.outdated | self.after.keys() if graph else set()
 
     def judge(self, state: ResourceState) -> None:
         """Add a resource to its group."""
@@ -264,7 +266,8 @@ class _Judge:
         # Ready only if both are, because it is unknown which of them is newer.
         reason = self.why_waiting(newest, after, since) or state.why_not_ready
         reason = reason or (node.why_not_ready if node else None)
-        blockers = {id_: blocker for id_ in upstream.next_ids if (blocker := self._blocker(id_, graph))}
+        candidates = [id_ for id_ in upstream.next_ids if id_ in self.candidates]
+        blockers = {id_: blocker for id_ in candidates if (blocker := self._blocker(id_, graph))}
         is_settled = not blockers and graph.outdated.isdisjoint(upstream.next_ids)
         if isinstance(reason, TooOld) and is_settled and not self._why_due(newest):
             reason = self._why_not_unchanged(state, newest, upstream, reason)
