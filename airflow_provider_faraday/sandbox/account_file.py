@@ -124,12 +124,6 @@ class TargetSpec(DerivedSpec):
     built_from = "scope_id"
 
 
-class AccountSpec(ResourceSpec):
-    """The account itself."""
-
-    name: str = "Sandbox"
-
-
 class AccountFile(BaseModel):
     """The content of an account file: the account, and resources by type, in the order of the pipeline.
 
@@ -138,7 +132,7 @@ class AccountFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    account: AccountSpec = Field(default_factory=AccountSpec)
+    account: ResourceSpec = Field(default_factory=lambda: ResourceSpec(name="Sandbox"))
     page_size: int | None = Field(default=None, ge=1)
     connections: list[ResourceSpec] = []
     datasets: list[DatasetSpec] = []
@@ -201,12 +195,8 @@ def load(source: str | Path | dict[str, Any] | None = None) -> AccountFile:
     name = f"Account file '{path}'"
     try:
         return validate(name, AccountFile, json.loads(path.read_text(encoding="utf-8-sig")))
-    except OSError as error:
-        raise SandboxError(f"{name} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise SandboxError(f"{name} is not UTF-8 text.") from error
-    except json.JSONDecodeError as error:
-        raise SandboxError(f"{name} is not valid JSON: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise SandboxError(f"{name} cannot be read: {error}.") from error
 
 
 def validate(name: str, model: type[Model], content: object) -> Model:

@@ -43,13 +43,14 @@ def paginated(
     ids: Annotated[list[Id], Query(max_length=100)] = [],  # noqa: B006
     limit: Annotated[int | None, Query(ge=1)] = None,
     offset: Annotated[int, Query(ge=0)] = 0,
-) -> Callable[[list[Document], int | None], JSONResponse]:
+) -> Callable[..., JSONResponse]:
     """Return a function that returns the requested ones of all items.
 
     Without a page size, ``limit`` and ``offset`` have no effect.
     """
 
-    def respond(items: list[Document], page_size: int | None) -> JSONResponse:
+    def respond(items: list[Document], default_page_size: int | None = None) -> JSONResponse:
+        page_size = request.app.state.control.current.page_size or default_page_size
         if ids:
             items = [item for item in items if item.get("id") in ids]
         if page_size is None:
@@ -65,12 +66,13 @@ def paginated(
     return respond
 
 
-Respond = Annotated[Callable[[list[Document], int | None], JSONResponse], Depends(paginated)]
+Respond = Annotated[Callable[..., JSONResponse], Depends(paginated)]
 
 
 def create_app(control: Control) -> ASGIApp:
     """Return the ASGI application of a sandbox."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.state.control = control
     app.include_router(_faraday_api(control), prefix="/v1")
     app.include_router(_control_api(control), prefix="/sandbox")
 
@@ -155,7 +157,7 @@ def _faraday_api(control: Control) -> APIRouter:
 
     @api.get("/uploads")
     async def list_uploads(respond: Respond) -> JSONResponse:
-        return respond(control.uploads(), control.page_size)
+        return respond(control.uploads())
 
     @api.post("/uploads/{directory}/{filename}")
     async def upload(directory: Directory, filename: Filename, request: Request) -> Response:
@@ -173,7 +175,7 @@ def _faraday_api(control: Control) -> APIRouter:
 
     @api.get("/webhook_endpoints")
     async def list_webhook_endpoints(respond: Respond) -> JSONResponse:
-        return respond(control.webhooks.all(), control.page_size)
+        return respond(control.webhooks.all())
 
     @api.patch("/webhook_endpoints/{endpoint_id}")
     async def change_webhook_endpoint(endpoint_id: Id, request: Request) -> Document:
@@ -196,7 +198,7 @@ def _faraday_api(control: Control) -> APIRouter:
 
     @api.get("/datasets/{dataset_id}/logs/ingress")
     async def list_ingress_logs(dataset_id: Id, respond: Respond) -> JSONResponse:
-        return respond(control.ingress_logs(dataset_id), control.page_size or LOG_PAGE_SIZE)
+        return respond(control.ingress_logs(dataset_id), LOG_PAGE_SIZE)
 
     for resource_type in RESOURCE_TYPES:
         _add_resource_endpoints(api, control, resource_type)
@@ -224,7 +226,7 @@ def _dated_response(status: int, at: datetime) -> Response:
 def _add_resource_endpoints(api: APIRouter, control: Control, resource_type: str) -> None:
     @api.get(f"/{resource_type}")
     async def list_resources(respond: Respond) -> JSONResponse:
-        return respond(control.resources(resource_type), control.page_size)
+        return respond(control.resources(resource_type))
 
     @api.get(f"/{resource_type}/{{resource_id}}")
     async def get_resource(resource_id: Id) -> JSONResponse:
@@ -240,7 +242,7 @@ def _add_resource_endpoints(api: APIRouter, control: Control, resource_type: str
 def _add_list_endpoint(api: APIRouter, control: Control, container_type: str, resource_type: str) -> None:
     @api.get(f"/{container_type}/{{container_id}}/{resource_type}")
     async def list_resources(container_id: Id, respond: Respond) -> JSONResponse:
-        return respond(control.resources_of(container_type, container_id, resource_type), control.page_size)
+        return respond(control.resources_of(container_type, container_id, resource_type))
 
 
 def _control_api(control: Control) -> APIRouter:

@@ -334,11 +334,6 @@ class Control:
         """Return the current settings, the speed, and the time on the sandbox's clock."""
         return {**self.current.model_dump(), "speed": self._speed, "now": rfc3339(self.now())}
 
-    @property
-    def page_size(self) -> int | None:
-        """The page length of list endpoints."""
-        return self.current.page_size
-
     def set(self, **settings: Any) -> None:
         """Set ``page_size``, ``clock_offset`` or ``download_redirect``; see :class:`Settings`."""
         changed = Settings.model_validate({**self.current.model_dump(), **settings})

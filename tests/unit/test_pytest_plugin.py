@@ -66,7 +66,7 @@ def test_a_server_is_reset_for_each_test_and_replaced_for_other_options() -> Non
 def test_account_speed_age_and_connection_id_can_be_overridden(faraday_sandbox: Sandbox) -> None:
     (dataset,) = faraday_sandbox.datasets()
     assert (dataset["name"], dataset["status"]) == ("only", "new")
-    assert faraday_sandbox.page_size == 7
+    assert faraday_sandbox.settings()["page_size"] == 7
     assert faraday_sandbox.settings()["speed"] == 0.001
     assert json.loads(os.environ["AIRFLOW_CONN_FARADAY_EU"])["host"] == faraday_sandbox.url
 
