@@ -199,17 +199,14 @@ class _Source:
     def __init__(self, path: ObjectStoragePath, log: Any) -> None:
         self.path = path
         self._log = log
-        try:
-            info = path.fs.info(path.path)
-        except FileNotFoundError:
-            info = {}
+        info = _info(path)
         if info.get("type") != "file":
             problem = "is not a file" if info else "does not exist"
             raise FaradayInputError(
                 f"The file to upload {problem}: {path}\nCheck the argument path, and the task that writes it."
             )
         self.size: int = info["size"]
-        self._version = _version(path)
+        self._version = _version(info)
         self.md5: str | None = None
         if self.size > uploads.DOCUMENTED_BYTES:
             log.warning(
@@ -242,7 +239,7 @@ class _Source:
                 if last:
                     yield last
                 last = chunk
-        if meter.size != self.size or _version(self.path) != self._version:
+        if meter.size != self.size or _version(_info(self.path)) != self._version:
             raise FaradayInputError(
                 f"The file changed while it was read; it had {self.size:,} bytes before: {self.path}\n"
                 "Upload it when the task that writes it has finished."
@@ -273,10 +270,18 @@ def _storage_path(path: object) -> ObjectStoragePath:
     return storage
 
 
-def _version(path: ObjectStoragePath) -> list[Any]:
-    """Return what differs after a file was rewritten, as far as its file system says."""
+def _info(path: ObjectStoragePath) -> dict[str, Any]:
+    """Return the attributes of a file; an empty dict if it does not exist."""
     path.fs.invalidate_cache(path.fs._parent(path.path))
-    info = path.fs.info(path.path)
+    try:
+        info: dict[str, Any] = path.fs.info(path.path)
+    except FileNotFoundError:
+        return {}
+    return info
+
+
+def _version(info: dict[str, Any]) -> list[str]:
+    """Return what differs after a file was rewritten, as far as its file system says."""
     return [str(info.get(key)) for key in _VERSION_KEYS]
 
 
