@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -31,6 +30,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
 _MAX_SECONDS = 86_400
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,19 +206,12 @@ def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
             "its host, with the schema and the port, is not an http or https URL without a user, query or "
             f"fragment.\nLeave them empty, or set the host to a URL such as {DEFAULT_BASE_URL}."
         )
-    if parts.scheme == "http" and not (allow_http or _is_loopback(str(parts.hostname))):
+    if parts.scheme == "http" and not (allow_http or parts.hostname in _THIS_MACHINE):
         raise _FieldError(
             f"its host uses plain http ({parts.hostname}), which exposes the API key to the network.\n"
             'Use https, or set the extra "allow_http": true if you trust the network.'
         )
     return parts._replace(path=parts.path.rstrip("/") or urlsplit(DEFAULT_BASE_URL).path).geturl()
-
-
-def _is_loopback(hostname: str) -> bool:
-    try:
-        return ip_address(hostname).is_loopback
-    except ValueError:
-        return hostname == "localhost" or hostname.endswith(".localhost")
 
 
 def _extra(text: Any, conn_id: str, *, warn: bool) -> dict[str, Any]:
