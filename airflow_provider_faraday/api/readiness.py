@@ -238,7 +238,7 @@ class _Judge:
             self.after = {id_: max(time, after.get(id_, time)) for id_, time in (after | times).items()}
             self.since = {id_: max(time, read.get(id_, time)) for id_, time in self.after.items()}
         self.latest = max(times.values(), default=None)
-        # Others cannot block.
+        # Resources that are up to date and have no time cannot block.
         self.candidates = graph.outdated | self.after.keys() if graph else set()
 
     def judge(self, state: ResourceState) -> None:
