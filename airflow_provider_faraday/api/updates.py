@@ -56,9 +56,11 @@ def detect_updates(
         failed = (state.status_changed_at or "error") if state.status == "error" else None
         mark = marks.get(state.id)
         if mark is None:
-            mark = Mark(built=None, failed=None) if emit_initial else _initial(state, failed)
+            mark = Mark(built=None, failed=None)
+            if not emit_initial:
+                mark = Mark(built=state.last_updated_output_at, failed=failed)
         built = mark["built"]
-        if state.status == "ready" and _is_later(state.last_updated_output_at, built):
+        if state.status == "ready" and _time(state.last_updated_output_at) > _time(built):
             built = state.last_updated_output_at
             updates.events.append(state.build)
         if on_error and failed and failed != mark["failed"]:
@@ -71,7 +73,7 @@ def merge_marks(marks: Marks, others: Marks) -> dict[str, Mark]:
     """Return the later mark of each resource."""
     merged = dict(marks)
     for id_, mark in others.items():
-        if id_ not in merged or _is_later(mark["built"], merged[id_]["built"]):
+        if id_ not in merged or _time(mark["built"]) > _time(merged[id_]["built"]):
             merged[id_] = mark
     return merged
 
@@ -79,17 +81,9 @@ def merge_marks(marks: Marks, others: Marks) -> dict[str, Mark]:
 def marks_of_all(stores: Sequence[Marks]) -> dict[str, Mark]:
     """Return the earliest mark of each resource that has one in every store."""
     ids = set(stores[0]).intersection(*stores[1:]) if stores else ()
-    return {id_: min((marks[id_] for marks in stores), key=_built_at) for id_ in ids}
+    return {id_: min((marks[id_] for marks in stores), key=lambda mark: _time(mark["built"])) for id_ in ids}
 
 
-def _initial(state: ResourceState, failed: str | None) -> Mark:
-    return Mark(built=state.last_updated_output_at if state.built_at else None, failed=failed)
-
-
-def _built_at(mark: Mark) -> datetime:
-    return timestamp(mark["built"]) or datetime.min.replace(tzinfo=UTC)
-
-
-def _is_later(text: str | None, than: str | None) -> bool:
-    moment, before = timestamp(text), timestamp(than)
-    return moment is not None and (before is None or moment > before)
+def _time(built: str | None) -> datetime:
+    """Return when a build ended. One whose time is missing or invalid is older than all others."""
+    return timestamp(built) or datetime.min.replace(tzinfo=UTC)
