@@ -60,8 +60,6 @@ def was_rescheduled(context: Context) -> bool:
     count = context.get("task_reschedule_count")
     if count is not None:
         return bool(count)
-    if "ti" not in context:
-        return False
     # Airflow 2 keeps the count in the metadata database only.
     from airflow.models.taskreschedule import TaskReschedule
     from airflow.utils.session import create_session
@@ -80,13 +78,12 @@ def deferral_timeout_as_sensor_timeout() -> Iterator[None]:
     """
     try:
         yield
-        return
     except AirflowException as error:
         if not (type(error).__name__.startswith("TaskDeferral") and "timeout" in str(error)):
             raise
-    raise AirflowSensorTimeout(
-        "Timed out: the triggerer did not respond.\nCheck that a triggerer is running."
-    )
+        raise AirflowSensorTimeout(
+            "Timed out: the triggerer did not respond.\nCheck that a triggerer is running."
+        ) from None
 
 
 def is_inactive_asset(error: Exception) -> bool:

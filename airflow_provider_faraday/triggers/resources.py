@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -220,7 +219,5 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
 
 
 async def _load(module: str) -> None:
-    name = f"airflow_provider_faraday.waiting.{module}"
-    if name not in sys.modules:
-        # Loading aiohttp takes longer than the event loop may be blocked.
-        await asyncio.to_thread(importlib.import_module, name)
+    # In a thread: loading aiohttp takes longer than the event loop may be blocked.
+    await asyncio.to_thread(importlib.import_module, f"airflow_provider_faraday.waiting.{module}")

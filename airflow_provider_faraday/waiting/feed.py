@@ -102,7 +102,7 @@ class Subscriber:
         self.ids = ids
         self._starts_at = starts_at
         self._notified = asyncio.Event()
-        self._pending: Poll | BaseException | None = None
+        self._pending: Poll | Exception | None = None
         self._last: Poll | None = None
         self._deliver_after = math.inf
 
@@ -110,14 +110,14 @@ class Subscriber:
         """Wait for the next failed or changed poll. If several are pending, return the latest.
 
         :param deliver_after: the event loop's time after which unchanged polls are returned, too.
-        :raises BaseException: whatever ended the feed unexpectedly.
+        :raises Exception: if the feed has a bug.
         """
         self._deliver_after = deliver_after
         await self._notified.wait()
         self._notified.clear()
         pending, self._pending = self._pending, None
         assert pending is not None
-        if isinstance(pending, BaseException):
+        if isinstance(pending, Exception):
             raise pending
         return pending
 
@@ -131,7 +131,7 @@ class Subscriber:
         self.notify(poll)
         return True
 
-    def notify(self, pending: Poll | BaseException) -> None:
+    def notify(self, pending: Poll | Exception) -> None:
         """Set what :meth:`next_poll` returns or raises."""
         self._pending = pending
         self._notified.set()

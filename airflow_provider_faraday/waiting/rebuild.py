@@ -89,8 +89,8 @@ class Rebuilds:
         running = [id_ for id_, state in self._states.items() if state.status in ("starting", "running")]
         if running:
             self._log.warning(
-                "Already building: %s. A build that read its input before this request does not count as the "
-                "requested one, unless Faraday does not say when it did.",
+                "Already building: %s. Such a build counts as the requested one if it reads its input after "
+                "this request, or if Faraday does not say when it did.",
                 first_of(running, self._label),
             )
 
