@@ -29,7 +29,6 @@ from airflow_provider_faraday.api.responses import (
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.text import file_size, first_of, one_line
-from airflow_provider_faraday.api.times import shown
 from airflow_provider_faraday.exceptions import ResourcesFailedError
 from airflow_provider_faraday.hooks.destinations import BLOCK_BYTES, check_destination, written
 
@@ -72,7 +71,14 @@ def upload_file(
             "Check the task that writes it, or set allow_empty=True to upload it anyway."
         )
     listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads).value
-    dataset_ids = _readers(client, log, directory, required=require_dataset)
+    try:
+        readers = _readers(client, directory)
+        log.info("The upload directory is read by %s", first_of(readers, lambda each: each.label))
+    except FaradayApiError as error:
+        if require_dataset:
+            raise
+        log.warning("updated_after has no dataset of this upload directory: %s", one_line(str(error)))
+        readers = []
     existing = uploads.find(name, listed)
     skipped = (
         existing is not None
@@ -82,13 +88,7 @@ def upload_file(
     )
     if existing and skipped:
         uploaded_at = existing.uploaded_at
-        log.info(
-            "Faraday already has %s (%s) as %s, MD5 verified, uploaded at %s",
-            storage,
-            file_size(source.size),
-            name,
-            uploaded_at and shown(uploaded_at),
-        )
+        log.info("Faraday already has %s (%s) as %s, MD5 verified", storage, file_size(source.size), name)
     else:
         uploaded_at = _send(client, log, endpoint, source, existing)
     if uploaded_at is None:
@@ -100,7 +100,7 @@ def upload_file(
         "md5": source.md5,
         "skipped": skipped,
         "uploaded_at": uploaded_at.isoformat(),
-        "updated_after": dict.fromkeys(dataset_ids, uploaded_at.isoformat()),
+        "updated_after": dict.fromkeys((state.key for state in readers), uploaded_at.isoformat()),
     }
 
 
@@ -285,29 +285,20 @@ def _version(info: dict[str, Any]) -> list[str]:
     return [str(info.get(key)) for key in _VERSION_KEYS]
 
 
-def _readers(client: RequestsClient, log: Any, directory: str, *, required: bool) -> list[str]:
-    """Return the ids of the datasets that read an upload directory. Log a warning if there are none.
+def _readers(client: RequestsClient, directory: str) -> list[ResourceState]:
+    """Return the datasets that read an upload directory.
 
-    :raises FaradayNotFoundError: if there are none, but one is required.
+    :raises FaradayNotFoundError: if there are none.
     """
     endpoint = endpoints.list_resources(resource_type_named("datasets"))
-    try:
-        readers = uploads.readers(client.fetch(endpoint, decode_resources).value)
-    except FaradayApiError as error:
-        if required:
-            raise
-        log.warning("Could not check which datasets read the upload directory: %s", one_line(str(error)))
-        return []
-    found = readers.get(directory, [])
-    if found:
-        log.info("The upload directory %s is read by %s", directory, first_of(found, lambda each: each.label))
-        return [state.key for state in found]
-    message = f"No dataset reads the upload directory '{directory}'."
-    remedy = f"Directories that are read: {first_of(sorted(readers)) or 'none'}. Check directory."
-    if required:
-        raise FaradayNotFoundError(message, remedy=one_line(remedy))
-    log.warning("%s Faraday does not use this file. %s", message, one_line(remedy))
-    return []
+    readers = uploads.readers(client.fetch(endpoint, decode_resources).value)
+    if directory not in readers:
+        known = one_line(first_of(sorted(readers)) or "none")
+        raise FaradayNotFoundError(
+            f"No dataset reads the upload directory '{directory}'.",
+            remedy=f"Directories that are read: {known}. Check directory.",
+        )
+    return readers[directory]
 
 
 def _send(
