@@ -14,8 +14,8 @@ from airflow.providers.common.compat.connection import get_async_connection
 
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayError, lookup_error
-from airflow_provider_faraday.api.graph import Graph, PreviewKey
-from airflow_provider_faraday.api.responses import Remembering, decode_objects
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges
+from airflow_provider_faraday.api.responses import Remembering
 from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
@@ -93,7 +93,7 @@ class Account:
         self._config: ClientConfig | None = None
         self._lookups = Shared(self._look_up)
         self._graphs = Shared(self._fetch_graph)
-        self._decode_edges = Remembering(decode_objects)
+        self._decode_edges = Remembering(decode_edges)
         self._edges: list[Any] = []
         self._graph = Graph([])
         self._previews: dict[PreviewKey, bool] = {}

@@ -13,9 +13,9 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.checks import Checks, failed_checks
 from airflow_provider_faraday.api.errors import FaradayApiError
-from airflow_provider_faraday.api.graph import Graph, PreviewKey
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
-from airflow_provider_faraday.api.responses import decode_objects, decode_resources
+from airflow_provider_faraday.api.responses import decode_resources
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
 from airflow_provider_faraday.api.text import first_of
@@ -180,7 +180,7 @@ class Wait:
 
     def _graph(self, waited: list[str]) -> tuple[Graph, datetime | None]:
         client = self._hook.client
-        fetched = client.fetch(endpoints.graph(), decode_objects)
+        fetched = client.fetch(endpoints.graph(), decode_edges)
         graph = Graph(fetched.value)
         failure = None
         try:

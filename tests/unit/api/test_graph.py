@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayInputError, FaradayResponseError
-from airflow_provider_faraday.api.graph import Graph, PreviewKey
+from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
-from airflow_provider_faraday.api.responses import Response, decode_objects
+from airflow_provider_faraday.api.responses import Response
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import state_type
 from support.graphs import BUILT, chain, edge, node
@@ -57,7 +57,7 @@ def pipeline(**changed: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def graph_of(edges: list[dict[str, Any]]) -> Graph:
-    return Graph(decode_objects(Response(200, {}, json.dumps(edges).encode())))
+    return Graph(decode_edges(Response(200, {}, json.dumps(edges).encode())))
 
 
 def verdict(
