@@ -109,6 +109,7 @@ def create_app(control: Control) -> ASGIApp:
 
     @app.exception_handler(ClientDisconnect)
     async def disconnected(request: Request, error: ClientDisconnect) -> Response:
+        # It reaches nobody, but the status is logged.
         return Response(status_code=400)
 
     @app.exception_handler(ValidationError)

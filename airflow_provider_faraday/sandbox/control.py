@@ -22,7 +22,7 @@ from airflow_provider_faraday.sandbox.faults import Fault
 from airflow_provider_faraday.sandbox.pipeline import Pipeline
 from airflow_provider_faraday.sandbox.resources import KINDS, Change, Document, Event, Resource, rfc3339
 from airflow_provider_faraday.sandbox.uploads import Uploads, reads
-from airflow_provider_faraday.sandbox.webhooks import Webhooks
+from airflow_provider_faraday.sandbox.webhooks import EVENTS, Webhooks
 
 # Bounds the memory of a sandbox that is left running.
 MAX_LOGGED_REQUESTS = 100_000
@@ -86,7 +86,7 @@ class Control:
         self._lock = threading.RLock()
         self._faults: list[Fault] = []
         self._requests: deque[Document] = deque(maxlen=MAX_LOGGED_REQUESTS)
-        self.webhooks = Webhooks(lambda: self._account.id, self._ended_builds, self.now, speed)
+        self.webhooks = Webhooks(self._new_messages, self.now, speed)
         self.reset()
 
     def reset(self) -> None:
@@ -352,10 +352,21 @@ class Control:
             self._pipeline.apply_events(now)
             yield now
 
-    def _ended_builds(self) -> list[tuple[Resource, Event]]:
-        """Return the builds that have ended since the last call."""
+    def _new_messages(self) -> list[Document]:
+        """Return a webhook message for each build that has ended since the last call."""
         with self._up_to_date():
-            return self._pipeline.take_ended()
+            return [
+                {
+                    "timestamp": rfc3339(event.at),
+                    "type": EVENTS[event.fields["status"]],
+                    "data": {
+                        "account_id": self._account.id,
+                        "resource_id": resource.id,
+                        "resource_type": resource.type,
+                    },
+                }
+                for resource, event in self._pipeline.take_ended()
+            ]
 
     def _summary(self, resource: Resource, now: datetime) -> Document:
         document = resource.document(now)

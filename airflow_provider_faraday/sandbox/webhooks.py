@@ -19,7 +19,7 @@ from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from airflow_provider_faraday.sandbox.account_file import Id
 from airflow_provider_faraday.sandbox.errors import FaradayError
-from airflow_provider_faraday.sandbox.resources import Document, Event, Resource, rfc3339
+from airflow_provider_faraday.sandbox.resources import Document, rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -85,21 +85,15 @@ class WebhookEndpoint(EndpointSpec):
 class Webhooks:
     """The registered URLs of an account, and a thread that notifies them of builds.
 
-    :param account_id: returns the id of the account
-    :param ended: returns the builds that have ended since the last call
+    :param new_messages: returns a message for each build that has ended since the last call
     :param now: returns the time on the sandbox's clock
     :param speed: how many times faster than by default failed messages are resent
     """
 
     def __init__(
-        self,
-        account_id: Callable[[], str],
-        ended: Callable[[], list[tuple[Resource, Event]]],
-        now: Callable[[], datetime],
-        speed: float,
+        self, new_messages: Callable[[], list[Document]], now: Callable[[], datetime], speed: float
     ) -> None:
-        self._account_id = account_id
-        self._ended = ended
+        self._new_messages = new_messages
         self._now = now
         self._speed = speed
         self._endpoints: dict[str, WebhookEndpoint] = {}
@@ -164,16 +158,7 @@ class Webhooks:
 
     def _announce(self) -> None:
         """Send messages about the builds that have ended."""
-        for resource, event in self._ended():
-            message = {
-                "timestamp": rfc3339(event.at),
-                "type": EVENTS[event.fields["status"]],
-                "data": {
-                    "account_id": self._account_id(),
-                    "resource_id": resource.id,
-                    "resource_type": resource.type,
-                },
-            }
+        for message in self._new_messages():
             for endpoint in list(self._endpoints.values()):
                 if endpoint.status == "enabled" and message["type"] in endpoint.enabled_events:
                     self._start(self._deliver, endpoint.id, message)
