@@ -101,8 +101,7 @@ class Subscriber:
     def __init__(self, ids: tuple[str, ...] | None, starts_at: float) -> None:
         self.ids = ids
         self._starts_at = starts_at
-        self._notified = asyncio.Event()
-        self._pending: Poll | Exception | None = None
+        self._pending: asyncio.Queue[Poll | Exception] = asyncio.Queue(1)
         self._last: Poll | None = None
         self._deliver_after = math.inf
 
@@ -113,10 +112,7 @@ class Subscriber:
         :raises Exception: if the feed has a bug.
         """
         self._deliver_after = deliver_after
-        await self._notified.wait()
-        self._notified.clear()
-        pending, self._pending = self._pending, None
-        assert pending is not None
+        pending = await self._pending.get()
         if isinstance(pending, Exception):
             raise pending
         return pending
@@ -133,8 +129,9 @@ class Subscriber:
 
     def notify(self, pending: Poll | Exception) -> None:
         """Set what :meth:`next_poll` returns or raises."""
-        self._pending = pending
-        self._notified.set()
+        if self._pending.full():
+            self._pending.get_nowait()
+        self._pending.put_nowait(pending)
 
 
 class Feed:
