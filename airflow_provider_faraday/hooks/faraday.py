@@ -11,7 +11,6 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_provider_faraday.api import endpoints, names, webhooks
 from airflow_provider_faraday.api.ingress import newest_first
 from airflow_provider_faraday.api.inputs import (
-    excerpt,
     is_resource_id,
     resource_id_or_name,
     resource_ids_or_names,
@@ -457,14 +456,7 @@ class FaradayHook(BaseHook):
         return self.client.fetch(endpoint, decode_resources).value
 
     def _look_up(self) -> ClientConfig:
-        rendered: object = self.faraday_conn_id
-        if not isinstance(rendered, str) or not rendered.strip():
-            raise FaradayInputError(
-                f"faraday_conn_id must be the id of an Airflow connection, such as "
-                f"{self.default_conn_name!r}, but is {type(rendered).__name__} {excerpt(rendered)}.\n"
-                "If it comes from a template, check the rendered value."
-            )
-        return client_config(self.get_connection(rendered))
+        return client_config(self.get_connection(self.faraday_conn_id))
 
 
 def _form() -> dict[str, Any]:
