@@ -180,25 +180,16 @@ class RequestsClient:
             exchange = Exchange(self.session.config.request(endpoint), decode, enough=enough)
             payload = {"params": params, "json": json, "data": data, "headers": headers, "timeout": timeout}
             while exchange.next_request:
-                self._retry(lambda: self._send_next(exchange, **payload), attempts)
+                self._retry(lambda: self._send_next(exchange, **payload), attempts, retries.may_resend)
                 # The link to the next page contains them.
                 payload["params"] = None
             return exchange.fetched
 
         return self._with_current_key(call)
 
-    def retry(
-        self,
-        attempt: Callable[[], T],
-        attempts: int | None = None,
-        is_retried: Callable[[BaseException], bool] = retries.may_resend,
-    ) -> T:
-        """Return what a function returns, which is called again after errors and after a changed key.
-
-        :param attempts: how often it is called; by default as the Airflow connection says.
-        :param is_retried: returns whether to call it again after an error.
-        """
-        return self._with_current_key(lambda: self._retry(attempt, attempts, is_retried))
+    def retry(self, attempt: Callable[[], T]) -> T:
+        """Return what a function returns, which is called again after transient errors and a changed key."""
+        return self._with_current_key(lambda: self._retry(attempt, None, retries.is_transient))
 
     def send_file(self, endpoint: Endpoint, size: int, chunks: Generator[bytes]) -> datetime | None:
         """Send a file once. Return the ``Date`` of the response, if it has one.
@@ -260,7 +251,7 @@ class RequestsClient:
         self,
         attempt: Callable[[], T],
         attempts: int | None,
-        is_retried: Callable[[BaseException], bool] = retries.may_resend,
+        is_retried: Callable[[BaseException], bool],
     ) -> T:
         policy = retries.policy(attempts or self.session.config.max_attempts, resend=is_retried)
         try:

@@ -26,7 +26,6 @@ from airflow_provider_faraday.api.responses import (
     decode_resources,
     is_json_document,
 )
-from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.text import file_size, first_of, one_line
 from airflow_provider_faraday.exceptions import ResourcesFailedError
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.client.requests_client import RequestsClient
 
 LOG_EVERY_SECONDS = 5.0
-
-LOOK_UPS = 4
-"""How often to look for an upload in Faraday's list, which may be a little behind."""
 
 # A whole chunk must be sent within the timeout: small enough for slow networks.
 _CHUNK_BYTES = 512 * 1024
@@ -326,7 +322,7 @@ def _send(
 
     def verify() -> tuple[Upload, datetime | None]:
         assert source.md5
-        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads)
+        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads, attempts=1)
         found = uploads.find(name, listed.value)
         if found and found.has_md5:
             is_copy = found.is_copy_of(source.size, source.md5)
@@ -338,13 +334,15 @@ def _send(
                 endpoints.list_uploads(),
                 f"Faraday accepted {name} ({source.size:,} bytes, MD5 {source.md5}), but {what}.",
                 "Check whether another task uploads a file of the same name, then upload it again.",
+                # Retried, because the list may be a little behind.
+                broken=True,
             )
         return found, listed.sent_at
 
     # Not of an earlier comparison.
     source.md5 = None
-    responded_at = client.retry(attempt, is_retried=is_transient)
-    found, listed_at = client.retry(verify, LOOK_UPS, lambda error: isinstance(error, FaradayResponseError))
+    responded_at = client.retry(attempt)
+    found, listed_at = client.retry(verify)
     verified = "MD5 verified" if found.has_md5 else "size verified; Faraday's list has no MD5"
     log.info("Uploaded %s (%s) to %s, %s", source.path, file_size(source.size), name, verified)
     return uploads.end_of_upload(found, existing, responded_at or listed_at)
