@@ -306,24 +306,22 @@ def _send(
     """
     name = endpoint.path.removeprefix("/uploads/")
 
-    def has_arrived() -> bool:
-        # Without an MD5, no attempt has sent the whole file.
-        if source.md5 is None:
-            return False
-        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads, attempts=1).value
-        found = uploads.find(name, listed)
-        arrived = found is not None and found != existing and found.is_copy_of(source.size, source.md5)
-        if arrived:
-            log.info("Faraday has stored %s, although its response was lost", name)
-        return arrived
+    def look_up() -> tuple[Upload | None, datetime | None]:
+        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads, attempts=1)
+        return uploads.find(name, listed.value), listed.sent_at
 
     def attempt() -> datetime | None:
-        return None if has_arrived() else client.send_file(endpoint, source.size, source.read("Sent"))
+        if source.md5:
+            # An earlier attempt has sent the whole file.
+            found, _ = look_up()
+            if found and found != existing and found.is_copy_of(source.size, source.md5):
+                log.info("Faraday has stored %s, although its response was lost", name)
+                return None
+        return client.send_file(endpoint, source.size, source.read("Sent"))
 
     def verify() -> tuple[Upload, datetime | None]:
         assert source.md5
-        listed = client.fetch(endpoints.list_uploads(), uploads.decode_uploads, attempts=1)
-        found = uploads.find(name, listed.value)
+        found, listed_at = look_up()
         if found and found.has_md5:
             is_copy = found.is_copy_of(source.size, source.md5)
         else:
@@ -337,7 +335,7 @@ def _send(
                 # Retried, because the list may be a little behind.
                 broken=True,
             )
-        return found, listed.sent_at
+        return found, listed_at
 
     # Not of an earlier comparison.
     source.md5 = None
