@@ -60,21 +60,6 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, updated_after=times) if self.times else self
 
 
-class TooOld(msgspec.Struct, frozen=True, gc=False):
-    """The last build of a ready resource does not count, because of when it ended."""
-
-    built_at: datetime | None
-    after: datetime
-
-    def __str__(self) -> str:
-        last = shown(self.built_at) if self.built_at else "unknown"
-        return f"ready, but its last build ({last}) is older than {shown(self.after)}"
-
-
-Reason = str | TooOld
-"""Why a resource is waited for. It becomes a sentence only if it is shown."""
-
-
 class Finding(msgspec.Struct, frozen=True, gc=False):
     """A resource, and why it is in its group of a verdict.
 
@@ -82,7 +67,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """
 
     state: ResourceState
-    reason: Reason
+    reason: str
     where: str = ""
 
     def __str__(self) -> str:
@@ -93,7 +78,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 class Blocker(NamedTuple):
     """Why an upstream resource keeps others from being ready."""
 
-    reason: Reason
+    reason: str
     is_failed: bool = False
 
 
@@ -249,7 +234,9 @@ class _Judge:
         after, since = self._times_of(state)
         if self.is_failed(state, after):
             self.verdict.failed[state.key] = Finding(state, state.error)
-        elif reason := self.why_waiting(state, after, since):
+        elif reason := (
+            state.why_not_ready or _why_too_old(state, after) or self._why_too_early(state, since)
+        ):
             self.verdict.waiting[state.key] = Finding(state, reason)
         else:
             self.verdict.ready.append(state)
@@ -264,13 +251,16 @@ class _Judge:
             self.verdict.failed[state.key] = Finding(state, newest.error)
             return
         # Ready only if both are, because it is unknown which of them is newer.
-        reason = self.why_waiting(newest, after, since) or state.why_not_ready
-        reason = reason or (node.why_not_ready if node else None)
+        reason = state.why_not_ready or (node.why_not_ready if node else None)
         candidates = [id_ for id_ in upstream.next_ids if id_ in self.candidates]
         blockers = {id_: blocker for id_ in candidates if (blocker := self._blocker(id_, graph))}
-        is_settled = not blockers and graph.outdated.isdisjoint(upstream.next_ids)
-        if isinstance(reason, TooOld) and is_settled and not self._why_due(newest):
-            reason = self._why_not_unchanged(state, newest, upstream, reason)
+        if not reason:
+            is_settled = not blockers and graph.outdated.isdisjoint(upstream.next_ids)
+            reason = _why_too_old(state, after)
+            if not reason:
+                reason = self._why_too_early(state, since)
+            elif is_settled and not self._why_due(state):
+                reason = self._why_not_unchanged(state, upstream, reason, after)
         if reason:
             self.verdict.waiting[state.key] = Finding(state, reason)
         elif not blockers:
@@ -293,24 +283,10 @@ class _Judge:
         failed_at = state.failed_at
         return not (after and failed_at and failed_at < after)
 
-    def why_waiting(
-        self, state: ResourceState, after: datetime | None, since: datetime | None
-    ) -> Reason | None:
-        """Return why a resource is waited for; None if it is ready.
-
-        :param after: the earliest end of a build that counts.
-        :param since: the earliest time at which such a build has read its input.
-        """
-        if reason := state.why_not_ready:
-            return reason
-        if after:
-            built_at = state.built_at
-            if not built_at or built_at < after:
-                return TooOld(built_at, after)
-        return self._why_too_early(state, since) if since else None
-
-    def _why_too_early(self, state: ResourceState, since: datetime) -> str | None:
+    def _why_too_early(self, state: ResourceState, since: datetime | None) -> str | None:
         """Return why the last build does not count if it read its input before a time; None if it counts."""
+        if since is None:
+            return None
         built_at = state.built_at
         # A build ends after it has read its input.
         read_at = state.read_at or built_at
@@ -354,26 +330,22 @@ class _Judge:
             after = self.after.get(id_, self.latest)
         if after and state.built_at and state.built_at >= after:
             # A resource that was built since does not block: in a busy account, the wait might never end.
-            early = self._why_too_early(state, self.since[id_]) if id_ in self.since else None
+            early = self._why_too_early(state, self.since.get(id_))
             return Blocker(early) if early else None
         if self.is_failed(state, after):
             return Blocker(state.error, is_failed=True)
         reason = state.why_not_ready or self._why_due(state)
         return Blocker(reason) if reason else None
 
-    def _why_due(self, state: ResourceState) -> TooOld | None:
+    def _why_due(self, state: ResourceState) -> str | None:
         """Return a reason if an update was requested, but the status still is that of the previous build."""
-        time = self.criteria.times.get(state.key)
-        if time is None or (state.built_at and state.built_at >= time):
-            return None
-        return TooOld(state.built_at, time)
+        return _why_too_old(state, self.criteria.times.get(state.key))
 
     def _why_not_unchanged(
-        self, state: ResourceState, newest: ResourceState, upstream: Upstream, reason: TooOld
+        self, state: ResourceState, upstream: Upstream, reason: str, after: datetime | None
     ) -> str | None:
         """Return why a resource that was not rebuilt is waited for; None if it counts as unchanged."""
-        times = (reason.after, upstream.changed_at, state.changed_at, newest.changed_at)
-        since = max(filter(None, times))
+        since = max(filter(None, (after, upstream.changed_at, state.changed_at)))
         why = f"nothing upstream has changed since {shown(since)}"
         patience = self.criteria.unchanged_after
         seconds = inf if patience is None else patience - (self.now - since).total_seconds()
@@ -384,6 +356,15 @@ class _Judge:
         self.verdict.unchanged.add(state.id)
         self.verdict.notes.append(f"{state.title} is unchanged: {why}")
         return None
+
+
+def _why_too_old(state: ResourceState, after: datetime | None) -> str | None:
+    """Return why the last build does not count if it ended before a time; None if it counts."""
+    built_at = state.built_at
+    if after is None or (built_at and built_at >= after):
+        return None
+    last = shown(built_at) if built_at else "unknown"
+    return f"ready, but its last build ({last}) is older than {shown(after)}"
 
 
 def _node_of(state: ResourceState, graph: Graph, upstream: Upstream) -> ResourceState | None:

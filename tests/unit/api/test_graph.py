@@ -419,6 +419,10 @@ class TestUnchanged:
         assert not verdict(pipeline(), unchanged_after=301, **criteria).is_ready
         assert verdict(pipeline(), unchanged_after=300, **criteria).is_ready
 
+    def test_not_while_the_graph_has_another_status(self) -> None:
+        building = target(status="running", status_changed_at=None, **built("01T12:00"))
+        assert not verdict(pipeline(t=building), updated_after=AFTER, unchanged_after=600).is_ready
+
     @pytest.mark.parametrize("time", ["02T00:00", "03T12:00"])
     def test_not_while_an_upstream_resource_is_outdated(self, time: str) -> None:
         edges = pipeline(c=cohort(status="running", **built(time)))
