@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_faraday.api import errors
 from airflow_provider_faraday.api.errors import (
     FaradayApiError,
     FaradayAuthenticationError,
@@ -51,26 +50,7 @@ class ChecksFailedError(AirflowFailException):
         self.resource_ids = list(resource_ids)
 
 
-_FAILED = {"datasets": DatasetsFailedError}
-EVENT_ERRORS: dict[str, type[FaradayError]] = {
-    name: error
-    for name, error in vars(errors).items()
-    if isinstance(error, type) and issubclass(error, FaradayError)
-}
-"""What a trigger's event can report, by the name of the class."""
-
-
-def problem_error(kind: str, resource_type: str, message: str) -> Exception:
-    """Return the exception for a :class:`~airflow_provider_faraday.api.readiness.Problem`."""
-    if kind == "missing":
-        return FaradayNotFoundError(message)
-    if kind == "empty":
-        return NothingToWaitForError(message)
-    return _FAILED.get(resource_type, ResourcesFailedError)(message)
-
-
 __all__ = [
-    "EVENT_ERRORS",
     "ChecksFailedError",
     "DatasetsFailedError",
     "FaradayApiError",
@@ -84,5 +64,4 @@ __all__ = [
     "FaradayTransportError",
     "NothingToWaitForError",
     "ResourcesFailedError",
-    "problem_error",
 ]

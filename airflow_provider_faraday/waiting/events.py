@@ -6,9 +6,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from airflow_provider_faraday.api import errors
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayError
 from airflow_provider_faraday.api.readiness import Criteria
-from airflow_provider_faraday.exceptions import EVENT_ERRORS
+
+_ERRORS: dict[str, type[FaradayError]] = {
+    name: error
+    for name, error in vars(errors).items()
+    if isinstance(error, type) and issubclass(error, FaradayError)
+}
 
 
 class Ready(msgspec.Struct, frozen=True, tag_field="status", tag="ready"):
@@ -56,7 +62,7 @@ class Errored(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
     @property
     def error(self) -> FaradayError:
         """The error, for the resumed task."""
-        error = EVENT_ERRORS.get(self.kind, FaradayError)(self.message)
+        error = _ERRORS.get(self.kind, FaradayError)(self.message)
         if isinstance(error, FaradayApiError):
             error.status_code = self.status_code
         return error

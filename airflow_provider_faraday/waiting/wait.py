@@ -19,7 +19,13 @@ from airflow_provider_faraday.api.responses import decode_resources
 from airflow_provider_faraday.api.retries import is_transient
 from airflow_provider_faraday.api.states import ResourceState, decode_states, states_of
 from airflow_provider_faraday.api.text import first_of
-from airflow_provider_faraday.exceptions import ChecksFailedError, problem_error
+from airflow_provider_faraday.exceptions import (
+    ChecksFailedError,
+    DatasetsFailedError,
+    FaradayNotFoundError,
+    NothingToWaitForError,
+    ResourcesFailedError,
+)
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.waiting import events
 from airflow_provider_faraday.waiting.progress import Progress, failed
@@ -226,7 +232,12 @@ class Wait:
 
     def _failure(self, event: events.Failed) -> Exception:
         message = with_ingress_logs(event.message, event.logged, self._hook)
-        return problem_error(event.kind, self.source.type.name, message)
+        if event.kind == "missing":
+            return FaradayNotFoundError(message)
+        if event.kind == "empty":
+            return NothingToWaitForError(message)
+        is_dataset = self.source.type.name == "datasets"
+        return DatasetsFailedError(message) if is_dataset else ResourcesFailedError(message)
 
     def timed_out(self) -> AirflowSensorTimeout:
         """Log the resources that are not ready, and return the exception."""
