@@ -109,7 +109,7 @@ def create_app(control: Control) -> ASGIApp:
 
     @app.exception_handler(ClientDisconnect)
     async def disconnected(request: Request, error: ClientDisconnect) -> Response:
-        # It reaches nobody, but the status is logged.
+        # Not sent, because the client is gone. Only the request log shows this status.
         return Response(status_code=400)
 
     @app.exception_handler(ValidationError)

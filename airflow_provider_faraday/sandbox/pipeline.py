@@ -105,6 +105,7 @@ class Pipeline:
         self.get(resource_type, resource_id)
         del self._resources[resource_id]
         self._stale.discard(resource_id)
+        self._held.discard(resource_id)
         self._rebuild_stale(now)
 
     def force_update(self, resource: Resource, now: datetime) -> None:
