@@ -96,26 +96,25 @@ class ClientConfig:
         return url
 
     def redact(self, text: str) -> str:
-        """Return text in one line, without the API key and the proxy's password.
-
-        They are recognized as they are, URL-quoted, escaped as in JSON, and in Base64.
-        """
+        """Return text in one line, without the API key and the proxy's password."""
         return one_line(self._secrets.sub("***", text))
 
     @cached_property
     def _secrets(self) -> re.Pattern[str]:
+        secrets = [self.api_key]
         proxy = urlsplit(self.proxy_url or "")
-        password = unquote(proxy.password or "")
-        secrets = [self.api_key, password, proxy.password or ""]
-        forms = {
-            form
-            for secret in filter(None, secrets)
-            for form in (secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1])
-        }
-        # Base64 of a pair is what a proxy's Basic authentication looks like.
-        pair = f"{unquote(proxy.username or '')}:{password}" if password else ""
-        forms |= {b64encode(s.encode()).decode().rstrip("=") for s in (*secrets, pair) if s}
+        if proxy.password:
+            password = unquote(proxy.password)
+            # The pair is what Basic authentication encodes.
+            secrets += [password, proxy.password, f"{unquote(proxy.username or '')}:{password}"]
+        forms = {form for secret in secrets for form in _forms(secret)}
         return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret as it is, URL-quoted, escaped as in JSON, and in Base64."""
+    encoded = b64encode(secret.encode()).decode().rstrip("=")
+    return {secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], encoded}
 
 
 def client_config(connection: Connection | StoredConnection, *, warn: bool = True) -> ClientConfig:
