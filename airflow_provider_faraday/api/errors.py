@@ -162,13 +162,10 @@ def api_error(kind: type[E], request: Request, message: str, remedy: str = "", *
 
     :param remedy: by default that for the class and the status.
     """
-    status = fields.get("status_code") or 0
+    status = fields.get("status_code", 0)
+    default = _REMEDIES.get(status, TRY_LATER if status >= 500 else _HOST)
     if issubclass(kind, FaradayTransportError):
         default = _NETWORK
-    elif issubclass(kind, FaradayResponseError) or status not in _REMEDIES:
-        default = TRY_LATER if status >= 500 else _HOST
-    else:
-        default = _REMEDIES[status]
     remedy = remedy or default.format(request.conn_id)
     return kind(message, remedy=remedy, method=request.method, path=request.path, **fields)
 
