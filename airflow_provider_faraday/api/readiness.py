@@ -72,7 +72,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         where = f" ({self.where})" if self.where else ""
-        return f"{self.state.resource_type.label} {self.state.label}: {self.reason}{where}"
+        return one_line(f"{self.state.resource_type.label} {self.state.label}: {self.reason}{where}")
 
 
 class Blocker(NamedTuple):
@@ -161,7 +161,7 @@ class Verdict:
             "; ": first_of(self.notes, separator="; "),
         }
         ready = f"{len(self.ready)} of {self.total} {self.resource_type.plural} ready"
-        return one_line(ready + "".join(f"{group}{text}" for group, text in groups.items() if text))
+        return ready + "".join(f"{group}{text}" for group, text in groups.items() if text)
 
 
 def assess(

@@ -150,6 +150,6 @@ def test_text_from_faraday_is_shown_in_one_line() -> None:
     )
 
     assert result.problem
-    for text in (result.description, result.problem.message):
+    for text in (result.description, result.pending, result.problem.message):
         assert text.isprintable()
     assert "'cus tomers' (a): No  such  [31mtable" in result.problem.message
