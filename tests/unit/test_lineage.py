@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, ObjectStoragePath
 
 from airflow_provider_faraday import lineage
-from airflow_provider_faraday.api.graph import Edge, Graph
+from airflow_provider_faraday.api.graph import Graph, decode_edges
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
+from airflow_provider_faraday.api.responses import Response
 from airflow_provider_faraday.exceptions import (
     FaradayAuthenticationError,
     ResourcesFailedError,
@@ -144,7 +145,7 @@ def test_a_waited_resource_is_no_input_even_if_another_one_is_built_from_it() ->
         source=Source(RESOURCE_TYPES["cohorts"], ids=(CUSTOMER_COHORT, WEB_BUYERS)),
         polled=[all_buyers, web_buyers],
         is_ready=True,
-        graph=Graph(msgspec.convert(sent, list[Edge])),
+        graph=Graph(decode_edges(Response(200, {}, json.dumps(sent).encode()))),
     )
 
     found = lineage.wait_lineage(wait)
