@@ -154,8 +154,3 @@ def states_of(resource_type: ResourceType, resources: list[dict[str, Any]]) -> l
         raise FaradayResponseError(
             f"Faraday returned {resource_type.plural} in an unexpected format: {error}."
         ) from None
-
-
-def live_states(states: list[ResourceState]) -> dict[str, ResourceState]:
-    """Return states by id. If a list has a resource twice, one of them skipped, the other one counts."""
-    return {state.key: state for state in sorted(states, key=lambda s: not s.why_skipped)}

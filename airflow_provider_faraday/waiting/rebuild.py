@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenticationError
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.api.states import live_states, states_of
+from airflow_provider_faraday.api.states import states_of
 from airflow_provider_faraday.api.text import LISTED, first_of
 from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.waiting import events, tasks
@@ -33,7 +33,7 @@ class Rebuilds:
         self._source = source
         self._log = log
         states = states_of(source.type, found)
-        self._states = live_states(states)
+        self._states = {state.key: state for state in states}
         # Faraday omits unknown ids from a list, but rejects a request to update one.
         ids = self._states if source.ids is None else source.ids
         self._ids = [id_ for id_ in ids if id_ not in self._states or not self._states[id_].why_skipped]
