@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -42,6 +43,8 @@ LOG_EVERY_SECONDS = 5.0
 
 # A whole chunk must be sent within the timeout: small enough for slow networks.
 _CHUNK_BYTES = 512 * 1024
+# How many chunks may wait to be hashed, while the network or the disk pauses.
+_UNHASHED_CHUNKS = 16
 # File attributes that change with each write.
 _VERSION_KEYS = ("ino", "created", "mtime", "LastModified", "last_modified", "ETag", "etag", "generation")
 
@@ -160,13 +163,13 @@ class _Meter:
 
     def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the same chunks."""
-        hashed: Future[None] | None = None
-        # A chunk is hashed while the next one is read. Hashing takes longer, and releases the GIL.
+        unhashed: deque[Future[None]] = deque()
+        # Chunks are hashed while the next ones are read. Hashing takes longer, and releases the GIL.
         with ThreadPoolExecutor(1, "md5") as hasher:
             for chunk in chunks:
-                if hashed:
-                    hashed.result()
-                hashed = hasher.submit(self._md5.update, chunk)
+                unhashed.append(hasher.submit(self._md5.update, chunk))
+                if len(unhashed) > _UNHASHED_CHUNKS:
+                    unhashed.popleft().result()
                 self.first = self.first or chunk
                 self.size += len(chunk)
                 if time.monotonic() - self._logged >= LOG_EVERY_SECONDS:
