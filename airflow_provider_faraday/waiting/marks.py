@@ -56,7 +56,8 @@ class Record:
         self._values: dict[str, Any] = {self._marks_key: {}, self._problem_key: None}
         # Only as far as they are known: keys may be absent.
         self._stored: dict[str, dict[str, Any]] = {asset: {} for asset in states}
-        self._has_new_events = False
+        # How often events were yielded, and how many of these times Airflow has stored them.
+        self._yielded = self._confirmed = 0
         self._warned: set[str] = set()
 
     async def load(self) -> None:
@@ -99,24 +100,27 @@ class Record:
         # A watcher by id never forgets its own marks. In a list, those of deleted resources would pile up.
         kept: Marks = {} if self._ids is None else self._values[self._marks_key]
         self._values[self._marks_key] = {**kept, **updates.marks}
-        self._has_new_events |= bool(updates.events)
+        self._yielded += bool(updates.events)
         # A resource that is gone keeps its mark in this process, in case it comes back.
         self.marks.update(updates.marks)
 
-    async def save(self, problem: str | None) -> None:
+    def report(self, problem: str | None) -> None:
+        """Keep why the watcher fails; None if it does not."""
+        self._values[self._problem_key] = problem
+
+    async def save(self) -> None:
         """Write the marks and the problem to the state of each asset that does not have them.
 
         What could not be written is written by the next call. If the triggerer stops before, the builds are
         announced again.
-
-        :param problem: why the watcher fails; None if it does not.
         """
-        self._values[self._problem_key] = problem
-        if self.is_saved or not await self._are_events_stored():
+        values, yielded = dict(self._values), self._yielded
+        if self.is_saved or (yielded > self._confirmed and not await self._are_events_stored()):
             return
+        self._confirmed = yielded
         for asset, state in self._states.items():
             stored = self._stored[asset]
-            for key, value in self._values.items():
+            for key, value in values.items():
                 if key not in stored or stored[key] != value:
                     exchange = state.adelete(key) if value is None else state.aset(key, value)
                     if await self._attempt(asset, exchange):
@@ -135,11 +139,10 @@ class Record:
         While it is stuck or shutting down, it does not respond.
         """
         asset, state = next(iter(self._states.items()))
-        for pause in (CONFIRM_SECONDS, 0.0) if self._has_new_events else ():
+        for pause in (CONFIRM_SECONDS, 0.0):
             if not await self._attempt(asset, state.aget(self._marks_key)):
                 return False
             await asyncio.sleep(pause)
-        self._has_new_events = False
         return True
 
     async def _attempt(self, asset: str, exchange: Awaitable[Any]) -> bool:

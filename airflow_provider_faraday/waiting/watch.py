@@ -34,31 +34,39 @@ async def watch(
     """
     record, problems = Record(states, source, events, log), Problems(source, log)
     failures = 0
-    await record.load()
-    while True:
-        pause = 0.0
-        async with subscribe(faraday_conn_id, source, poke_interval, poll_now=True) as subscriber:
-            while not pause:
-                # What could not be saved is saved after the next poll, even if it is unchanged.
-                poll = await subscriber.next_poll(deliver_after=math.inf if record.is_saved else 0.0)
-                if poll.error:
-                    failures += 1
-                    pause = _pause_after(failures, poke_interval)
-                    problems.poll_failed(poll.error, failures, pause or poke_interval)
-                else:
-                    failures = 0
-                    updates = detect_updates(poll.states, record.marks, **events)
-                    # Read only when there is a build: a webhook may have announced it.
-                    if updates.events and await record.load_webhooks():
+    saving: asyncio.Task[None] | None = None
+    try:
+        await record.load()
+        while True:
+            pause = 0.0
+            async with subscribe(faraday_conn_id, source, poke_interval, poll_now=True) as subscriber:
+                while not pause:
+                    # What could not be saved is saved after the next poll, even if it is unchanged.
+                    poll = await subscriber.next_poll(deliver_after=math.inf if record.is_saved else 0.0)
+                    if poll.error:
+                        failures += 1
+                        pause = _pause_after(failures, poke_interval)
+                        problems.poll_failed(poll.error, failures, pause or poke_interval)
+                    else:
+                        failures = 0
                         updates = detect_updates(poll.states, record.marks, **events)
-                    for payload in updates.events:
-                        yield payload
-                    # After the events: a build that is recorded first is lost if the triggerer stops.
-                    record.announce(updates)
-                    problems.polled(poll.states)
-                await record.save(problems.reported)
-        # Unsubscribed during the pause, which does not delay other subscribers.
-        await asyncio.sleep(pause)
+                        # Read only when there is a build: a webhook may have announced it.
+                        if updates.events and await record.load_webhooks():
+                            updates = detect_updates(poll.states, record.marks, **events)
+                        for payload in updates.events:
+                            yield payload
+                        # After the events: a build that is recorded first is lost if the triggerer stops.
+                        record.announce(updates)
+                        problems.polled(poll.states)
+                    record.report(problems.reported)
+                    if saving is None or saving.done():
+                        # In the background: Airflow's API may be slow, and no build may be missed meanwhile.
+                        saving = asyncio.create_task(record.save())
+            # Unsubscribed during the pause, which does not delay other subscribers.
+            await asyncio.sleep(pause)
+    finally:
+        if saving:
+            saving.cancel()
 
 
 def _pause_after(failures: int, poke_interval: float) -> float:
