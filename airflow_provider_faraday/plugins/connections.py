@@ -32,17 +32,20 @@ class WebhookConnection:
     def __init__(self, conn_id: str, problems: ThrottledLog) -> None:
         self.conn_id = conn_id
         self._problems = problems
+        self._config: ClientConfig | None = None
         self._lookup: asyncio.Task[ClientConfig | None] | None = None
         self._looked_up_at = -math.inf
 
     async def config(self) -> ClientConfig | None:
-        """Return its configuration; None if it cannot be used, or if the lookup is slow."""
+        """Return its configuration; an outdated one if lookups are slow, None if it cannot be used."""
         is_outdated = time.monotonic() - self._looked_up_at >= LOOKUP_SECONDS
         if self._lookup is None or (is_outdated and self._lookup.done()):
             self._looked_up_at = time.monotonic()
             self._lookup = asyncio.create_task(run_in_threadpool(self._look_up))
         await asyncio.wait([self._lookup], timeout=LOOKUP_PATIENCE_SECONDS)
-        return self._lookup.result() if self._lookup.done() else None
+        if self._lookup.done():
+            self._config = self._lookup.result()
+        return self._config
 
     def forget(self) -> None:
         """Look it up again for the next message."""
