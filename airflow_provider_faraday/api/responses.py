@@ -234,7 +234,10 @@ def _status_error(request: Request, response: Response) -> FaradayApiError:
     code, error_id, note = (_text(body.get(key)) for key in ("error", "id", "note"))
     listed = body.get("validationErrors")
     invalid = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    details = "; ".join(" ".join(map(str, item.values())) for item in invalid)
+    details = "; ".join(
+        " ".join(str(item[key]) for key in ("path", "message", "suggestion") if item.get(key))
+        for item in invalid
+    )
     wait = _retry_after(response.headers)
     label = shortened(code or _phrase(response.status))
     message = f"Faraday returned {response.status} {label}: "
