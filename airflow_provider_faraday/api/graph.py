@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -128,7 +128,7 @@ class Graph:
     __hash__ = None  # type: ignore[assignment]
 
     def with_previews(
-        self, known: Mapping[PreviewKey, bool], waited: Collection[str], failure: FaradayError | None = None
+        self, known: Mapping[PreviewKey, bool], waited: Iterable[str], failure: FaradayError | None = None
     ) -> Graph:
         """Return the graph with what is known of previews.
 
@@ -153,9 +153,6 @@ class Graph:
                 method="GET",
                 path="/graph",
             )
-        for id_ in waited:
-            # Now, because the triggerer calls this in a thread.
-            graph.upstream_of(id_)
         return graph
 
     def upstream_of(self, id_: str) -> Upstream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -219,5 +220,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
 
 
 async def _load(module: str) -> None:
-    # In a thread: loading aiohttp takes longer than the event loop may be blocked.
-    await asyncio.to_thread(importlib.import_module, f"airflow_provider_faraday.waiting.{module}")
+    name = f"airflow_provider_faraday.waiting.{module}"
+    if name not in sys.modules:
+        # Loading aiohttp takes longer than the event loop may be blocked.
+        await asyncio.to_thread(importlib.import_module, name)

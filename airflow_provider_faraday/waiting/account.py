@@ -7,6 +7,7 @@ import logging
 import math
 import weakref
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -39,6 +40,10 @@ PREVIEW_SECONDS = 10.0
 
 REQUEST_SECONDS = 60.0
 """How long a request may take, unless polls are further apart."""
+
+
+# Its own thread, because blocking calls of others may keep those of asyncio busy.
+_THREAD = ThreadPoolExecutor(1, "faraday-graph")
 
 
 class Shared(Generic[T]):
@@ -95,7 +100,7 @@ class Account:
         self._graphs = Shared(self._fetch_graph)
         self._decode_edges = Remembering(decode_edges)
         self._edges: list[Any] = []
-        self._graph = Graph([])
+        self._graph = self._known_graph = Graph([])
         self._previews: dict[PreviewKey, bool] = {}
 
     async def graph(self, waited: Collection[str], after: float) -> tuple[Graph, datetime | None]:
@@ -107,8 +112,9 @@ class Account:
         """
         graph, sent_at = await self._graphs.newer_than(after)
         failure = None
-        # In threads, because searching a large graph takes longer than the event loop may be blocked.
-        requests = await asyncio.to_thread(graph.preview_requests, waited, self._previews)
+        # In a thread, because searching a large graph takes longer than the event loop may be blocked.
+        run = asyncio.get_running_loop().run_in_executor
+        requests = await run(_THREAD, graph.preview_requests, waited, self._previews)
         try:
             for resource_type, endpoint in requests:
                 fetched = await self.client.fetch(
@@ -117,7 +123,17 @@ class Account:
                 self._previews |= graph.read_previews(endpoint, fetched.value)
         except FaradayError as error:
             failure = error
-        return await asyncio.to_thread(graph.with_previews, self._previews, waited, failure), sent_at
+        return await run(_THREAD, self._with_previews, graph, waited, failure), sent_at
+
+    def _with_previews(self, graph: Graph, waited: Collection[str], failure: FaradayError | None) -> Graph:
+        """Return a graph with what is known of previews, searched once for all subscribers."""
+        known = graph.with_previews(self._previews, waited, failure)
+        if known != self._known_graph:
+            # Otherwise the same object, which subscribers compare with their last one at no cost.
+            self._known_graph = known
+        for id_ in waited:
+            self._known_graph.upstream_of(id_)
+        return self._known_graph
 
     def longest_request(self, interval: float = 0.0) -> float:
         """Return how many seconds a request may take if polls are ``interval`` seconds apart."""
@@ -155,7 +171,8 @@ class Account:
             endpoints.graph(), self._decode_edges, seconds=self.longest_request()
         )
         if fetched.value != self._edges:
-            self._graph = await asyncio.to_thread(Graph, fetched.value)
+            loop = asyncio.get_running_loop()
+            self._graph = await loop.run_in_executor(_THREAD, Graph, fetched.value)
             self._edges = fetched.value
         return self._graph, fetched.sent_at
 
