@@ -84,7 +84,7 @@ def test_json_in_an_unexpected_format_is_permanent(body: Any) -> None:
 
 
 def test_an_error_has_the_fields_of_faradays_body() -> None:
-    invalid = [{"path": "ids", "message": "too many", "suggestion": "request fewer"}]
+    invalid = [{"path": "ids", "message": "too many", "suggestion": "request fewer", "context": {"n": 1}}]
     body = {"error": "BAD_REQUEST", "id": "e1", "note": "Bad..", "validationErrors": [*invalid, 5]}
     error = failure(body, 400)
     assert str(error) == (

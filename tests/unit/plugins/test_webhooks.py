@@ -355,6 +355,26 @@ def test_a_slow_lookup_is_shared_and_does_not_delay_others(hasty: Receiver) -> N
     assert hasty.logged().count(f"looks up {SLOW}") == 1
 
 
+@pytest.mark.anyio
+async def test_the_last_secret_is_used_while_a_lookup_is_slow(
+    faraday: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_faraday.plugins import connections, throttled_log
+
+    monkeypatch.setenv("AIRFLOW_CONN_STORED", connection(faraday, SECRET))
+    monkeypatch.setattr(connections, "LOOKUP_PATIENCE_SECONDS", 60.0)
+    stored = connections.WebhookConnection("stored", throttled_log.ThrottledLog())
+    first = await stored.config()
+    assert first
+
+    released = threading.Event()
+    monkeypatch.setattr(stored, "_look_up", lambda: released.wait(60) and None)
+    monkeypatch.setattr(connections, "LOOKUP_PATIENCE_SECONDS", 0.01)
+    stored.forget()
+    assert await stored.config() == first
+    released.set()
+
+
 def test_a_sender_that_disconnects_is_not_an_error(receiver: Receiver, customers: int) -> None:
     head = f"POST /faraday/webhooks/{CONN_ID} HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", receiver.port), 60) as client:

@@ -97,6 +97,18 @@ def test_drafts_are_looked_up_once_in_each_process(serve: Serve, mode: str, proc
     assert account.server.targets.count(f"/v1/outcomes?ids={id_of(14)}") == processes
 
 
+@pytest.mark.anyio
+async def test_unchanged_polls_have_the_same_graph_object(serve: Serve) -> None:
+    serve(account_with(orders(status="error"), draft(), SCOPE, delivered()))
+    source = Source.from_json(
+        {"resource_type": "targets", "include_upstream": True, "resource_ids": (TARGET,)}
+    )
+    async with feed.subscribe("faraday_default", source, 0.02) as subscriber:
+        first, second = [await subscriber.next_poll(deliver_after=0.0) for _ in range(2)]
+    # Each subscriber compares the graphs. Equal ones would be compared node by node.
+    assert first.graph is second.graph is not None
+
+
 @pytest.mark.parametrize("seconds", [600, timedelta(minutes=10)])
 def test_a_resource_is_returned_with_a_flag_if_it_is_unchanged(serve: Serve, seconds: Any) -> None:
     target = delivered()
