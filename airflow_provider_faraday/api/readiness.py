@@ -60,6 +60,21 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, updated_after=times) if self.times else self
 
 
+class TooOld(msgspec.Struct, frozen=True, gc=False):
+    """The reason that the last build of a resource ended too early. Thousands are never shown.
+
+    :param built_at: when it ended; None if that is not known.
+    :param after: when it must have ended at the earliest.
+    """
+
+    built_at: datetime | None
+    after: datetime
+
+    def __str__(self) -> str:
+        last = shown(self.built_at) if self.built_at else "unknown"
+        return f"ready, but its last build ({last}) is older than {shown(self.after)}"
+
+
 class Finding(msgspec.Struct, frozen=True, gc=False):
     """A resource, and why it is in its group of a verdict.
 
@@ -67,7 +82,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """
 
     state: ResourceState
-    reason: str
+    reason: str | TooOld
     where: str = ""
 
     def __str__(self) -> str:
@@ -78,7 +93,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 class Blocker(NamedTuple):
     """Why an upstream resource keeps others from being ready."""
 
-    reason: str
+    reason: str | TooOld
     is_failed: bool = False
 
 
@@ -232,14 +247,13 @@ class _Judge:
             self._judge_with_upstream(state, self.graph)
             return
         after, since = self._times_of(state)
-        if self.is_failed(state, after):
-            self.verdict.failed[state.key] = Finding(state, state.error)
-        elif reason := (
-            state.why_not_ready or _why_too_old(state, after) or self._why_too_early(state, since)
-        ):
-            self.verdict.waiting[state.key] = Finding(state, reason)
-        else:
+        reason = state.why_not_ready or _why_too_old(state, after) or self._why_too_early(state, since)
+        if not reason:
             self.verdict.ready.append(state)
+        elif self.is_failed(state, after):
+            self.verdict.failed[state.key] = Finding(state, state.error)
+        else:
+            self.verdict.waiting[state.key] = Finding(state, reason)
 
     def _judge_with_upstream(self, state: ResourceState, graph: Graph) -> None:
         """Add a resource to its group, and those upstream that block it to theirs."""
@@ -251,16 +265,18 @@ class _Judge:
             self.verdict.failed[state.key] = Finding(state, newest.error)
             return
         # Ready only if both are, because it is unknown which of them is newer.
-        reason = state.why_not_ready or (node.why_not_ready if node else None)
+        reason: str | TooOld | None = state.why_not_ready or (node.why_not_ready if node else None)
         candidates = [id_ for id_ in upstream.next_ids if id_ in self.candidates]
         blockers = {id_: blocker for id_ in candidates if (blocker := self._blocker(id_, graph))}
         if not reason:
             is_settled = not blockers and graph.outdated.isdisjoint(upstream.next_ids)
-            reason = _why_too_old(state, after)
-            if not reason:
+            too_old = _why_too_old(state, after)
+            if not too_old:
                 reason = self._why_too_early(state, since)
             elif is_settled and not self._why_due(state):
-                reason = self._why_not_unchanged(state, upstream, reason, after)
+                reason = self._why_not_unchanged(state, upstream, too_old, after)
+            else:
+                reason = too_old
         if reason:
             self.verdict.waiting[state.key] = Finding(state, reason)
         elif not blockers:
@@ -337,12 +353,12 @@ class _Judge:
         reason = state.why_not_ready or self._why_due(state)
         return Blocker(reason) if reason else None
 
-    def _why_due(self, state: ResourceState) -> str | None:
+    def _why_due(self, state: ResourceState) -> TooOld | None:
         """Return a reason if an update was requested, but the status still is that of the previous build."""
         return _why_too_old(state, self.criteria.times.get(state.key))
 
     def _why_not_unchanged(
-        self, state: ResourceState, upstream: Upstream, reason: str, after: datetime | None
+        self, state: ResourceState, upstream: Upstream, too_old: TooOld, after: datetime | None
     ) -> str | None:
         """Return why a resource that was not rebuilt is waited for; None if it counts as unchanged."""
         since = max(filter(None, (after, upstream.changed_at, state.changed_at)))
@@ -352,19 +368,18 @@ class _Judge:
         if seconds > 0:
             self.verdict.changes_in = min(seconds, self.verdict.changes_in)
             hint = "Faraday rebuilds only what it detects changes for: see unchanged_after"
-            return f"{reason}, and {why} ({hint})"
+            return f"{too_old}, and {why} ({hint})"
         self.verdict.unchanged.add(state.id)
         self.verdict.notes.append(f"{state.title} is unchanged: {why}")
         return None
 
 
-def _why_too_old(state: ResourceState, after: datetime | None) -> str | None:
+def _why_too_old(state: ResourceState, after: datetime | None) -> TooOld | None:
     """Return why the last build does not count if it ended before a time; None if it counts."""
     built_at = state.built_at
     if after is None or (built_at and built_at >= after):
         return None
-    last = shown(built_at) if built_at else "unknown"
-    return f"ready, but its last build ({last}) is older than {shown(after)}"
+    return TooOld(built_at, after)
 
 
 def _node_of(state: ResourceState, graph: Graph, upstream: Upstream) -> ResourceState | None:

@@ -38,12 +38,13 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     resource_type: ClassVar[ResourceType]
 
-    @property
+    # Cached: thousands of subscribers may evaluate a state.
+    @cached_property
     def key(self) -> str:
         """The id in lower case, as arguments and trigger events have it."""
         return self.id.lower()
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Name and id, for messages."""
         return one_line(f"'{self.name}' ({self.id})" if self.name else self.id)
@@ -67,7 +68,6 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             build[self.resource_type.count_field] = self.count
         return build
 
-    # Cached: thousands of subscribers may evaluate a state.
     @cached_property
     def built_at(self) -> datetime | None:
         """When the last successful build ended; None if that is not known."""
@@ -96,7 +96,7 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Faraday's reason for an ``error``, as part of a sentence of ours."""
         return shortened(one_line(self.status_error or "").strip().rstrip(".") or NO_REASON, 500)
 
-    @property
+    @cached_property
     def why_skipped(self) -> str | None:
         """Why waits ignore this resource; None if they do not."""
         if self.archived_at:
