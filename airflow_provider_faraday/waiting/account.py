@@ -63,16 +63,17 @@ class Shared(Generic[T]):
 
         :raises FaradayError: if that request failed.
         """
-        async with self._requesting:
-            if self._began_at < time:
-                began_at = asyncio.get_running_loop().time()
-                try:
-                    self._result = await self._request()
-                except FaradayError as error:
-                    self._result = error
-                # Not before: if this caller is cancelled, the next one sends the request.
-                self._began_at = began_at
-            result = self._result
+        if self._began_at < time:
+            async with self._requesting:
+                if self._began_at < time:
+                    began_at = asyncio.get_running_loop().time()
+                    try:
+                        self._result = await self._request()
+                    except FaradayError as error:
+                        self._result = error
+                    # Not before: if this caller is cancelled, the next one sends the request.
+                    self._began_at = began_at
+        result = self._result
         if isinstance(result, FaradayError):
             # Without the frames of other callers, which would pile up.
             raise result.with_traceback(None)
