@@ -72,7 +72,7 @@ class Poll:
 
     def is_unchanged_since(self, last: Poll) -> bool:
         """Return whether both succeeded, with the same result."""
-        failed = self.error or last.error or (self.graph and self.graph.unclear)
+        failed = self.error or last.error
         return not failed and self.states == last.states and self.graph == last.graph
 
     def verdict(self, criteria: Criteria) -> Verdict:
