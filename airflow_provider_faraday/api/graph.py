@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from airflow_provider_faraday.api import endpoints
+from airflow_provider_faraday.api.errors import FaradayError, FaradayTransportError
 from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
 from airflow_provider_faraday.api.responses import Response, json_body
@@ -92,10 +93,15 @@ class Graph:
     :param edges: what :func:`decode_edges` returned. In each, ``downstream`` depends on ``upstream``.
     :ivar nodes: all resources that have an edge, by id.
     :ivar outdated: the ids of those that are not ready, or about to be rebuilt.
+    :ivar unclear: the ids of those that may be previews, because requests for them failed.
+    :ivar failure: the error of these requests. It is always transient, because it does not concern the waited
+        resources themselves.
     """
 
     def __init__(self, edges: Iterable[Any]) -> None:
         self.nodes: dict[str, ResourceState] = {}
+        self.unclear: frozenset[str] = frozenset()
+        self.failure: FaradayError | None = None
         self._inputs: dict[str, list[str]] = defaultdict(list)
         self._outputs: dict[str, list[str]] = defaultdict(list)
         self._upstream: dict[str, Upstream] = {}
@@ -113,26 +119,40 @@ class Graph:
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
-            isinstance(other, Graph) and self.nodes == other.nodes and self._inputs == other._inputs
+            isinstance(other, Graph)
+            and self.nodes == other.nodes
+            and self._inputs == other._inputs
+            and self.unclear == other.unclear
         )
 
     __hash__ = None  # type: ignore[assignment]
 
-    def with_previews(self, known: Mapping[PreviewKey, bool]) -> Graph:
+    def with_previews(
+        self, known: Mapping[PreviewKey, bool], waited: Iterable[str], failure: FaradayError | None = None
+    ) -> Graph:
         """Return the graph with what is known of previews.
 
         :param known: which resources are previews, and which are not.
+        :param waited: the ids of the waited resources.
+        :param failure: the error of the first of :meth:`preview_requests` that failed.
         """
         previews = {
             id_: replace(node, preview=True)
             for id_, node in self.nodes.items()
             if known.get(_preview_key(node))
         }
-        if not previews:
+        if not previews and not failure:
             return self
         graph = copy(self)
         graph.nodes = self.nodes | previews
         graph._upstream = {}
+        if failure:
+            graph.unclear = frozenset(self._possible_previews(waited, known))
+            graph.failure = FaradayTransportError(
+                f"Could not look up which upstream resources are previews. {failure.args[0]}",
+                method="GET",
+                path="/graph",
+            )
         return graph
 
     def upstream_of(self, id_: str) -> Upstream:

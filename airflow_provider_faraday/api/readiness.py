@@ -195,7 +195,8 @@ def assess(
     :param graph: to wait for everything upstream as well. It is newer than the states.
     :param now: the time of the response, by Faraday's clock.
     :raises FaradayInputError: if ``updated_after`` has times by id, but none for a resource waited for.
-    :raises FaradayApiError: if the graph does not have a resource that it should have.
+    :raises FaradayApiError: if the graph does not have a resource that it should have, or if it is unclear
+        whether a resource upstream is a preview.
     """
     verdict = Verdict(resource_type=resource_type, allow_empty=criteria.allow_empty)
     judge = _Judge(criteria, now, verdict, graph)
@@ -257,7 +258,7 @@ class _Judge:
     def _judge_with_upstream(self, state: ResourceState, graph: Graph) -> None:
         """Add a resource to its group, and those upstream that block it to theirs."""
         upstream = graph.upstream_of(state.key)
-        node = _node_of(state, graph)
+        node = _node_of(state, graph, upstream)
         newest = _newest(state, node) if node else state
         after, since = self._times_of(state)
         if self.is_failed(newest, after):
@@ -381,11 +382,13 @@ def _why_too_old(state: ResourceState, after: datetime | None) -> TooOld | None:
     return TooOld(built_at, after)
 
 
-def _node_of(state: ResourceState, graph: Graph) -> ResourceState | None:
+def _node_of(state: ResourceState, graph: Graph, upstream: Upstream) -> ResourceState | None:
     """Return the state of a waited resource in the graph; None if it has no edges.
 
     :raises FaradayApiError: see :func:`assess`.
     """
+    if graph.failure and not graph.unclear.isdisjoint(upstream.next_ids):
+        raise graph.failure
     node = graph.nodes.get(state.key)
     if node is None and state.resource_type.always_in_graph:
         raise FaradayResponseError(

@@ -109,20 +109,26 @@ class Account:
 
         :param waited: the ids of the waited resources.
         :param after: the event loop's time at which the request begins at the earliest.
-        :raises FaradayError: if a request fails.
+        :raises FaradayError: if the request fails.
         """
         graph, sent_at = await self._graphs.newer_than(after)
+        failure = None
         # In a thread, because searching a large graph takes longer than the event loop may be blocked.
         run = asyncio.get_running_loop().run_in_executor
         requests = await run(_THREAD, graph.preview_requests, waited, self._previews)
-        for resource_type, endpoint in requests:
-            fetched = await self.client.fetch(endpoint, decode_states(resource_type), seconds=PREVIEW_SECONDS)
-            self._previews |= graph.read_previews(endpoint, fetched.value)
-        return await run(_THREAD, self._with_previews, graph, waited), sent_at
+        try:
+            for resource_type, endpoint in requests:
+                fetched = await self.client.fetch(
+                    endpoint, decode_states(resource_type), seconds=PREVIEW_SECONDS
+                )
+                self._previews |= graph.read_previews(endpoint, fetched.value)
+        except FaradayError as error:
+            failure = error
+        return await run(_THREAD, self._with_previews, graph, waited, failure), sent_at
 
-    def _with_previews(self, graph: Graph, waited: Collection[str]) -> Graph:
+    def _with_previews(self, graph: Graph, waited: Collection[str], failure: FaradayError | None) -> Graph:
         """Return a graph with what is known of previews, searched once for all subscribers."""
-        known = graph.with_previews(self._previews)
+        known = graph.with_previews(self._previews, waited, failure)
         if known != self._known_graph:
             # Otherwise the same object, which subscribers compare with their last one at no cost.
             self._known_graph = known

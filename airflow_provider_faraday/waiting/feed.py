@@ -72,7 +72,7 @@ class Poll:
 
     def is_unchanged_since(self, last: Poll) -> bool:
         """Return whether both succeeded, with the same result."""
-        failed = self.error or last.error
+        failed = self.error or last.error or (self.graph and self.graph.unclear)
         return not failed and self.states == last.states and self.graph == last.graph
 
     def verdict(self, criteria: Criteria) -> Verdict:

@@ -188,10 +188,14 @@ class Wait:
         client = self._hook.client
         fetched = client.fetch(endpoints.graph(), decode_edges)
         graph = Graph(fetched.value)
-        for resource_type, endpoint in graph.preview_requests(waited, self._previews):
-            states = client.fetch(endpoint, decode_states(resource_type)).value
-            self._previews |= graph.read_previews(endpoint, states)
-        return graph.with_previews(self._previews), fetched.sent_at
+        failure = None
+        try:
+            for resource_type, endpoint in graph.preview_requests(waited, self._previews):
+                states = client.fetch(endpoint, decode_states(resource_type)).value
+                self._previews |= graph.read_previews(endpoint, states)
+        except FaradayApiError as error:
+            failure = error
+        return graph.with_previews(self._previews, waited, failure), fetched.sent_at
 
     def run(self) -> list[dict[str, Any]]:
         """Poll until everything is ready, in this process.

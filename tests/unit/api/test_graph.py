@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_faraday.api.errors import FaradayInputError, FaradayResponseError
+from airflow_provider_faraday.api.errors import FaradayApiError, FaradayInputError, FaradayResponseError
 from airflow_provider_faraday.api.graph import Graph, PreviewKey, decode_edges
 from airflow_provider_faraday.api.readiness import Criteria, Verdict, assess
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES
@@ -205,13 +205,13 @@ class TestSkipped:
         known = dict.fromkeys(PREVIEW_KEYS, True)
         assert looked_up(graph, known) == {}
         assert not verdict(graph).is_ready
-        result = verdict(graph.with_previews(known))
+        result = verdict(graph.with_previews(known, ["t"]))
         assert result.is_ready
         assert f"outcome 'Draft' ({DRAFT}): a preview" in result.description
         # A preview can be turned into the real thing.
         changed = graph_of(drafts(last_updated_config_at="2026-01-06T00:00:00Z"))
         assert looked_up(changed, known) == {"outcomes": [DRAFT, OTHER_DRAFT]}
-        assert verdict(changed.with_previews(known)).problem
+        assert verdict(changed.with_previews(known, ["t"])).problem
 
     def test_only_outdated_resources_and_their_downstream_are_looked_up(self) -> None:
         chained = chain(cohort(), node(DRAFT, "outcomes"), target())
@@ -230,9 +230,17 @@ class TestSkipped:
 
     def test_previews_that_read_ready_hide_an_error_behind_them(self) -> None:
         graph = graph_of(drafts())
-        assert verdict(graph.with_previews(dict.fromkeys(PREVIEW_KEYS, True))).is_ready
+        assert verdict(graph.with_previews(dict.fromkeys(PREVIEW_KEYS, True), ["t"])).is_ready
         one_of_them = dict(zip(PREVIEW_KEYS, (True, False), strict=True))
-        assert verdict(graph.with_previews(one_of_them)).problem
+        assert verdict(graph.with_previews(one_of_them, ["t"])).problem
+
+    def test_what_may_be_a_preview_is_a_transient_error_for_what_is_downstream(self) -> None:
+        graph = graph_of([*drafts(), edge(dataset(), node("u", "targets"))])
+        unclear = graph.with_previews({}, ["t", "u"], FaradayApiError("Oh no."))
+        with pytest.raises(FaradayApiError, match=r"previews\. Oh no\.") as caught:
+            verdict(unclear)
+        assert is_transient(caught.value)
+        assert verdict(unclear, node("u", "targets")).is_ready
 
 
 DRAFT, OTHER_DRAFT = (f"e0000000-0000-4000-8000-00000000000{n}" for n in (1, 2))

@@ -61,7 +61,7 @@ def account_with(*path: Fields) -> Account:
 FAULTS: dict[str, Callable[[Account], object]] = {
     "GET /graph": lambda account: account.steps.update({"/graph": DOWN}),
     "graph does not have target 'Buyers table'": lambda account: account.links.clear(),
-    "GET /outcomes": lambda account: account.steps.update({"/outcomes": DOWN}),
+    "which upstream resources are previews": lambda account: account.steps.update({"/outcomes": DOWN}),
 }
 
 
@@ -128,11 +128,15 @@ def test_a_resource_is_returned_with_a_flag_if_it_is_unchanged(serve: Serve, sec
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("fault", ["fails", "stalls"])
-async def test_a_failed_lookup_of_drafts_is_retried(
+async def test_a_failed_lookup_of_drafts_affects_only_downstream_waits(
     serve: Serve, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, task_log: list[str], fault: str
 ) -> None:
     monkeypatch.setattr(accounts, "PREVIEW_SECONDS", 0.2)
-    account = serve(account_with(orders(status="error"), draft(status="new"), SCOPE, delivered()))
+    account = account_with(orders(status="error"), draft(status="new"), SCOPE, delivered())
+    other = node(OTHER, "targets", "Other table")
+    account.resources.append(other)
+    account.links.append((node(id_of(13, 2), "datasets"), other))
+    serve(account)
     released = threading.Event()
 
     def stall(*of_request: Any) -> None:
@@ -140,12 +144,14 @@ async def test_a_failed_lookup_of_drafts_is_retried(
         DOWN(*of_request)
 
     account.steps["/outcomes"] = DOWN if fault == "fails" else stall
-    waits = waiting.start(waiting_for(TARGET, include_upstream=True))
-    await until(lambda: any("GET /outcomes" in line for line in task_log))
-    assert not waits.done()
+    behind = waiting.start(waiting_for(TARGET, include_upstream=True))
+    beside = await waiting.event(waiting_for(OTHER, include_upstream=True))
+    assert beside["status"] == "ready"
+    await until(lambda: any("Could not look up which upstream resources" in line for line in task_log))
+    assert not behind.done()
     account.steps.clear()
     released.set()
-    assert (await waits)["status"] == "ready"
+    assert (await behind)["status"] == "ready"
 
 
 @pytest.mark.anyio
