@@ -56,9 +56,6 @@ class Record:
         self._values: dict[str, Any] = {self._marks_key: {}, self._problem_key: None}
         # Only as far as they are known: keys may be absent.
         self._stored: dict[str, dict[str, Any]] = {asset: {} for asset in states}
-        # How often events were yielded, and how many of these times Airflow has stored them.
-        self._yielded = self._confirmed = 0
-        self._warned: set[str] = set()
 
     async def load(self) -> None:
         """Read the builds that an earlier process announced. Retry until that succeeds, to miss no build."""
@@ -72,10 +69,6 @@ class Record:
             try:
                 stored = await self._states[asset].aget(self._marks_key)
                 return msgspec.convert(stored or {}, dict[str, Mark])
-            except msgspec.ValidationError as error:
-                text = "The state '%s' of asset '%s' is not valid: %s"
-                self._log.warning(text, self._marks_key, asset, error)
-                return {}
             except Exception as error:  # whatever Airflow's API or a state backend raises
                 self._warn(asset, error)
             await asyncio.sleep(RETRY_SECONDS)
@@ -100,7 +93,6 @@ class Record:
         # A watcher by id never forgets its own marks. In a list, those of deleted resources would pile up.
         kept: Marks = {} if self._ids is None else self._values[self._marks_key]
         self._values[self._marks_key] = {**kept, **updates.marks}
-        self._yielded += bool(updates.events)
         # A resource that is gone keeps its mark in this process, in case it comes back.
         self.marks.update(updates.marks)
 
@@ -114,10 +106,9 @@ class Record:
         What could not be written is written by the next call. If the triggerer stops before, the builds are
         announced again.
         """
-        values, yielded = dict(self._values), self._yielded
-        if self.is_saved or (yielded > self._confirmed and not await self._are_events_stored()):
+        values = dict(self._values)
+        if self.is_saved or not await self._are_events_stored():
             return
-        self._confirmed = yielded
         for asset, state in self._states.items():
             stored = self._stored[asset]
             for key, value in values.items():
@@ -146,17 +137,14 @@ class Record:
         return True
 
     async def _attempt(self, asset: str, exchange: Awaitable[Any]) -> bool:
-        """Read or write. Return whether that succeeded or is not needed. Log repeated failures once."""
+        """Read or write. Return whether that succeeded or is not needed."""
         try:
             await exchange
         except Exception as error:  # whatever Airflow's API or a state backend raises
             self._warn(asset, error)
             return is_inactive_asset(error)  # there is nothing to write to then
-        self._warned.discard(asset)
         return True
 
     def _warn(self, asset: str, error: Exception) -> None:
-        if asset not in self._warned:
-            self._warned.add(asset)
-            text = one_line(f"{type(error).__name__}: {error}")
-            self._log.warning("The state of asset '%s' cannot be read or written. Retrying. %s", asset, text)
+        text = one_line(f"{type(error).__name__}: {error}")
+        self._log.warning("The state of asset '%s' cannot be read or written. Retrying. %s", asset, text)

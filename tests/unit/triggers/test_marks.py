@@ -86,7 +86,7 @@ async def test_a_build_is_announced_again_if_the_triggerer_stops_before_airflow_
 ) -> None:
     monkeypatch.setattr(marks, "CONFIRM_SECONDS", 3600)
     build(CUSTOMERS, 2)
-    await until(lambda: states.calls == ["get", "set", "get"])
+    await until(lambda: states.calls == ["get", "get", "get", "set", "get"])
     await watcher.stop()
     second = waiting.watch(states)
     await until(lambda: second.events)
@@ -97,7 +97,7 @@ async def test_a_build_is_recorded_after_two_responses_of_the_state_store(
     account: Account, build: Build, states: States, watcher: Watcher, task_log: list[str]
 ) -> None:
     await polled(account, 3)
-    assert states.calls == ["get", "set"], "an unchanged poll was recorded"
+    assert states.calls == ["get", "get", "get", "set"], "an unchanged poll was recorded"
     states.is_down = True
     build(CUSTOMERS, 2)
     await until(lambda: states.calls.count("failed") >= 3)
@@ -111,7 +111,7 @@ async def test_a_build_is_recorded_after_two_responses_of_the_state_store(
     states.is_down = False
     await until(is_recorded(states, SECOND))
     assert states.calls[-4:] == ["failed", "get", "get", "set"]
-    assert sum("state of asset 'a' cannot be read or written" in line for line in task_log) == 2
+    assert any("state of asset 'a' cannot be read or written" in line for line in task_log)
 
 
 async def test_a_build_that_is_announced_during_a_write_is_recorded(
@@ -138,18 +138,18 @@ async def test_a_state_that_cannot_be_read_is_read_again_before_the_first_poll(
     await until(lambda: second.builds == [("customers", SECOND)])
 
 
-async def test_an_invalid_state_is_ignored(
+async def test_an_invalid_state_is_read_again_until_it_is_cleared(
     build: Build, waiting: Waiting, states: States, watcher: Watcher, task_log: list[str]
 ) -> None:
     await watcher.stop()
-    states.calls.clear()
     (key,) = states.values["a"]
     states.values["a"] = {key: {CUSTOMERS: {"built": 5, "failed": None}}}
     second = waiting.watch(states)
-    await until(lambda: "set" in states.calls)
+    await until(lambda: any("state of asset 'a' cannot be read" in line for line in task_log))
+    states.values["a"].clear()
+    await until(is_recorded(states, FIRST))
     build(CUSTOMERS, 2)
     await until(lambda: second.builds == [("customers", SECOND)])
-    assert any("of asset 'a' is not valid" in line for line in task_log)
 
 
 async def test_several_watchers_of_an_asset_have_records_of_their_own(
