@@ -47,10 +47,6 @@ class WebhookConnection:
             self._config = self._lookup.result()
         return self._config
 
-    def forget(self) -> None:
-        """Look it up again for the next message."""
-        self._looked_up_at = -math.inf
-
     def _look_up(self) -> ClientConfig | None:
         try:
             config = client_config(Connection.get_connection_from_secrets(self.conn_id))

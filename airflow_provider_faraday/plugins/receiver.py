@@ -117,8 +117,6 @@ class Receiver:
         try:
             state = await _fetch(config, message)
         except FaradayError as error:
-            # The API key may have been replaced.
-            connection.forget()
             problem = f"the {what} could not be fetched"
             # Without Faraday's error id, which differs each time.
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(error.args[0])) from None
@@ -151,9 +149,6 @@ async def _read_body(request: Request) -> bytes:
     too_large = Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"it has more than {webhooks.MAX_BODY_BYTES // 1024} KB"
     )
-    # The server has checked that it is a number.
-    if int(request.headers.get("content-length", 0)) > webhooks.MAX_BODY_BYTES:
-        raise too_large
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
