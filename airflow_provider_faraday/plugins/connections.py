@@ -1,8 +1,9 @@
-"""The Airflow connections whose webhooks are received."""
+"""The Airflow connections whose webhooks are received, and the log of problems that anyone can cause."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from dataclasses import replace
@@ -13,13 +14,35 @@ from starlette.concurrency import run_in_threadpool
 from airflow_provider_faraday.api.errors import lookup_error
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.config import ClientConfig, client_config
-from airflow_provider_faraday.plugins.throttled_log import ThrottledLog
+
+log = logging.getLogger(__name__)
+
+LOG_SECONDS = 60.0
+"""How often each problem is logged at most."""
 
 LOOKUP_SECONDS = 30.0
 """How long a looked up Airflow connection is used: forged messages must not cause a lookup each."""
 
 LOOKUP_PATIENCE_SECONDS = 3.0
 """How long a message waits for a lookup. Faraday waits 15 seconds for the response to a message."""
+
+
+class ThrottledLog:
+    """Logs each problem at most once a minute."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    def warning(self, problem: str, detail: str = "") -> None:
+        """Log a problem.
+
+        :param problem: identifies it. It contains nothing that an unauthenticated sender chose.
+        :param detail: what may differ each time.
+        """
+        now = time.monotonic()
+        if now >= self._next.get(problem, 0.0):
+            self._next[problem] = now + LOG_SECONDS
+            log.warning("%s", f"{problem} {detail}".rstrip())
 
 
 class WebhookConnection:

@@ -22,8 +22,7 @@ from airflow_provider_faraday.api.states import decode_states
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.client.aiohttp_client import AiohttpClient
 from airflow_provider_faraday.plugins.announcements import announce, assets_to_notify
-from airflow_provider_faraday.plugins.connections import WebhookConnection
-from airflow_provider_faraday.plugins.throttled_log import ThrottledLog
+from airflow_provider_faraday.plugins.connections import ThrottledLog, WebhookConnection
 
 if TYPE_CHECKING:
     from airflow_provider_faraday.api.states import ResourceState

@@ -17,7 +17,7 @@ from airflow.models.connection import Connection
 from fastapi import FastAPI
 
 from airflow_provider_faraday.client.config import client_config
-from airflow_provider_faraday.plugins import announcements, connections, receiver, throttled_log
+from airflow_provider_faraday.plugins import announcements, connections, receiver
 
 _is_announced = announcements.is_announced
 
@@ -33,7 +33,7 @@ def main() -> None:
     """Serve until the process is ended."""
     logging.getLogger("airflow_provider_faraday").setLevel(logging.INFO)
     for name, value in {"LOG_SECONDS": 3600.0, **json.loads(sys.argv[2])}.items():
-        [module] = [module for module in (connections, receiver, throttled_log) if hasattr(module, name)]
+        [module] = [module for module in (connections, receiver) if hasattr(module, name)]
         setattr(module, name, value)
     announcements.is_announced = _is_announced_slowly
     # The first lookup in a process loads providers, and may take longer than a message waits for it.

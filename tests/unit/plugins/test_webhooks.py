@@ -358,11 +358,11 @@ def test_a_slow_lookup_is_shared_and_does_not_delay_others(hasty: Receiver) -> N
 async def test_the_last_secret_is_used_while_a_lookup_is_slow(
     faraday: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_faraday.plugins import connections, throttled_log
+    from airflow_provider_faraday.plugins import connections
 
     monkeypatch.setenv("AIRFLOW_CONN_STORED", connection(faraday, SECRET))
     monkeypatch.setattr(connections, "LOOKUP_PATIENCE_SECONDS", 60.0)
-    stored = connections.WebhookConnection("stored", throttled_log.ThrottledLog())
+    stored = connections.WebhookConnection("stored", connections.ThrottledLog())
     first = await stored.config()
     assert first
 
