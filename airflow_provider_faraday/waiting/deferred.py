@@ -9,7 +9,6 @@ from typing import Any
 from airflow_provider_faraday.api.errors import FaradayError
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.retries import is_transient
-from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.waiting.events import Errored, Event, Ready, TimedOut, to_payload
 from airflow_provider_faraday.waiting.feed import Poll, subscribe
 from airflow_provider_faraday.waiting.progress import Progress, failed
@@ -40,8 +39,7 @@ async def wait(
             event = _judged(poll, waited, wanted, deadline, progress)
             if event is None and clock() > ends_at:
                 event = TimedOut(progress.pending or waited.label)
-    if not isinstance(event, Ready):
-        log.error("%s", one_line(event.message))
+    # Not logged here: the resumed task does that, and a triggerer's log is slow.
     return to_payload(event)
 
 
@@ -61,7 +59,6 @@ def _judged(
         progress.poll_failed(error)
         return None
     if verdict.is_ready:
-        # Not logged here: the resumed task does that, and a triggerer's log is slow.
         return Ready(criteria, deadline)
     progress.polled(verdict, poll.began_at)
     if verdict.problem:

@@ -41,11 +41,6 @@ class TimedOut(msgspec.Struct, frozen=True, tag_field="status", tag="timeout"):
 
     pending: str
 
-    @property
-    def message(self) -> str:
-        """What happened, in a sentence."""
-        return f"Timed out waiting for {self.pending}."
-
 
 class Errored(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
     """An exception ended the wait. ``kind`` is the name of its class."""
