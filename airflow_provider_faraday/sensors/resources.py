@@ -182,7 +182,8 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         with self._skips():
             self._wait = wait = self._wait or self._new_wait(context)
             ready = wait.poll()
-            return PokeReturnValue(is_done=ready is not None, xcom_value=self._returned(context, ready or []))
+            returned = self._returned(context, wait, ready or [])
+            return PokeReturnValue(is_done=ready is not None, xcom_value=returned)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, wait: dict[str, Any] | None = None
@@ -195,9 +196,10 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         from airflow_provider_faraday.waiting import tasks
 
         with self._skips():
-            self._wait, outcome = tasks.resumed_wait(event, wait, lambda _: self._new_wait(context), self.log)
-            ready = self._wait.resume(outcome)
-            return self._defer(self._wait) if ready is None else self._returned(context, ready)
+            resumed, outcome = tasks.resumed_wait(event, wait, lambda _: self._new_wait(context), self.log)
+            self._wait = resumed
+            ready = resumed.resume(outcome)
+            return self._defer(resumed) if ready is None else self._returned(context, resumed, ready)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume a deferred task.
@@ -241,17 +243,13 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
 
         return wait_lineage(self._wait) if self._wait else Lineage()
 
-    def _returned(self, context: Context, ready: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if not ready or self._wait is None:
-            return []
-        kind = self._wait.source.type
-        attach_builds(context, self.outlets, kind, ready)
-        returned = select_fields(kind, ready, self.fields, self.log)
-        if self._wait.criteria.unchanged_after is None:
+    def _returned(self, context: Context, wait: Wait, ready: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        attach_builds(context, self.outlets, wait.source.type, ready)
+        returned = select_fields(wait.source.type, ready, self.fields, self.log)
+        if wait.criteria.unchanged_after is None:
             return returned
-        unchanged = self._wait.unchanged
         pairs = zip(returned, ready, strict=True)
-        return [{**shown, "unchanged": resource["id"] in unchanged} for shown, resource in pairs]
+        return [{**shown, "unchanged": resource["id"] in wait.unchanged} for shown, resource in pairs]
 
     @contextmanager
     def _skips(self) -> Iterator[None]:

@@ -73,7 +73,7 @@ class Wait:
     checks: Checks = field(default_factory=dict)
     has_polled: bool = False
     is_ready: bool = field(default=False, init=False)
-    unchanged: frozenset[str] = field(default=frozenset(), init=False)
+    unchanged: set[str] = field(default_factory=set, init=False)
     polled: list[dict[str, Any]] | None = field(default=None, init=False)
     graph: Graph | None = field(default=None, init=False)
 
@@ -141,20 +141,16 @@ class Wait:
             return None
         self.has_polled = True
         self.progress.polled(verdict)
-        if verdict.problem or verdict.is_ready:
-            # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
-            self.polled = [resource for state, resource in found if not state.why_skipped]
+        if not (verdict.problem or verdict.is_ready):
+            return None
+        # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
+        self.polled = [resource for state, resource in found if not state.why_skipped]
         if verdict.problem:
             raise self._failure(failed(verdict.problem, self.source))
-        if not verdict.is_ready:
-            return None
         self.is_ready = True
-        self.unchanged = frozenset(verdict.unchanged)
-        ids = {state.id for state in verdict.ready}
-        by_id = {state.id: item for state, item in found if state.id in ids and not state.why_skipped}
-        ready = list(by_id.values())
-        self._check(ready)
-        return ready
+        self.unchanged = verdict.unchanged
+        self._check(self.polled)
+        return self.polled
 
     def _check(self, ready: list[dict[str, Any]]) -> None:
         failures = failed_checks(self.checks, ready)
