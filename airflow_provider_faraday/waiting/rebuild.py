@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from airflow_provider_faraday.api.errors import FaradayApiError, FaradayAuthenti
 from airflow_provider_faraday.api.readiness import Criteria
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.states import states_of
-from airflow_provider_faraday.api.text import LISTED, first_of
+from airflow_provider_faraday.api.text import first_of
 from airflow_provider_faraday.exceptions import NothingToWaitForError
 from airflow_provider_faraday.waiting import events, tasks
 from airflow_provider_faraday.waiting.source import Source
@@ -74,9 +73,10 @@ class Rebuilds:
                 break
             except FaradayApiError as error:
                 rejected[id_] = error
+        if requested_at:
+            self._log.info("Requested a rebuild of %s", first_of(requested_at, self._label))
         if rejected:
-            raise self._rejection(list(requested_at), rejected)
-        self._log.info("Requested a rebuild of %s", first_of(self._ids, self._label))
+            raise self._rejection(rejected)
         return requested_at
 
     def _request(self, hook: FaradayHook, id_: str) -> datetime:
@@ -97,21 +97,18 @@ class Rebuilds:
     def _label(self, id_: str) -> str:
         return self._states[id_].label if id_ in self._states else id_
 
-    def _rejection(self, requested: list[str], rejected: dict[str, FaradayApiError]) -> FaradayApiError:
-        """Return the first error, with a message that lists both groups of resources."""
-        first = next(iter(rejected.values()))
-        if not requested and len(rejected) == 1:
-            return first
-        error = copy(first)
-        reasons = first_of(
-            list(rejected), lambda id_: f"{self._label(id_)}: {rejected[id_].args[0]}", separator="; "
-        )
-        # A message names at most LISTED resources.
-        named = f" ({first_of(requested, self._label) or 'none'})" if len(self._ids) <= LISTED else ""
-        error.args = (
-            f"Requested a rebuild of {len(requested)} of {len(self._ids)} {self._source.type.plural}{named}. "
-            f"The others failed: {reasons}",
-        )
+    def _rejection(self, rejected: dict[str, FaradayApiError]) -> FaradayApiError:
+        """Return the first error. If there are several resources, its message is about all of them."""
+        error = next(iter(rejected.values()))
+        total = len(self._ids)
+        if total > 1:
+            reasons = first_of(
+                rejected, lambda id_: f"{self._label(id_)}: {rejected[id_].args[0]}", separator="; "
+            )
+            error.args = (
+                f"Requested a rebuild of {total - len(rejected)} of {total} {self._source.type.plural}. "
+                f"The others failed: {reasons}",
+            )
         return error
 
 
