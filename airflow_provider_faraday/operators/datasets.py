@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.operators.resources import ForceUpdateResourcesOperator, ListResourcesOperator
 from airflow_provider_faraday.waiting.arguments import task_label
@@ -147,7 +145,7 @@ class ForceUpdateDatasetsOperator(ForceUpdateResourcesOperator):
         poke_interval: float = 60.0,
         timeout: float | None = None,
         faraday_conn_id: str = "faraday_default",
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         self.datasets = datasets

@@ -118,7 +118,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
 
     Faraday rebuilds a resource when it detects upstream changes. Use this operator to rebuild it immediately,
     for example after a load. Archived resources and previews are skipped. If Faraday rejects a request, the
-    others are still sent, and the error lists both groups.
+    others are still sent, and the error names the rejected ones.
 
     Returns ``{"resource_ids": […], "requested_at": {"<id>": "<ISO 8601>", …}}``. Each entry is also a
     separate XCom: pass ``operator.output["requested_at"]`` to a sensor as ``updated_after``. The times come
@@ -190,7 +190,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         poke_interval: float = 60.0,
         timeout: float | None = None,
         faraday_conn_id: str = "faraday_default",
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -206,22 +206,22 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         self.fail_on_error = fail_on_error
         label = task_label(self)
         self.poke_interval = seconds(poke_interval, f"{label}: poke_interval")
-        # The default of deferrable may be Airflow's setting.
-        default = conf.getboolean("operators", "default_deferrable", fallback=False)
-        waits = {"timeout": timeout is not None, "deferrable": deferrable and not default}
-        self._ignored = [name for name, given in waits.items() if given and not wait_for_completion]
+        given = {"timeout": timeout, "deferrable": deferrable}
+        self._ignored = [name for name, value in given.items() if value and not wait_for_completion]
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
         self.timeout = seconds(timeout, f"{label}: timeout")
         self.faraday_conn_id = faraday_conn_id
+        if deferrable is None:
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
         check_source(self)
         with naming(self):
             self.checks = parse_checks(checks)
         self._given = check_literals(self)
         check_upstream(self)
-        for name, given in {"include_upstream": include_upstream, "checks": self.checks}.items():
-            if given and not wait_for_completion:
+        for name, value in {"include_upstream": include_upstream, "checks": self.checks}.items():
+            if value and not wait_for_completion:
                 raise FaradayInputError(
                     f"{label} does not wait, so it cannot use {name}.\n"
                     f"Set wait_for_completion=True, or remove {name}."
