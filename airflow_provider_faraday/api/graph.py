@@ -17,7 +17,7 @@ from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayError, FaradayTransportError
 from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
-from airflow_provider_faraday.api.responses import Response, json_body
+from airflow_provider_faraday.api.responses import Response
 from airflow_provider_faraday.api.states import ResourceState, state_type
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ PreviewKey = tuple[str, str | None]
 
 def decode_edges(response: Response) -> list[Any]:
     """Decode a page of the dependency graph."""
-    return _EDGES.decode(json_body(response))
+    return _EDGES.decode(response.body)
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def file_error(request: Request, response: Response) -> FaradayApiError:
 
 def decode_resources(response: Response) -> list[dict[str, Any]]:
     """Decode a list of resources, with all fields that Faraday sent."""
-    items = _DICTS.decode(json_body(response))
+    items = _DICTS.decode(response.body)
     for number, item in enumerate(items):
         _check_id(item, f"$[{number}]")
     return items
@@ -190,14 +190,14 @@ def decode_resources(response: Response) -> list[dict[str, Any]]:
 
 def decode_resource(response: Response) -> dict[str, Any]:
     """Decode a resource, with all fields that Faraday sent."""
-    item = _DICT.decode(json_body(response))
+    item = _DICT.decode(response.body)
     _check_id(item, "$")
     return item
 
 
 def decode_objects(response: Response) -> list[dict[str, Any]]:
     """Decode a list of objects that are not resources, such as uploads, with all fields that Faraday sent."""
-    return _DICTS.decode(json_body(response))
+    return _DICTS.decode(response.body)
 
 
 def decode_account(response: Response) -> None:
@@ -211,11 +211,6 @@ def decode_nothing(response: Response) -> None:
 
 _DICTS: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(list[dict[str, Any]])
 _DICT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
-
-
-def json_body(response: Response) -> bytes:
-    """Return the body without a byte order mark, which decoders of JSON reject."""
-    return response.body.removeprefix(b"\xef\xbb\xbf")
 
 
 def _check_id(item: dict[str, Any], where: str) -> None:
@@ -276,7 +271,7 @@ def _error_body(request: Request, response: Response) -> dict[str, Any]:
         return {}
     try:
         # Encoded again, since the body may hold a secret in any form that JSON has.
-        text = msgspec.json.encode(msgspec.json.decode(json_body(response))).decode()
+        text = msgspec.json.encode(msgspec.json.decode(response.body)).decode()
         body = msgspec.json.decode(request.redact(text))
     except _NOT_JSON:
         return {}
@@ -285,7 +280,7 @@ def _error_body(request: Request, response: Response) -> dict[str, Any]:
 
 def _format_error(request: Request, response: Response, error: Exception) -> FaradayResponseError:
     # Not by the class of the error: the text "504 Gateway Time-out" begins like a number.
-    broken = not _is_json(json_body(response))
+    broken = not _is_json(response.body)
     what = "is not valid JSON" if broken else "has an unexpected format"
     message = (
         f"Faraday returned {response.status}, but the response {what}: {error}. "

@@ -10,7 +10,7 @@ import msgspec
 
 from airflow_provider_faraday.api.errors import FaradayResponseError
 from airflow_provider_faraday.api.resources import ResourceType
-from airflow_provider_faraday.api.responses import Decode, json_body
+from airflow_provider_faraday.api.responses import Decode
 from airflow_provider_faraday.api.text import one_line, shortened
 from airflow_provider_faraday.api.times import shown, timestamp
 
@@ -139,7 +139,7 @@ def state_type(resource_type: ResourceType) -> type[ResourceState]:
 def decode_states(resource_type: ResourceType) -> Decode[list[ResourceState]]:
     """Return a function that decodes a list of resources into states."""
     decoder = msgspec.json.Decoder(list[state_type(resource_type)])  # type: ignore[misc]
-    return lambda response: decoder.decode(json_body(response))
+    return lambda response: decoder.decode(response.body)
 
 
 def states_of(resource_type: ResourceType, resources: list[dict[str, Any]]) -> list[ResourceState]:

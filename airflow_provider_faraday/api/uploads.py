@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from airflow_provider_faraday.api.resources import resource_type_named
-from airflow_provider_faraday.api.responses import Response, json_body
+from airflow_provider_faraday.api.responses import Response
 from airflow_provider_faraday.api.states import ResourceState, states_of
 from airflow_provider_faraday.api.times import timestamp
 
@@ -66,7 +66,7 @@ _UPLOADS = msgspec.json.Decoder(list[Upload])
 
 def decode_uploads(response: Response) -> list[Upload]:
     """Decode Faraday's list of uploads."""
-    return _UPLOADS.decode(json_body(response))
+    return _UPLOADS.decode(response.body)
 
 
 def find(path: str, among: Iterable[Upload]) -> Upload | None:

@@ -51,9 +51,9 @@ def failure(*arguments: Any, endpoint: Endpoint = GET, **named: Any) -> FaradayA
     return caught.value
 
 
-def test_decodes_states_with_the_count_of_their_type_after_a_byte_order_mark() -> None:
+def test_decodes_states_with_the_count_of_their_type() -> None:
     decode = states.decode_states(RESOURCE_TYPES["datasets"])
-    body = b'\xef\xbb\xbf[{"id": "a", "status": "ready", "row_count": 5, "sample": {}}]'
+    body = b'[{"id": "a", "status": "ready", "row_count": 5, "sample": {}}]'
     (state,) = read(body, decode=decode)
     assert (state.id, state.status, state.count) == ("a", "ready", 5)
 
