@@ -10,7 +10,6 @@ from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import (
     excerpt,
     resource_id,
-    resource_ids,
     upload_directory,
     upload_filename,
 )
@@ -47,10 +46,10 @@ def list_resources(resource_type: ResourceType) -> Endpoint:
     return Endpoint("GET", f"/{resource_type.name}", private=_is_private(resource_type))
 
 
-def resources_by_id(resource_type: ResourceType, ids: Iterable[object]) -> list[Endpoint]:
+def resources_by_id(resource_type: ResourceType, ids: Iterable[str]) -> list[Endpoint]:
     """List resources by id, in batches of :data:`IDS_PER_REQUEST`. Faraday leaves unknown ids out."""
-    checked = resource_ids(ids, "ids")
-    batches = [checked[n : n + IDS_PER_REQUEST] for n in range(0, len(checked), IDS_PER_REQUEST)]
+    wanted = list(ids)
+    batches = [wanted[n : n + IDS_PER_REQUEST] for n in range(0, len(wanted), IDS_PER_REQUEST)]
     path, private = f"/{resource_type.name}", _is_private(resource_type)
     return [Endpoint("GET", path, tuple(("ids", id_) for id_ in ids), private) for ids in batches]
 

