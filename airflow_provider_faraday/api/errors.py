@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -182,7 +181,7 @@ def transport_error(request: Request, cause: BaseException, *, request_sent: boo
     through = " through the HTTP proxy" if request.has_proxy else ""
     # What another server sends may quote the signed URL, in any form.
     quotable = request.is_faraday or isinstance(cause, OSError)
-    text = request.redact(_reason(cause) if quotable else type(cause).__name__)
+    text = request.redact((quotable and _text(cause)) or type(cause).__name__)
     message = f"{what} {server}{through}: {shortened(text.strip().rstrip('.'))}."
     return api_error(FaradayTransportError, request, message, request_sent=request_sent)
 
@@ -200,11 +199,8 @@ def lookup_error(conn_id: str, cause: BaseException) -> FaradayError:
     )
 
 
-def _reason(cause: BaseException) -> str:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {cause.verify_message}"
+def _text(cause: BaseException) -> str:
     if isinstance(cause, ConnectionError) and cause.errno:
         # The HTTP libraries word it in different ways.
         return os.strerror(cause.errno)
-    text = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
-    return f"{cause.filename}: {text}" if isinstance(cause, OSError) and cause.filename else text
+    return str(cause)

@@ -160,16 +160,9 @@ async def _read(request: Request, response: aiohttp.ClientResponse, expected: by
 
 def _root(error: BaseException) -> BaseException:
     """Return what aiohttp wrapped in an error that quotes its own classes."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return error.certificate_error
-        case aiohttp.ClientConnectorError():
-            return error.os_error
-        case aiohttp.ClientResponseError():
-            return ConnectionError(error.message)
-        case TimeoutError():
-            return TimeoutError("timed out")
-    return error
+    if isinstance(error, aiohttp.ClientResponseError):
+        return ConnectionError(error.message)
+    return TimeoutError("timed out") if isinstance(error, TimeoutError) else error.__cause__ or error
 
 
 def _tls_context(verify: bool | str | None) -> ssl.SSLContext | bool:

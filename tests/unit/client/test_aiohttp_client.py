@@ -187,5 +187,5 @@ def test_a_request_takes_no_longer_than_it_may() -> None:
 
 def test_names_a_ca_bundle_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
-    with pytest.raises(FaradayTransportError, match=r"/no/such/bundle\.pem: No such file"):
+    with pytest.raises(FaradayTransportError, match=r"No such file .*/no/such/bundle\.pem"):
         fetch("https://127.0.0.1:9/v1", max_attempts=1)
