@@ -82,17 +82,15 @@ def is_newest(upload: Upload, among: Iterable[Upload]) -> bool:
     return time is not None and all(other.uploaded_at and other.uploaded_at < time for other in others)
 
 
-def end_of_upload(upload: Upload, replaced: Upload | None, ended_before: datetime | None) -> datetime | None:
+def end_of_upload(upload: Upload, ended_before: datetime | None) -> datetime | None:
     """Return a time by Faraday's clock that is not before the end of an upload, if there is one.
 
     It is the time of the list, unless that is earlier than the second in which a later response was sent:
     object stores stamp large files when their upload begins. Builds before its end do not contain them.
 
-    :param replaced: the previous file of the same path. If the list still has its time, the list is behind.
     :param ended_before: the ``Date`` of a response that was sent after the end.
     """
-    is_old = replaced is not None and replaced.created_at == upload.created_at
-    listed = None if is_old else upload.uploaded_at
+    listed = upload.uploaded_at
     if ended_before is None or (listed and listed + _RESPONDS_WITHIN >= ended_before):
         return listed
     return end_of_second(ended_before)

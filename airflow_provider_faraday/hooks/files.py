@@ -346,7 +346,7 @@ def _send(
     found, listed_at = client.retry(verify)
     verified = "MD5 verified" if found.has_md5 else "size verified; Faraday's list has no MD5"
     log.info("Uploaded %s (%s) to %s, %s", source.path, file_size(source.size), name, verified)
-    return uploads.end_of_upload(found, existing, responded_at or listed_at)
+    return uploads.end_of_upload(found, responded_at or listed_at)
 
 
 def _response_error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -57,15 +57,7 @@ def test_the_end_of_an_upload_is_the_later_of_the_listed_time_and_the_response(
     response, end = (
         time and datetime.fromisoformat(f"2026-11-25T{time}+00:00") for time in (responded_at, expected)
     )
-    assert uploads.end_of_upload(listed(created_at), None, response) == end
-
-
-def test_a_listed_time_that_is_still_that_of_the_replaced_file_is_not_used() -> None:
-    response = datetime(2026, 11, 25, 3, tzinfo=UTC)
-    same, other = listed(), listed("2026-11-24T00:00:00.000Z")
-    assert uploads.end_of_upload(same, other, response) == same.uploaded_at
-    assert uploads.end_of_upload(same, same, response) == response + timedelta(seconds=1)
-    assert uploads.end_of_upload(same, same, None) is None
+    assert uploads.end_of_upload(listed(created_at), response) == end
 
 
 def test_a_checksum_is_hexadecimal_or_base64() -> None:
