@@ -116,7 +116,7 @@ def _types(resources: list[tuple[str, dict[str, Any]]]) -> str:
 @assumption("api/responses.py", "`GET /accounts/current`")
 def account(faraday: Faraday) -> Answer:
     """The account of a key can be requested, and has an `id`."""
-    faraday.hook.client.fetch(endpoints.current_account(), responses.decode_account)
+    faraday.hook.client.fetch(endpoints.current_account(), responses.decode_resource)
     return Answer(True, "an id")
 
 

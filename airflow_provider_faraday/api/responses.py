@@ -200,11 +200,6 @@ def decode_objects(response: Response) -> list[dict[str, Any]]:
     return _DICTS.decode(response.body)
 
 
-def decode_account(response: Response) -> None:
-    """Check that the response is an account. Return nothing: an account may include an API key."""
-    decode_resource(response)
-
-
 def decode_nothing(response: Response) -> None:
     """Accept any 2xx response."""
 

@@ -18,7 +18,6 @@ from airflow_provider_faraday.api.inputs import (
 )
 from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.responses import (
-    decode_account,
     decode_nothing,
     decode_objects,
     decode_resource,
@@ -115,7 +114,8 @@ class FaradayHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Check the API key. Return whether Faraday accepts it, and a message."""
         try:
-            self.client.fetch(endpoints.current_account(), decode_account)
+            # Not returned: it may include an API key.
+            self.client.fetch(endpoints.current_account(), decode_resource)
         except (FaradayError, AirflowNotFoundException) as error:
             return False, str(error)
         return True, "Faraday accepts the API key."

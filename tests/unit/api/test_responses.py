@@ -58,12 +58,6 @@ def test_decodes_states_with_the_count_of_their_type() -> None:
     assert (state.id, state.status, state.count) == ("a", "ready", 5)
 
 
-def test_returns_nothing_of_an_account() -> None:
-    account = {"id": "a", "api_key": "secret"}
-    assert read(account, decode=responses.decode_resource) == account
-    assert read(account, decode=responses.decode_account) is None
-
-
 @pytest.mark.parametrize(
     "body",
     [b"", b"[", b"504 Gateway Time-out", b'{"a": "b', b'[{"id": "\xff"}]', b'[{"a":' + b"[" * 100_000],
