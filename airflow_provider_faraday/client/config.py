@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
 _MAX_SECONDS = 86_400
+# Otherwise, a part of the password could be taken for the host or the port, which errors quote.
+_PROXY = r"([^\s/?#@\[\]\\]*@)?([^\s/?#@\[\]\\:]+|\[[\w:.]+\])(:\d+)?/?"
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -87,7 +89,7 @@ class ClientConfig:
         if self.proxy:
             return self.proxy
         url = environment_proxy(self.base_url)
-        if url and not _is_proxy_url(url):
+        if url and not re.fullmatch(rf"\w+://{_PROXY}", url):
             raise FaradayConfigurationError(
                 "The proxy in the environment is not valid.\n"
                 "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. "
@@ -250,23 +252,9 @@ def _convert_to(kind: Any) -> Callable[[Any], Any]:
     return partial(msgspec.convert, type=kind, strict=False)
 
 
-def _is_proxy_url(url: str) -> bool:
-    """Return whether a URL is that of a proxy.
-
-    Otherwise, a part of its password would be taken for the host or the port, which errors quote.
-    """
-    try:
-        parts = urlsplit(url)
-        is_server = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    rest = parts.path + parts.query + parts.fragment
-    return is_server and "@" not in rest and not re.search(r"[\s\\]", url)
-
-
 def _proxy(value: Any) -> str:
     url = str(value)
-    if not _is_proxy_url(url) or urlsplit(url).scheme not in ("http", "https"):
+    if not re.fullmatch(rf"(?i)https?://{_PROXY}", url):
         raise ValueError
     return url
 
