@@ -215,16 +215,14 @@ def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
     return parts._replace(path=parts.path.rstrip("/") or urlsplit(DEFAULT_BASE_URL).path).geturl()
 
 
-def _extra(text: Any, conn_id: str, *, warn: bool) -> dict[str, Any]:
+def _extra(text: str | None, conn_id: str, *, warn: bool) -> dict[str, Any]:
     try:
-        extra = (json.loads(text) if isinstance(text, str) and text.strip() else text) or {}
-    except (ValueError, RecursionError):
-        extra = None
-    if not isinstance(extra, dict):
+        extra = msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:
         raise _FieldError(
             'its extra is not a JSON object.\nUse one such as {"timeout": 30}, or leave it empty.'
-        )
-    unknown = sorted(str(name) for name in extra if name not in _EXTRAS)
+        ) from None
+    unknown = sorted(extra.keys() - _EXTRAS.keys())
     if unknown and warn:
         log.warning(
             "The Airflow connection '%s' has unknown extras, which are ignored: %s. Known extras: %s.",
