@@ -1,7 +1,7 @@
-"""Report what is in error, stale or about to be rebuilt in the whole account.
+"""Report failed resources, stale resources and due rebuilds of the whole account.
 
-One request, `GET /graph`, has the state of every resource that is built from others, or that others are built
-from. The task fails if it finds something that `fail_on` lists. Give the DAG a schedule, such as `@daily`.
+One request, `GET /graph`, returns the state of each resource that has upstream or downstream resources. The
+task fails if it finds a problem that `fail_on` lists. Give the DAG a schedule, such as `@daily`.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
@@ -25,7 +25,7 @@ with DAG(
             [],
             type="array",
             items={"enum": ["in error", "stale", "about to be rebuilt"]},
-            description="What the task fails on: in error, stale, about to be rebuilt.",
+            description="The task fails if it finds these: in error, stale, about to be rebuilt.",
         ),
         "stale_after_days": Param(7, type="integer", minimum=1),
     },
@@ -34,7 +34,7 @@ with DAG(
 
     @task(execution_timeout=timedelta(minutes=10))
     def report(params: dict[str, Any]) -> dict[str, list[str]]:
-        """Return the names of resources by what is wrong with them."""
+        """Return the names of resources by problem."""
         resources = {
             edge[f"{end}_id"]: {name.removeprefix(f"{end}_"): value for name, value in edge.items()}
             for edge in FaradayHook().get_graph()

@@ -2,12 +2,12 @@
 
     list_datasets -> wait_until_ready -> load -> check_row_count
 
-The sensor waits for *datasets*: it opens when Faraday has read and built your input. (For predictions, wait
-for a scope or a target instead.) Each dataset then gets one mapped task, which copies its table, and one that
-compares the number of rows with the number in Faraday.
+The sensor waits for *datasets*. It succeeds when Faraday has ingested and built your input. To use
+predictions, wait for a scope or a target instead. Each dataset then has one mapped task that copies its
+table, and one that compares the number of rows with the number in Faraday.
 
 Requires two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here,
-but any SQL database works), which has the tables.
+but any SQL database works). The latter has the tables.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ with DAG(
         task_id="wait_until_ready",
         connection_id="{{ params.connection_id }}",
         fields=["id", "name", "options", "row_count"],
-        # The sandbox builds in seconds. For Faraday, 60 is plenty.
+        # The sandbox builds in seconds. For Faraday, 60 is enough.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
         # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.

@@ -1,7 +1,7 @@
-"""List datasets in one task, and wait until those are ready in the next.
+"""List datasets in one task, and wait until they are ready in the next.
 
-The sensor opens when the datasets are ready, which means that the input is in Faraday. Its `datasets`
-argument accepts dataset ids or the dicts that a list operator returns.
+The sensor succeeds when the datasets are ready: the input is in Faraday. Its argument `datasets` accepts
+UUIDs, names, or the dicts that a list operator returns.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
@@ -42,8 +42,8 @@ with DAG(
         task_id="wait_until_ready",
         datasets=list_datasets.output,
         fields=["id", "name", "status"],
-        # For Faraday, 60 is plenty. In reschedule mode, do not use much less than 10 with any sensor: Airflow
-        # marks a task as failed if it starts again before the scheduler has processed its last exit.
+        # For Faraday, 60 is enough. In reschedule mode, use at least 10 with any sensor: Airflow marks a task
+        # as failed if it starts again before the scheduler has processed its last exit.
         poke_interval=10,
         timeout=timedelta(hours=6).total_seconds(),
         mode="reschedule",

@@ -1,10 +1,10 @@
 """Map a sensor, and then a task group, over the datasets of a scope.
 
-Each mapped sensor waits for one dataset. The sensors are deferred, so together they send one request per
-interval. For each dataset, the mapped task group then requests a new build and waits until it has finished.
+Each mapped sensor waits for one dataset. The deferred sensors share one request per interval. For each
+dataset, the mapped task group then forces an update and waits until the build has finished.
 
-Run this by hand, for example after transient errors in Faraday, not every night: Faraday rebuilds a dataset
-by itself when it detects changes.
+Trigger this DAG manually, for example after transient errors in Faraday. Do not schedule it every night,
+because Faraday rebuilds a dataset when it detects changes.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
@@ -23,7 +23,7 @@ from airflow_provider_faraday.operators.datasets import (
 )
 from airflow_provider_faraday.sensors.datasets import DatasetsReadySensor
 
-# The sandbox builds in seconds. For Faraday, a poke_interval of 60 is plenty.
+# The sandbox builds in seconds. For Faraday, a poke_interval of 60 is enough.
 WAIT: dict[str, Any] = {
     "poke_interval": 2,
     "timeout": timedelta(hours=6).total_seconds(),
@@ -41,7 +41,7 @@ with DAG(
             "50000000-0000-4000-8000-000000000001",
             type="string",
             format="uuid",
-            description="The Faraday scope whose datasets to refresh.",
+            description="The Faraday scope whose datasets to update.",
         ),
     },
     tags=["faraday", "example"],
@@ -62,7 +62,7 @@ with DAG(
 
     @task_group
     def refresh(ready: list[dict[str, Any]]) -> None:
-        """Refresh the dataset that one of the sensors has waited for, and count its new rows."""
+        """Force an update of the dataset that a sensor has waited for, and count its new rows."""
         force_update = ForceUpdateDatasetsOperator(
             task_id="force_update", datasets=ready, wait_for_completion=True, **WAIT
         )

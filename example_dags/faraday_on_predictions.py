@@ -1,8 +1,8 @@
-"""Run seconds after Faraday has delivered new predictions. Requires Airflow 3.0 or newer.
+"""Run seconds after Faraday has delivered new predictions. Requires Airflow 3.0 or later.
 
-The asset represents a target. If Faraday sends webhooks to this Airflow, each build creates an asset event at
-once. The watcher is the safety net: it polls every 15 minutes, and announces what no webhook has announced.
-Without webhooks, it is all there is, and a shorter `watch_every` is better.
+The asset represents a target. If Faraday sends webhooks to this Airflow, each build creates an asset event
+immediately. The watcher polls every 15 minutes, and announces builds whose webhook was lost. Without
+webhooks, use a shorter `watch_every`.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
@@ -33,7 +33,7 @@ with DAG(
 
     @task(execution_timeout=timedelta(minutes=10))
     def show_builds(triggering_asset_events: Any) -> list[dict[str, Any]]:
-        """Return the builds that started this run. Replace this with the tasks that need the predictions."""
+        """Return the builds that started this run. Replace this with tasks that use the predictions."""
         builds = [event.extra["payload"] for event in triggering_asset_events[LIKELY_BUYERS]]
         for build in builds:
             print(f"{build['name']}: {build['count']} people, delivered at {build['last_updated_output_at']}")

@@ -2,9 +2,9 @@
 
     extract -> upload -> force_update -> wait_for_predictions -> download -> load -> check_row_count
 
-The sensor waits for a *target*: it succeeds when Faraday has delivered predictions that contain the file.
-With `include_upstream`, it also waits for everything between the dataset and the target: streams, cohorts,
-outcomes and the scope.
+The sensor waits for a *target*. It succeeds when Faraday has delivered predictions that are built from the
+file. With `include_upstream`, it also waits for everything between the dataset and the target: streams,
+cohorts, outcomes and the scope.
 
 Requires two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here,
 but any SQL database works). The files are in the directory of the Airflow variable `faraday_files`.
@@ -31,7 +31,7 @@ FILES = "{{ var.value.get('faraday_files', 'file:///tmp/faraday_files') }}"
 WEB_ORDERS = "d0000000-0000-4000-8000-000000000007"
 LIKELY_BUYERS = "70000000-0000-4000-8000-000000000001"
 
-# The columns to load of what the target delivers.
+# The columns of the target to load.
 COLUMNS = ["person_id", "probability", "percentile"]
 
 with DAG(
@@ -67,7 +67,8 @@ with DAG(
         require_dataset=True,
     )
 
-    # Faraday probably notices the upload by itself, but does not promise to. What is downstream follows.
+    # Faraday probably detects the upload, but does not promise to. Downstream resources are rebuilt
+    # automatically.
     force_update = ForceUpdateDatasetsOperator(
         task_id="force_update",
         datasets=[WEB_ORDERS],
@@ -77,15 +78,16 @@ with DAG(
         task_id="wait_for_predictions",
         targets=[LIKELY_BUYERS],
         include_upstream=True,
-        # Only predictions that contain the file: at first, everything still reads "ready" since yesterday.
+        # Excludes yesterday's predictions: at first, the target still has the status "ready" from their
+        # build.
         updated_after=upload.output["updated_after"],
         # If Faraday detects no changes in tonight's orders, it does not rebuild the target.
         unchanged_after=timedelta(minutes=30).total_seconds(),
         checks={"count": {"greater_than": 0}},
         fields=["id", "name", "count", "last_updated_output_at"],
-        # The sandbox builds in seconds. For Faraday, 60 is plenty.
+        # The sandbox builds in seconds. For Faraday, 60 is enough.
         poke_interval=2,
-        # Limits the wait. On Airflow 2, an execution_timeout would, too.
+        # Limits the wait. On Airflow 2, an execution_timeout would also limit it.
         timeout=timedelta(hours=6).total_seconds(),
         execution_timeout=None,
         # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.

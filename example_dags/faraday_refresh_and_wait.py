@@ -1,13 +1,13 @@
-"""Load a table, have Faraday rebuild the dataset that reads it, wait for that build, then record it.
+"""Load a table, force an update of the dataset that reads it, wait for that build, then record it.
 
-The sensor opens when the *dataset* is rebuilt. To wait for the predictions that follow from it, see
+The sensor succeeds when the *dataset* is rebuilt. To wait for predictions that are built from it, see
 `faraday_predictions_to_warehouse`.
 
-Right after the request, the dataset still has the status `ready` from its previous build. Therefore the
-sensor takes `requested_at`, the time of the request by Faraday's clock, and ignores older builds.
+Immediately after the request, the dataset still has the status `ready` from its previous build. With
+`requested_at`, the time of the request by Faraday's clock, the sensor ignores earlier builds.
 
 The sensor's outlet is the asset that represents the dataset. The asset event has the time and row count of
-the build, and starts the DAGs that are scheduled on the asset.
+the build, and starts DAGs that are scheduled on the asset.
 
 Requires two Airflow connections: `faraday_default` (type Faraday) and `warehouse_default` (type SQLite here,
 but any SQL database works).
@@ -56,7 +56,7 @@ with DAG(
         datasets=force_update.output["datasets"],
         updated_after=force_update.output["requested_at"],
         fields=["id", "name", "row_count", "last_updated_output_at"],
-        # The sandbox builds in seconds. For Faraday, 60 is plenty.
+        # The sandbox builds in seconds. For Faraday, 60 is enough.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
         # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.

@@ -1,8 +1,8 @@
-"""Wait until a scope and everything that it is built from is ready, then continue in a TaskFlow task.
+"""Wait until a scope and everything upstream of it are ready, then use the scope in a TaskFlow task.
 
-The sensor opens when Faraday has computed the predictions. Delivering them is what the scope's targets do: to
-use a delivered file or table, wait with a `TargetsReadySensor` instead. Without `include_upstream`, the scope
-would also read `ready` while the datasets behind it are being rebuilt.
+The sensor succeeds when Faraday has computed the predictions. The scope's targets deliver them: to use a
+delivered file or table, wait with a `TargetsReadySensor` instead. Without `include_upstream`, the sensor
+would also succeed while the datasets of the scope are being rebuilt.
 
 Requires the Airflow connection `faraday_default` (type Faraday).
 """
@@ -37,7 +37,7 @@ with DAG(
         scopes=["{{ params.scope_id }}"],
         include_upstream=True,
         fields=["id", "name", "population_count", "last_updated_output_at"],
-        # The sandbox builds in seconds. For Faraday, 60 is plenty.
+        # The sandbox builds in seconds. For Faraday, 60 is enough.
         poke_interval=2,
         timeout=timedelta(hours=6).total_seconds(),
         # Frees the worker slot. Deferred sensors that wait for the same list share one request per interval.
@@ -46,7 +46,7 @@ with DAG(
 
     @task(execution_timeout=timedelta(minutes=10))
     def summarize(scopes: list[dict[str, Any]]) -> dict[str, int]:
-        """Return the number of people in each scope. Replace this with what needs the predictions."""
+        """Return the number of people in each scope. Replace this with tasks that use the predictions."""
         return {scope["name"]: scope["population_count"] for scope in scopes}
 
     summarize(wait_until_ready.output)
