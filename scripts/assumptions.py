@@ -1,6 +1,6 @@
-"""What this package assumes about Faraday's API, and how scripts/live.py asks the API about each assumption.
+"""This package's assumptions about Faraday's API, each with the check that scripts/live.py runs.
 
-Answers are printed, and meant to be pasted into public issues. They consist of words in this file, counts,
+The results are printed, and can be pasted into public issues. They contain only words of this file, counts,
 HTTP statuses, and names of types and fields that Faraday publishes.
 """
 
@@ -36,11 +36,11 @@ _BUILD_HOURS = timedelta(hours=6)
 
 
 class NotSeen(Exception):
-    """The API did not answer, or the account has nothing to ask about. The message is printed."""
+    """The API did not respond, or the account has no data for the check. The message is printed."""
 
 
 class Answer(NamedTuple):
-    """Whether it is as assumed, or None if that is not clear, and what was seen."""
+    """Whether it is as assumed, or None if that is unknown, and the observation."""
 
     as_assumed: bool | None
     seen: str

@@ -1,4 +1,4 @@
-"""Run ``airflow dags test`` for several DAGs in one process: to start it takes longer than to run a DAG."""
+"""Run ``airflow dags test`` for several DAGs in one process, because starting one takes longer than a DAG."""
 
 from __future__ import annotations
 

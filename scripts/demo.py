@@ -1,4 +1,4 @@
-"""``make demo``: run two example DAGs on Airflow against a local Faraday API, and show what happens."""
+"""``make demo``: run two example DAGs on Airflow against a local Faraday API, and print the events."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Part(NamedTuple):
     """One of the DAGs that the demo runs.
 
     :param dag_id: the DAG
-    :param requests: what its requests to Faraday mean: the first whose pattern matches method and path
-    :param tasks: what it means that a task has succeeded; ``{}`` is what the task is mapped over
-    :param statuses: the statuses to show of resources in Faraday
+    :param requests: descriptions of its requests to Faraday, by patterns of method and path
+    :param tasks: descriptions of its succeeded tasks; ``{}`` is the rendered map index
+    :param statuses: the statuses of Faraday's resources to print
     """
 
     dag_id: str
@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
 DATASETS = Part(
     "faraday_connection_to_warehouse",
-    {rf"GET /v1/connections/{CONNECTION_ID}/datasets": "asks whether all datasets are ready"},
+    {rf"GET /v1/connections/{CONNECTION_ID}/datasets": "polls the datasets"},
     {
         "wait_until_ready": "the sensor succeeds: the input is in Faraday",
         "load": "loaded {}",
@@ -66,12 +66,12 @@ PREDICTIONS = Part(
     {
         r"POST /v1/uploads/.*": "sends the file",
         r"POST /v1/datasets/.*": "forces an update of the dataset",
-        r"GET /v1/graph": "asks whether the target and everything upstream is ready",
+        r"GET /v1/graph": "polls the target and its upstream resources",
         r"GET /v1/targets/.*csv": "downloads the predictions",
     },
     {
         "extract": "wrote tonight's orders to a file",
-        "upload": "Faraday's copy of the file is complete",
+        "upload": "verified Faraday's copy of the file",
         "wait_for_predictions": "the sensor succeeds: the predictions are delivered",
         "load": "loaded the predictions",
         "check_row_count": "the table has as many rows as Faraday reports",
@@ -122,7 +122,7 @@ class Demo:
         }
 
     def run(self) -> None:
-        """Run both DAGs, and show what happens.
+        """Run both DAGs, and print the events.
 
         :raises Failed: if one of them fails, or the warehouse does not have the expected tables
         """
@@ -158,7 +158,7 @@ class Demo:
 
         :raises Failed: if the DAG run does not succeed
         """
-        print("\nWhat happened, in seconds since Airflow's first call:\n", flush=True)
+        print("\nEvents, in seconds since Airflow's first request:\n", flush=True)
         deadline = time.monotonic() + STEP_SECONDS
         printed: set[Event] = set()
         state = None
@@ -194,13 +194,13 @@ class Demo:
         return calls
 
     def _moves(self, part: Part, begin: datetime) -> list[Event]:
-        """Return the status changes of the resources that the DAG is about."""
+        """Return the status changes of the DAG's resources."""
         all_resources = self._sandbox.summaries()
         if part is DATASETS:
             shown = {each["id"] for each in self._datasets()}
         else:
             shown = {DATASET_ID}
-            # In the order of the pipeline, so what is upstream comes first.
+            # In the order of the pipeline: upstream resources come first.
             for each in all_resources:
                 if shown.intersection(each["upstream_ids"]):
                     shown.add(each["id"])

@@ -1,6 +1,6 @@
-"""Hold the sandbox's builds until Airflow sends its first request, so that there is something to wait for.
+"""Hold the sandbox's builds until Airflow sends its first request.
 
-Airflow takes seconds to start. Without this, the builds would often be finished by then.
+Airflow takes seconds to start. Otherwise, most builds would finish before the sensor polls.
 """
 
 from __future__ import annotations

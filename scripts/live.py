@@ -1,6 +1,6 @@
-"""Ask the Faraday API about each assumption in scripts/assumptions.py: ``make live``.
+"""Check each assumption in scripts/assumptions.py against the live service: ``make live``.
 
-Without ``--write``, nothing is created. The output has no key, secret, name, id or row of the account.
+By default, it only reads. The output has no key, secret, name, id or row of the account.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PATH_WORDS = {part for operation in PUBLISHED["operations"] for part in operatio
 
 
 class Faraday:
-    """The API, as the functions in scripts/assumptions.py ask it.
+    """The live service, for the functions in scripts/assumptions.py.
 
     :ivar responses: all responses of Faraday so far.
     """
@@ -60,7 +60,7 @@ class Faraday:
         self._created: dict[str, Callable[[], object]] = {}
         name = f"airflow-provider-check-{token_hex(6)}"
         self.upload_path = f"{name}/check.csv"
-        # A host that does not exist, so that nobody receives messages about the account.
+        # A host that does not exist, so that no server receives messages about the account.
         self._webhook_host = f"{name}.invalid"
         self._webhook_ids: set[str] = set()
 
@@ -106,7 +106,10 @@ class Faraday:
         }
 
     def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Send a request once, and return a response that says something about the API."""
+        """Send a request once, and return the response.
+
+        :raises NotSeen: if it is rejected for its key, or fails transiently.
+        """
         url = f"{self._base_url}{path}"
         response = self.hook.get_conn().request(method, url, allow_redirects=False, **arguments)
         is_rejected = response.status_code == 401 and "auth" not in arguments
@@ -138,7 +141,7 @@ class Faraday:
                 self.hook.request("DELETE", f"/webhook_endpoints/{id_}")
 
     def remove(self) -> list[str]:
-        """Remove what was created. Return what could not be removed."""
+        """Remove all created data. Return descriptions of the data that could not be removed."""
         return [what for what, remove in self._created.items() if not any(map(_succeeds, [remove] * 3))]
 
 
@@ -182,7 +185,10 @@ def record(responses: list[requests.Response]) -> None:
 
 
 def run(faraday: Faraday, *, write: bool) -> bool:
-    """Print a line about each assumption. Return whether the key works, and nothing differs or is left."""
+    """Print a line about each assumption.
+
+    :return: whether the key works, no assumption differs, and all created data was removed.
+    """
     verdicts = []
     try:
         for each in ASSUMPTIONS:
@@ -202,10 +208,16 @@ def run(faraday: Faraday, *, write: bool) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="also create two things, and remove them")
-    parser.add_argument("--record", action="store_true", help="write redacted responses to tests/samples/")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="also upload a file and register a webhook endpoint, and remove both at the end",
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="write redacted responses to tests/samples/live/"
+    )
     options = parser.parse_args()
-    # Logs and warnings may name what they are about.
+    # Logs and warnings may contain names of the account.
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     for stop in STOPS:

@@ -44,7 +44,7 @@ _REMOVED_VARIABLES = re.compile(r"_?AIRFLOW.*|PYTHON.*|.*_CA_BUNDLE|.*_PROXY", r
 
 
 class Failed(Exception):
-    """Raised if a command cannot go on; the message says why."""
+    """Raised if a command fails; the message has the reason."""
 
 
 def environment(
@@ -160,7 +160,7 @@ def store_connections(env: Mapping[str, str], connections: Mapping[str, Mapping[
     :param connections: Airflow connections by id, in Airflow's JSON format
     :raises Failed: if that fails
     """
-    # Airflow imports connections from files only. Nobody else can read this one.
+    # Airflow imports connections from files only. Other users cannot read this one.
     with tempfile.NamedTemporaryFile("w", prefix="connections-", suffix=".json") as file:
         json.dump(connections, file)
         file.flush()
@@ -239,7 +239,7 @@ def run_command(name: str, run: Callable[[Path, IO[bytes]], None]) -> int:
             with log.open("wb") as output:
                 run(home, output)
         except KeyboardInterrupt:
-            print("\nStopping; Airflow exits and its files are removed.", flush=True)
+            print("\nStopping. Airflow exits and its files are removed.", flush=True)
             return INTERRUPTED
         except Failed as error:
             print(f"\nThe {name} failed: {error}", file=sys.stderr)

@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).parents[1] / "example_dags"
 AIRFLOW_PORT = 8080
 FARADAY_PORT = 8123
 START_SECONDS = 300.0
-# Builds take about ten seconds, long enough to see a task wait.
+# Builds take about ten seconds, so that a waiting task can be seen.
 SPEED = 0.2
 
 
@@ -100,11 +100,11 @@ Open an example and click Trigger:
   {api.url}/dags/faraday_connection_to_warehouse
   {api.url}/dags/faraday_refresh_and_wait   its sensor waits for about ten seconds
   {api.url}/dags/faraday_mapped_datasets    its builds also start faraday_on_update
-Rebuild the target "Likely buyers CSV" in the local Faraday API, whose webhook then starts this one:
+Rebuild the target "Likely buyers CSV" in the local Faraday API. Its webhook starts this one:
   {api.url}/dags/faraday_on_predictions
 Edit the Airflow connection and try its Test button:
   {api.url}/connections
-Watch the pipeline in the local Faraday API, change it, and see the requests it has received:
+Watch and change the pipeline in the local Faraday API, and see the requests to it:
   {faraday.origin}/"""
 
 

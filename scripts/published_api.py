@@ -1,6 +1,6 @@
 """Compare tests/faraday_api.json with Faraday's current OpenAPI document: ``make api``.
 
-Exits with status 1 if anything that this package relies on differs. New fields and parameters are only shown.
+Exits with status 1 if a used part of the API differs. New fields and parameters are only printed.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def compare(expected: JSON, document: JSON) -> tuple[list[str], list[str]]:
     """Return how an OpenAPI document differs from the expected facts, and what is new in it."""
     published = Published(document, expected).facts
     before, after = flat({section: expected[section] for section in published}), flat(published)
-    # Of what is relied on, such as an operation or a type.
+    # The used operations and types.
     known = {path[:2] for path in before}
     differs, new = [], []
     for path in sorted(before.keys() | {path for path in after if path[:2] in known}):
@@ -149,7 +149,7 @@ def compare(expected: JSON, document: JSON) -> tuple[list[str], list[str]]:
 
 
 def main(source: str = URL) -> int:
-    """Print what has changed.
+    """Print the changes.
 
     :param source: the URL or the file of an OpenAPI document
     """
@@ -161,7 +161,7 @@ def main(source: str = URL) -> int:
     else:
         document = json.loads(Path(source).read_text(encoding="utf-8"))
     differs, new = compare(json.loads(EXPECTED.read_text(encoding="utf-8")), document)
-    for title, lines in (("Differs from what this package relies on:", differs), ("New:", new)):
+    for title, lines in (("Changes that affect this package:", differs), ("New:", new)):
         print("\n".join([title, *(f"  {line}" for line in lines or ["nothing"])]))
     return bool(differs)
 

@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 
-# Print the version of a Python that we can use, or say why we cannot use it.
+# Print the version of a supported Python, or the reason that another one is not supported.
 describe() {
     "$1" -I -c '
 import sys

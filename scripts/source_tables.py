@@ -1,4 +1,4 @@
-"""Fill the tables that the sandbox's datasets read. In a real account, your own pipeline does that."""
+"""Fill the tables that the sandbox's datasets read, as a pipeline does for a real account."""
 
 from __future__ import annotations
 
