@@ -43,11 +43,7 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Criteria:
         """Return the criteria that were stored in the arguments of a trigger."""
-        after = saved.get("updated_after")
-        # Times by id, as pairs.
-        return msgspec.convert(
-            {**saved, "updated_after": dict(after) if isinstance(after, list) else after}, cls
-        )
+        return msgspec.convert(saved, cls)
 
     @property
     def times(self) -> dict[str, datetime]:

@@ -74,7 +74,7 @@ def test_a_queue_is_rejected_before_airflow_3_4() -> None:
         DatasetUpdatedTrigger(datasets=[CUSTOMERS], queue="faraday")
 
 
-@pytest.mark.parametrize("updated_after", [None, TIME, {ORDERS: TIME}, [[ORDERS, TIME]]])
+@pytest.mark.parametrize("updated_after", [None, TIME, {ORDERS: TIME}])
 def test_stored_waits_load(account: Account, build: Callable[..., None], updated_after: Any) -> None:
     """Arguments that any release has stored, in a trigger and in the task that resumes."""
     criteria = {"updated_after": updated_after, "fail_on_error": False, "allow_empty": True}

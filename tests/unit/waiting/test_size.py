@@ -64,4 +64,4 @@ def test_a_deferred_wait_stores_only_the_times_that_it_needs(serve: Serve) -> No
     ):
         deferral = deferral_of(sensor)
         for stored in (deferral.trigger.serialize()[1], (deferral.kwargs or {})["wait"]):
-            assert dict(stored["criteria"]["updated_after"]).keys() == {each["id"] for each in needed}
+            assert stored["criteria"]["updated_after"].keys() == {each["id"] for each in needed}
