@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
-_MAX_SECONDS = 86_400
 # Otherwise, a part of the password could be taken for the host or the port, which errors quote.
 _PROXY = r"([^\s/?#@\[\]\\]*@)?([^\s/?#@\[\]\\:]+|\[[\w:.]+\])(:\d+)?/?"
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -267,8 +266,8 @@ def _verify(value: Any) -> Any:
 
 _EXTRAS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "timeout": (
-        _convert_to(Annotated[float, msgspec.Meta(gt=0, le=_MAX_SECONDS)]),
-        "a number of seconds greater than 0, at most a day",
+        _convert_to(Annotated[float, msgspec.Meta(gt=0)]),
+        "a number of seconds greater than 0",
     ),
     "max_attempts": (_convert_to(Annotated[int, msgspec.Meta(ge=1)]), "an integer, 1 or greater"),
     "proxy": (_proxy, "the URL of an HTTP proxy, such as http://proxy.example:3128"),
