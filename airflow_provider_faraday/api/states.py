@@ -110,6 +110,9 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             known = "" if self.status in KNOWN_STATUSES else "unknown "
             reason = f"{known}status {self.status}" if self.status else "no status"
             return f"{reason}, {self.error}" if self.status == "error" and self.status_error else reason
+        for text in (self.last_updated_output_at, self.last_updated_config_at):
+            if text and not timestamp(text):
+                return f"ready, but {text[:40]!r} is not a valid timestamp"
         configured_at = timestamp(self.last_updated_config_at)
         if self.built_at and configured_at and configured_at > self.built_at:
             return f"ready, but its configuration changed at {shown(configured_at)}, after its last build"

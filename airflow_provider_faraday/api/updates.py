@@ -51,6 +51,8 @@ def detect_updates(
     """
     updates = Updates([], {})
     for state in states:
+        if state.id in updates.marks:
+            continue
         failed = (state.status_changed_at or "error") if state.status == "error" else None
         mark = marks.get(state.id)
         if mark is None:

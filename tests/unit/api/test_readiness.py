@@ -45,6 +45,9 @@ def test_a_changed_configuration_is_waited_for() -> None:
     result = verdict(state(last_updated_config_at="2026-01-03T00:00:00Z"))
     assert not result.is_ready
     assert "configuration changed at 2026-01-03T00:00:00.000Z" in result.description
+    result = verdict(state(last_updated_config_at="yesterday"))
+    assert not result.is_ready
+    assert "'yesterday' is not a valid timestamp" in result.description
 
 
 @pytest.mark.parametrize(

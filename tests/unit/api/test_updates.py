@@ -65,6 +65,8 @@ READY, NEW = state(FIRST), state(None, status="new")
         ([[state(FIRST, status="running")], [state(SECOND)]], [[], [SECOND]]),
         # Missing from a poll, which does not make it new.
         ([[READY], [], [state(SECOND)]], [[], [], [SECOND]]),
+        # Listed twice.
+        ([[READY], [state(SECOND), state(SECOND)]], [[], [SECOND]]),
         # An invalid time.
         ([[state("soon")], [READY]], [[], [FIRST]]),
     ],
