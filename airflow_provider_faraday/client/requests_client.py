@@ -285,6 +285,10 @@ class RequestsClient:
             prepared = session.prepare_request(
                 requests.Request(request.method, request.url, headers=merged, **payload)
             )
+            # The HTTP library would fail only when it sends them, as if Faraday could not be reached.
+            for name, value in merged.items():
+                str(name).encode("ascii")
+                str(value).encode("latin-1")
         except (ValueError, TypeError, AttributeError, requests.exceptions.InvalidJSONError) as error:
             what = f"{request.method} {request.path}"
             raise FaradayInputError(
