@@ -89,12 +89,6 @@ def deferral_timeout_as_sensor_timeout() -> Iterator[None]:
         ) from None
 
 
-def is_inactive_asset(error: Exception) -> bool:
-    """Return whether a state store failed because no DAG uses the asset anymore: a 404 of Airflow's API."""
-    detail = getattr(getattr(error, "error", None), "detail", None)
-    return isinstance(detail, dict) and detail.get("status_code") == 404
-
-
 def asset_states(trigger: Any) -> dict[str, Any]:
     """Return the state store of each asset that a trigger watches for, by the asset's name or URI.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.api.updates import Mark, Marks, Updates, marks_of_all, merge_marks
-from airflow_provider_faraday.compat import is_inactive_asset
 from airflow_provider_faraday.waiting.source import Source
 
 KEY = "airflow-provider-faraday"
@@ -107,43 +106,33 @@ class Record:
         announced again.
         """
         values = dict(self._values)
-        if self.is_saved or not await self._are_events_stored():
-            return
-        for asset, state in self._states.items():
-            stored = self._stored[asset]
-            for key, value in values.items():
-                if key not in stored or stored[key] != value:
-                    exchange = state.adelete(key) if value is None else state.aset(key, value)
-                    if await self._attempt(asset, exchange):
-                        stored[key] = value
+        await asyncio.gather(*(self._save(asset, values) for asset in self._states))
 
-    @property
-    def is_saved(self) -> bool:
-        """Whether the state of each asset has the marks and the problem."""
-        return all(stored == self._values for stored in self._stored.values())
-
-    async def _are_events_stored(self) -> bool:
-        """Wait until Airflow has stored the events that were yielded before.
+    async def _save(self, asset: str, values: dict[str, Any]) -> None:
+        """Write values to the state of an asset after Airflow has stored the events that were yielded before.
 
         The triggerer responds to requests in order. The first response proves that it was not stuck when the
         events were yielded, the second that it has processed what was sent in between, including the events.
         While it is stuck or shutting down, it does not respond.
         """
-        asset, state = next(iter(self._states.items()))
-        for pause in (CONFIRM_SECONDS, 0.0):
-            if not await self._attempt(asset, state.aget(self._marks_key)):
-                return False
-            await asyncio.sleep(pause)
-        return True
-
-    async def _attempt(self, asset: str, exchange: Awaitable[Any]) -> bool:
-        """Read or write. Return whether that succeeded or is not needed."""
+        state, stored = self._states[asset], self._stored[asset]
+        if stored == values:
+            return
         try:
-            await exchange
+            await state.aget(self._marks_key)
+            await asyncio.sleep(CONFIRM_SECONDS)
+            await state.aget(self._marks_key)
+            for key, value in values.items():
+                if key not in stored or stored[key] != value:
+                    await (state.adelete(key) if value is None else state.aset(key, value))
+                    stored[key] = value
         except Exception as error:  # whatever Airflow's API or a state backend raises
             self._warn(asset, error)
-            return is_inactive_asset(error)  # there is nothing to write to then
-        return True
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the state of each asset has the marks and the problem."""
+        return all(stored == self._values for stored in self._stored.values())
 
     def _warn(self, asset: str, error: Exception) -> None:
         text = one_line(f"{type(error).__name__}: {error}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from airflow_provider_faraday.triggers.datasets import DatasetUpdatedTrigger
@@ -115,7 +114,6 @@ class States:
     :ivar is_down: whether all calls fail.
     :ivar may_write: lets writes end.
     :ivar read_only: the names of assets whose state cannot be written.
-    :ivar inactive: the names of assets that Airflow does not know anymore.
     """
 
     def __init__(self, *assets: str) -> None:
@@ -125,7 +123,6 @@ class States:
         self.may_write = asyncio.Event()
         self.may_write.set()
         self.read_only: set[str] = set()
-        self.inactive: set[str] = set()
 
     @property
     def accessors(self) -> Any:
@@ -155,7 +152,7 @@ class _State:
 
     async def aget(self, key: str, default: Any = None) -> Any:
         self._call("get", key)
-        return default if self._name in self._states.inactive else self._values.get(key, default)
+        return self._values.get(key, default)
 
     async def aset(self, key: str, value: Any) -> None:
         await self._states.may_write.wait()
@@ -172,7 +169,3 @@ class _State:
             self._states.calls.append("failed" if fails else name)
         if fails:
             raise ConnectionError("the API server is away")
-        if name != "get" and self._name in self._states.inactive:
-            error = RuntimeError(f"asset {self._name} not found")
-            error.error = SimpleNamespace(detail={"status_code": 404})  # type: ignore[attr-defined]
-            raise error
