@@ -10,12 +10,6 @@ from airflow_provider_faraday.api import errors
 from airflow_provider_faraday.api.errors import FaradayApiError, FaradayError
 from airflow_provider_faraday.api.readiness import Criteria
 
-_ERRORS: dict[str, type[FaradayError]] = {
-    name: error
-    for name, error in vars(errors).items()
-    if isinstance(error, type) and issubclass(error, FaradayError)
-}
-
 
 class Ready(msgspec.Struct, frozen=True, tag_field="status", tag="ready"):
     """Everything is ready.
@@ -57,7 +51,7 @@ class Errored(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
     @property
     def error(self) -> FaradayError:
         """The error, for the resumed task."""
-        error = _ERRORS.get(self.kind, FaradayError)(self.message)
+        error: FaradayError = getattr(errors, self.kind, FaradayError)(self.message)
         if isinstance(error, FaradayApiError):
             error.status_code = self.status_code
         return error
