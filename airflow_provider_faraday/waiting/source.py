@@ -117,8 +117,7 @@ def given_source(owner: str, kind: ResourceType, given: Mapping[str, object]) ->
     supported = [name for name in given if name in kind.listed_by or name not in CONTAINERS]
     if len(names) == 1 and names[0] in supported:
         return names[0]
-    *others, last = supported
-    which = f"exactly one of {', '.join(others)} and {last}" if others else last
-    if names and len(supported) < len(given):
-        which += f" for {kind.name}"
-    raise FaradayInputError(f"{owner} takes {which}, but got {' and '.join(names) or 'none of them'}.")
+    raise FaradayInputError(
+        f"{owner} takes exactly one of these arguments for {kind.plural}: {', '.join(supported)}. "
+        f"It got {' and '.join(names) or 'none of them'}."
+    )
