@@ -23,7 +23,6 @@ from airflow_provider_faraday.waiting.arguments import (
     check_upstream,
     naming,
     parse_source,
-    task_label,
 )
 
 if TYPE_CHECKING:
@@ -90,8 +89,9 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         self.resource_ids = resource_ids
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
-        check_source(self, all_allowed=True)
-        self._given = check_literals(self)
+        with naming(self):
+            check_source(self, all_allowed=True)
+            self._given = check_literals(self)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the resources."""
@@ -204,30 +204,28 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.include_upstream = include_upstream
         self.fail_on_error = fail_on_error
-        label = task_label(self)
-        self.poke_interval = seconds(poke_interval, f"{label}: poke_interval")
+        self.faraday_conn_id = faraday_conn_id
         given = {"timeout": timeout, "deferrable": deferrable}
         self._ignored = [name for name, value in given.items() if value and not wait_for_completion]
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
-        self.timeout = seconds(timeout, f"{label}: timeout")
-        self.faraday_conn_id = faraday_conn_id
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
-        check_source(self)
         with naming(self):
+            self.poke_interval = seconds(poke_interval, "poke_interval")
+            self.timeout = seconds(timeout, "timeout")
+            check_source(self)
             self.checks = parse_checks(checks)
-        self._given = check_literals(self)
-        check_upstream(self)
-        for name, value in {"include_upstream": include_upstream, "checks": self.checks}.items():
-            if value and not wait_for_completion:
-                raise FaradayInputError(
-                    f"{label} does not wait, so it cannot use {name}.\n"
-                    f"Set wait_for_completion=True, or remove {name}."
-                )
-        if wait_for_completion:
-            check_builds(f"{label} cannot use wait_for_completion with", resource_type)
+            self._given = check_literals(self)
+            check_upstream(self)
+            if wait_for_completion:
+                check_builds("wait_for_completion cannot be used with", resource_type)
+            for name, value in {"include_upstream": include_upstream, "checks": self.checks}.items():
+                if value and not wait_for_completion:
+                    raise FaradayInputError(
+                        f"{name} is for a task that waits.\nSet wait_for_completion=True, or remove {name}."
+                    )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Request the rebuilds, and wait for them with ``wait_for_completion``."""

@@ -30,7 +30,6 @@ from airflow_provider_faraday.waiting.arguments import (
     naming,
     parse_source,
     parse_updated_after,
-    task_label,
 )
 
 if TYPE_CHECKING:
@@ -143,23 +142,22 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
         self.fields = fields
         self.faraday_conn_id = faraday_conn_id
 
-        label = task_label(self)
         pokes_only = self.exponential_backoff or self.silent_fail
         if deferrable is None:
             deferrable = not pokes_only and conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
-        check_source(self)
         with naming(self):
+            check_source(self)
             self.checks = parse_checks(checks)
-        if updated_after is not None:
-            check_builds(f"{label} cannot use updated_after with", resource_type)
-        if deferrable and pokes_only:
-            raise FaradayInputError(
-                f"{label} with deferrable=True shares its polls with other tasks. It does not support "
-                "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
-            )
-        self.unchanged_after = check_upstream(self, unchanged_after)
-        self._given = check_literals(self)
+            if updated_after is not None:
+                check_builds("updated_after cannot be used with", resource_type)
+            if deferrable and pokes_only:
+                raise FaradayInputError(
+                    "A task with deferrable=True shares its polls with others. It does not support "
+                    "exponential_backoff or silent_fail.\nRemove them, or set deferrable=False."
+                )
+            self.unchanged_after = check_upstream(self, unchanged_after)
+            self._given = check_literals(self)
 
     def execute(self, context: Context) -> Any:
         """Poke until the wait ends; with ``deferrable``, poke once, then defer."""

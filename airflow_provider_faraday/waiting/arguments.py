@@ -33,20 +33,19 @@ def check_upstream(task: Any, unchanged_after: object = None) -> float | None:
 
     :raises FaradayInputError: if they do not fit together, or the type has nothing upstream.
     """
-    with naming(task):
-        kind = resource_type_named(task.resource_type)
-        if task.include_upstream and not kind.has_upstream:
-            raise FaradayInputError(
-                f"include_upstream has no effect: nothing is upstream of {kind.plural}.\nRemove it."
-            )
-        if unchanged_after is None:
-            return None
-        if not task.include_upstream or task.updated_after is None:
-            raise FaradayInputError(
-                "unchanged_after requires include_upstream=True and updated_after: otherwise, a resource "
-                "that was not rebuilt is ready anyway.\nAdd them, or remove unchanged_after."
-            )
-        return seconds(unchanged_after, "unchanged_after")
+    kind = resource_type_named(task.resource_type)
+    if task.include_upstream and not kind.has_upstream:
+        raise FaradayInputError(
+            f"include_upstream has no effect: nothing is upstream of {kind.plural}.\nRemove it."
+        )
+    if unchanged_after is None:
+        return None
+    if not task.include_upstream or task.updated_after is None:
+        raise FaradayInputError(
+            "unchanged_after requires include_upstream=True and updated_after: otherwise, a resource "
+            "that was not rebuilt is ready anyway.\nAdd them, or remove unchanged_after."
+        )
+    return seconds(unchanged_after, "unchanged_after")
 
 
 def task_label(task: BaseOperator) -> str:
@@ -72,11 +71,10 @@ def check_source(task: Any, *, all_allowed: bool = False) -> None:
     :param all_allowed: whether none of them describes all resources of the account.
     :raises FaradayInputError: if that is not so.
     """
-    with naming(task):
-        given = {name: getattr(task, name, None) for name in (*CONTAINERS, task._ids_argument)}
-        kind = resource_type_named(task.resource_type)
-        if not all_allowed or any(value is not None for value in given.values()):
-            given_source(task_label(task), kind, given)
+    given = {name: getattr(task, name, None) for name in (*CONTAINERS, task._ids_argument)}
+    kind = resource_type_named(task.resource_type)
+    if not all_allowed or any(value is not None for value in given.values()):
+        given_source(task_label(task), kind, given)
 
 
 def parse_source(task: Any) -> Source:

@@ -106,12 +106,12 @@ def test_it_can_be_watched(start: Start) -> None:
 @pytest.mark.parametrize(
     ("use", "says"),
     [
-        (partial(WAIT, resource_type="traits", updated_after={A: "2026-01-01"}), "updated_after with"),
-        (partial(UPDATE, resource_type="traits", wait_for_completion=True), "wait_for_completion with"),
+        (partial(WAIT, resource_type="traits", updated_after={A: "2026-01-01"}), "updated_after"),
+        (partial(UPDATE, resource_type="traits", wait_for_completion=True), "wait_for_completion"),
     ],
 )
 def test_traits_cannot_be_waited_for_by_build_time(use: Callable[..., Any], says: str) -> None:
-    with pytest.raises(FaradayInputError, match=f"'t' cannot use {says} traits: Faraday does not report"):
+    with pytest.raises(FaradayInputError, match=f"'t': {says} cannot be used with traits: Faraday does not"):
         use(resource_ids=[A])
 
 
