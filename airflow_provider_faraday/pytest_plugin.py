@@ -97,10 +97,8 @@ class _Server:
         """Return a running sandbox with these options, in its initial state."""
         if self._sandbox is None or options != self._options:
             self.stop()
-            try:
-                from airflow_provider_faraday.sandbox import Sandbox
-            except ModuleNotFoundError as error:
-                pytest.fail(str(error), pytrace=False)
+            from airflow_provider_faraday.sandbox import Sandbox
+
             self._sandbox = self._running.enter_context(Sandbox(**options))
             # A copy, so that an account that is changed in place starts another sandbox.
             self._options = deepcopy(options)
