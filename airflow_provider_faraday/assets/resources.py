@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_faraday.api.errors import FaradayInputError
+from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.inputs import resource_id as valid_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, resource_type_named
 from airflow_provider_faraday.compat import named_asset
@@ -66,12 +66,8 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
 
     :raises ValueError: if it is not a resource type and a UUID.
     """
-    resource_type = uri.netloc.lower()
-    try:
-        id_ = valid_id(uri.path.strip("/"), "id")
-    except FaradayInputError:
-        id_ = ""
-    if resource_type not in RESOURCE_TYPES or not id_ or uri.query or uri.fragment:
+    resource_type, id_ = uri.netloc.lower(), uri.path.strip("/").lower()
+    if resource_type not in RESOURCE_TYPES or not is_resource_id(id_) or uri.query or uri.fragment:
         raise ValueError(
             f"{uri.geturl()!r} is not a valid faraday:// URI. Use faraday://<type>/<UUID>, such as "
             "faraday://datasets/5e0dfa56-2d52-4c06-a870-bc79c71e86a3, with one of these types: "
