@@ -79,11 +79,6 @@ def resource_node(resource_type: str, resource: dict[str, Any], *, is_built: boo
     return node._replace(version=resource.get("last_updated_output_at"), rows=count)
 
 
-def read_lineage(resource_type: str, resources: Iterable[dict[str, Any]]) -> Lineage:
-    """Return the lineage of a task that has listed resources."""
-    return Lineage(inputs=[resource_node(resource_type, resource) for resource in resources])
-
-
 def built_lineage(
     resource_type: str, resources: Iterable[dict[str, Any]], *, is_built: bool = True
 ) -> Lineage:

@@ -108,9 +108,9 @@ class ListResourcesOperator(ReportsLineage, BaseOperator):
         return select_fields(source.type, resources, self.fields, self.log)
 
     def _lineage(self) -> Lineage:
-        from airflow_provider_faraday.lineage import read_lineage
+        from airflow_provider_faraday.lineage import Lineage, resource_node
 
-        return read_lineage(self.resource_type, self._found)
+        return Lineage(inputs=[resource_node(self.resource_type, resource) for resource in self._found])
 
 
 class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
