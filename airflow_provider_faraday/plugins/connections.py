@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from dataclasses import replace
 
@@ -57,7 +56,7 @@ class WebhookConnection:
         self._problems = problems
         self._config: ClientConfig | None = None
         self._lookup: asyncio.Task[ClientConfig | None] | None = None
-        self._looked_up_at = -math.inf
+        self._looked_up_at = 0.0
 
     async def config(self) -> ClientConfig | None:
         """Return its configuration; an outdated one if lookups are slow, None if it cannot be used."""
