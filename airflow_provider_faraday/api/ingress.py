@@ -30,14 +30,9 @@ def _shrunk(logs: Sequence[dict[str, Any]]) -> list[str]:
     """Return the newest counts that are smaller than those of the last log before that succeeded."""
     shrunk = []
     for name in COUNTS:
-        found = [(log.get("status"), count) for log in logs if (count := _count(log, name)) is not None]
+        counts = [(log.get("status"), (log.get("metrics") or {}).get(name)) for log in logs]
+        found = [(status, count) for status, count in counts if count is not None]
         before = next((count for status, count in found[1:] if status == "ready"), None)
         if before is not None and found[0][1] < before:
             shrunk.append(f"{name} fell from {before:,} to {found[0][1]:,}")
     return shrunk
-
-
-def _count(log: dict[str, Any], name: str) -> int | None:
-    metrics = log.get("metrics")
-    count = metrics.get(name) if isinstance(metrics, dict) else None
-    return count if isinstance(count, int) else None

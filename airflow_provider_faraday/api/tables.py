@@ -27,10 +27,9 @@ def table_names(tables: object) -> list[str]:
 
 def table_of(dataset: dict[str, Any]) -> str | None:
     """Return the table that a dataset reads, with its schema if the dataset has one; None without a table."""
-    options = dataset.get("options")
-    options = options if isinstance(options, dict) else {}
-    name = options.get("table_name")
-    if not isinstance(name, str) or not name:
+    options = dataset.get("options") or {}
+    name: str | None = options.get("table_name")
+    if not name:
         return None
     schema = options.get("schema") or options.get("dataset")
     return f"{schema}.{name}" if schema and "." not in name else name

@@ -112,9 +112,8 @@ def readers(datasets: list[dict[str, Any]]) -> dict[str, list[ResourceState]]:
     """
     found: dict[str, list[ResourceState]] = {}
     for state, dataset in zip(states_of(resource_type_named("datasets"), datasets), datasets, strict=True):
-        options = dataset.get("options")
-        if not isinstance(options, dict) or options.get("type") != "hosted_csv" or state.why_skipped:
-            continue
-        if isinstance(directory := options.get("upload_directory"), str):
+        options = dataset.get("options") or {}
+        directory = options.get("upload_directory") if options.get("type") == "hosted_csv" else None
+        if directory and not state.why_skipped:
             found.setdefault(directory, []).append(state)
     return found

@@ -30,7 +30,6 @@ PUBLIC = {"schema": "public"}
         ({"table_name": "orders"} | PUBLIC, "sales.orders", False),
         ({"table_name": "orders", "dataset": "sales"}, "sales.orders", True),
         ({"upload_directory": "orders"}, "orders", False),
-        ({"table_name": 7}, "7", False),
         (None, "orders", False),
     ],
 )
