@@ -16,9 +16,8 @@ def one_line(text: str) -> str:
     """Return a text in one line, with control characters and line breaks replaced by spaces."""
     if text.isprintable():
         return text
-    # HTTP libraries turn odd bytes into lone surrogates, which Airflow can neither store nor send.
-    encodable = text.encode(errors="replace").decode()
-    return "".join(character if character.isprintable() else " " for character in encodable)
+    # Also lone surrogates, which HTTP libraries make of odd bytes. Airflow can neither store nor send them.
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def shortened(text: str, length: int = 200) -> str:
