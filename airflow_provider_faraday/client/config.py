@@ -176,7 +176,7 @@ def _api_key(password: Any) -> str:
         raise _FieldError(
             "it has no API key.\nSet a key from https://app.faraday.ai/settings as its password."
         )
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    if not re.fullmatch(r"[!-~]+", key):
         raise _FieldError(
             "the API key in its password contains spaces, control characters or non-ASCII characters.\n"
             "Copy the key again from https://app.faraday.ai/settings."
