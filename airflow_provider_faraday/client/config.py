@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
 # Otherwise, a part of the password could be taken for the host or the port, which errors quote.
-_PROXY = r"([^\s/?#@\[\]\\]*@)?([^\s/?#@\[\]\\:]+|\[[\w:.]+\])(:\d+)?/?"
+_PROXY = r"([^\s/?#@\[\]\\]*@)?([^\s/?#@\[\]\\:]+|\[[\w:.]+\])(:\d{1,5})?/?"
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
