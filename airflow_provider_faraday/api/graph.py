@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from airflow_provider_faraday.api import endpoints
 from airflow_provider_faraday.api.errors import FaradayError, FaradayTransportError
+from airflow_provider_faraday.api.inputs import is_resource_id
 from airflow_provider_faraday.api.resources import RESOURCE_TYPES, ResourceType
 from airflow_provider_faraday.api.responses import Response
 from airflow_provider_faraday.api.states import ResourceState, state_type
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_faraday.api.endpoints import Endpoint
 
 FIELDS = {
+    "id": "id",
     "literate": "name",
     "status": "status",
     "status_error": "status_error",
@@ -32,17 +34,13 @@ FIELDS = {
     "last_updated_output_at": "last_updated_output_at",
     "archived_at": "archived_at",
 }
-"""The optional fields of a resource in an edge, without the type, and what a resource itself calls them."""
-
-_SIDES = ("upstream", "downstream")
+"""The fields of a resource in an edge, without the type, and what a resource itself calls them."""
 
 # Decoding structs takes half as long as decoding dicts, and blocks the triggerer's event loop.
 _Edge: Any = msgspec.defstruct(
     "_Edge",
-    [
-        *((f"{side}_id", str) for side in _SIDES),
-        *((f"{side}_{name}", str | None, None) for side in _SIDES for name in ("type", *FIELDS)),
-    ],
+    # Any type, so that one invalid edge does not end every wait of the account.
+    [(f"{side}_{name}", Any, None) for side in ("upstream", "downstream") for name in ("type", *FIELDS)],
     frozen=True,
     gc=False,
 )
@@ -108,10 +106,13 @@ class Graph:
         self._outputs: dict[str, list[str]] = defaultdict(list)
         self._upstream: dict[str, Upstream] = {}
         for edge in edges:
-            upstream_id, downstream_id = edge.upstream_id.lower(), edge.downstream_id.lower()
+            upstream_id, downstream_id = _text(edge.upstream_id), _text(edge.downstream_id)
+            if not (upstream_id and downstream_id):
+                continue
+            upstream_id, downstream_id = upstream_id.lower(), downstream_id.lower()
             self._inputs[downstream_id].append(upstream_id)
             self._outputs[upstream_id].append(downstream_id)
-            for id_, side in zip((upstream_id, downstream_id), _SIDES, strict=True):
+            for id_, side in ((upstream_id, "upstream"), (downstream_id, "downstream")):
                 if id_ not in self.nodes:
                     self.nodes[id_] = _node(edge, side)
         self.outdated = {id_ for id_, node in self.nodes.items() if node.why_not_ready}
@@ -123,6 +124,8 @@ class Graph:
             and self._inputs == other._inputs
             and self.unclear == other.unclear
         )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def with_previews(
         self, known: Mapping[PreviewKey, bool], waited: Iterable[str], failure: FaradayError | None = None
@@ -221,7 +224,8 @@ class Graph:
         upstream = {id_ for each in waited for id_ in self.upstream_of(each).next_ids}
         for id_ in upstream & _reachable(upstream & self.outdated, self._outputs):
             node = self.nodes[id_]
-            if node.resource_type.preview and _preview_key(node) not in known:
+            # Other ids cannot be requested.
+            if node.resource_type.preview and _preview_key(node) not in known and is_resource_id(id_):
                 yield id_
 
     def _search(self, waited: str) -> Upstream:
@@ -256,11 +260,15 @@ def _reachable(ids: Iterable[str], edges: Mapping[str, list[str]]) -> set[str]:
 
 
 def _node(edge: Any, side: str) -> ResourceState:
-    """Return the resource of one side of an edge."""
-    kind = RESOURCE_TYPES.get(getattr(edge, f"{side}_type"), _UNKNOWN_TYPE)
-    fields: dict[str, Any] = {ours: getattr(edge, f"{side}_{name}") for name, ours in FIELDS.items()}
-    return state_type(kind)(id=getattr(edge, f"{side}_id"), **fields)
+    """Return the resource of one side of an edge. An invalid field must not end every wait of the account."""
+    kind = RESOURCE_TYPES.get(_text(getattr(edge, f"{side}_type")) or "", _UNKNOWN_TYPE)
+    fields: dict[str, Any] = {ours: _text(getattr(edge, f"{side}_{name}")) for name, ours in FIELDS.items()}
+    return state_type(kind)(**fields)
 
 
 def _preview_key(state: ResourceState) -> PreviewKey:
     return state.key, state.last_updated_config_at
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -132,7 +132,7 @@ def test_the_fields_that_readiness_depends_on_are_published(resource_type: str) 
 
 
 def test_the_fields_of_the_graph_are_published() -> None:
-    used = {f"{side}_{name}" for side in ("upstream", "downstream") for name in ("id", "type", *graph.FIELDS)}
+    used = {f"{side}_{name}" for side in ("upstream", "downstream") for name in ("type", *graph.FIELDS)}
     assert used <= {name.rstrip("?") for name in FACTS["schemas"]["GraphEdge"]}
 
 

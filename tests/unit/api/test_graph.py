@@ -216,6 +216,9 @@ class TestSkipped:
     def test_only_outdated_resources_and_their_downstream_are_looked_up(self) -> None:
         chained = chain(cohort(), node(DRAFT, "outcomes"), target())
         assert looked_up(graph_of(chained), {}) == {}
+        # Other ids cannot be requested.
+        odd = chain(node("no-uuid", "outcomes", status="running"), target())
+        assert looked_up(graph_of(odd), {}) == {}
 
     def test_previews_on_longer_paths_are_looked_up_too(self) -> None:
         failed = cohort(status="error")
@@ -223,7 +226,7 @@ class TestSkipped:
             *chain(failed, node(DRAFT, "outcomes"), scope(), target()),
             *chain(failed, node(OTHER_DRAFT, "persona_sets"), outcome(), scope()),
         ]
-        assert looked_up(graph_of(paths), {}) == {"outcomes": [DRAFT, "o"], "persona_sets": [OTHER_DRAFT]}
+        assert looked_up(graph_of(paths), {}) == {"outcomes": [DRAFT], "persona_sets": [OTHER_DRAFT]}
 
     def test_previews_that_read_ready_hide_an_error_behind_them(self) -> None:
         graph = graph_of(drafts())
@@ -280,10 +283,18 @@ class TestShapes:
         result = verdict([{"upstream_id": "d", "downstream_id": "t", "upstream_status": None}])
         assert "resource d: no status (1 step upstream)" in result.pending
 
-    def test_an_edge_of_an_unknown_type_is_ignored(self) -> None:
-        unknown = {"upstream_id": "x", "downstream_id": "y", "upstream_type": "dashboards"}
-        assert verdict([*pipeline(), unknown]).is_ready
-        assert not verdict([*pipeline(c=cohort(status="running")), unknown]).is_ready
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"upstream_id": "d"},
+            {"upstream_id": None, "downstream_id": 5},
+            {"upstream_id": "x", "downstream_id": "y", "upstream_type": 5, "upstream_status": []},
+            {"upstream_id": "x", "downstream_id": "y", "upstream_type": "\0"},
+        ],
+    )
+    def test_an_odd_edge_is_ignored(self, odd: dict[str, Any]) -> None:
+        assert verdict([*pipeline(), odd]).is_ready
+        assert not verdict([*pipeline(c=cohort(status="running")), odd]).is_ready
 
 
 class TestReadTooEarly:
