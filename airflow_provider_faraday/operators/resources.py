@@ -257,9 +257,11 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         :param event: the event, see :mod:`airflow_provider_faraday.waiting.events`.
         :param wait: the wait that was deferred. If None, it is recreated from the event.
         """
-        from airflow_provider_faraday.waiting import rebuild
+        from airflow_provider_faraday.waiting import rebuild, tasks
 
-        self._wait, outcome = rebuild.resumed_wait(self, event, wait)
+        self._wait, outcome = tasks.resumed_wait(
+            event, wait, lambda times: rebuild.new_wait(self, times), self.log
+        )
         if self._wait.resume(outcome) is None:
             self._defer(self._wait)
         return self._complete(context, self._wait)

@@ -12,7 +12,6 @@ from airflow_provider_faraday.api.resources import resource_type_named
 from airflow_provider_faraday.api.states import states_of
 from airflow_provider_faraday.api.text import first_of
 from airflow_provider_faraday.exceptions import NothingToWaitForError
-from airflow_provider_faraday.waiting import events, tasks
 from airflow_provider_faraday.waiting.source import Source
 from airflow_provider_faraday.waiting.wait import Wait
 
@@ -129,12 +128,3 @@ def new_wait(task: Any, requested_at: dict[str, datetime]) -> Wait:
         # Faraday has just responded, so failures from now on are retried.
         has_polled=True,
     )
-
-
-def resumed_wait(task: Any, payload: object, saved: dict[str, Any] | None) -> tuple[Wait, events.Event]:
-    """Return the wait of a force update that its trigger has resumed, and the trigger's event."""
-
-    def new(event: events.Event) -> Wait:
-        return new_wait(task, event.criteria.times if isinstance(event, events.Ready) else {})
-
-    return tasks.resumed_wait(payload, saved, new, task.log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_faraday.api.readiness import Criteria
@@ -49,14 +50,15 @@ def list_resources(
 
 
 def resumed_wait(
-    payload: object, saved: dict[str, Any] | None, new: Callable[[events.Event], Wait], log: Any
+    payload: object, saved: dict[str, Any] | None, new: Callable[[dict[str, datetime]], Wait], log: Any
 ) -> tuple[Wait, events.Event]:
     """Return the wait of a task that its trigger has resumed, and the trigger's event.
 
     :param payload: the event as Airflow passes it.
     :param saved: the wait that was deferred. ``airflow dags test`` passes only the event.
-    :param new: makes a wait from the task's arguments, in case there is none.
+    :param new: makes a wait from the task's arguments and the event's times by id, in case there is none.
     :raises FaradayError: if the event is missing or unknown.
     """
     event = events.from_payload(payload)
-    return Wait.from_json(saved or new(event).as_json | events.to_payload(event), log), event
+    times = event.criteria.times if isinstance(event, events.Ready) else {}
+    return Wait.from_json(saved or new(times).as_json | events.to_payload(event), log), event
