@@ -221,11 +221,11 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
             check_upstream(self)
             if wait_for_completion:
                 check_builds("wait_for_completion cannot be used with", resource_type)
-            for name, value in {"include_upstream": include_upstream, "checks": self.checks}.items():
-                if value and not wait_for_completion:
-                    raise FaradayInputError(
-                        f"{name} is for a task that waits.\nSet wait_for_completion=True, or remove {name}."
-                    )
+            elif include_upstream or self.checks:
+                raise FaradayInputError(
+                    "include_upstream and checks are for a task that waits.\n"
+                    "Set wait_for_completion=True, or remove them."
+                )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Request the rebuilds, and wait for them with ``wait_for_completion``."""

@@ -115,7 +115,7 @@ def test_an_invalid_rendered_value_is_an_error_and_nothing_is_sent(
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "tables": ["a"]}, "connection_id or scope_id"),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "poke_interval": "60"}, "poke_interval must be"),
         (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], "timeout": -1}, "timeout must be"),
-        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], **CHECKS}, "checks is for a task that waits"),
+        (ForceUpdateDatasetsOperator, {"datasets": [ORDERS], **CHECKS}, "checks are for a task that waits"),
         (ForceUpdateDatasetsOperator, {**INVALID_UPDATE, "datasets": [ORDERS]}, "checks must be"),
         (DatasetsReadySensor, {**INVALID_CHECKS, "datasets": [ORDERS]}, "checks must be"),
         (TargetsReadySensor, {**INVALID_CHECKS, "targets": [ORDERS]}, "checks must be"),
