@@ -208,7 +208,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
         given = {"timeout": timeout, "deferrable": deferrable}
         self._ignored = [name for name, value in given.items() if value and not wait_for_completion]
         if timeout is None:
-            timeout = conf.getfloat("sensors", "default_timeout", fallback=7 * 24 * 3600.0)
+            timeout = conf.getfloat("sensors", "default_timeout")
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
