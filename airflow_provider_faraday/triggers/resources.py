@@ -98,7 +98,6 @@ def defer_wait(task: BaseOperator, wait: Wait) -> NoReturn:
         kwargs={"wait": wait.as_json},
         timeout=timedelta(seconds=left + wait.poke_interval + BACKSTOP_SECONDS),
     )
-    raise AssertionError  # not reached: defer() raises
 
 
 class ResourceUpdatedTrigger(BaseEventTrigger):
