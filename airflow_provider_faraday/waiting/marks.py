@@ -55,6 +55,7 @@ class Record:
         self._values: dict[str, Any] = {self._marks_key: {}, self._problem_key: None}
         # Only as far as they are known: keys may be absent.
         self._stored: dict[str, dict[str, Any]] = {asset: {} for asset in states}
+        self._warned: set[str] = set()
 
     async def load(self) -> None:
         """Read the builds that an earlier process announced. Retry until that succeeds, to miss no build."""
@@ -68,6 +69,10 @@ class Record:
             try:
                 stored = await self._states[asset].aget(self._marks_key)
                 return msgspec.convert(stored or {}, dict[str, Mark])
+            except msgspec.ValidationError as error:
+                text = "The state '%s' of asset '%s' is not valid: %s"
+                self._log.warning(text, self._marks_key, asset, error)
+                return {}
             except Exception as error:  # whatever Airflow's API or a state backend raises
                 self._warn(asset, error)
             await asyncio.sleep(RETRY_SECONDS)
@@ -126,6 +131,7 @@ class Record:
                 if key not in stored or stored[key] != value:
                     await (state.adelete(key) if value is None else state.aset(key, value))
                     stored[key] = value
+            self._warned.discard(asset)
         except Exception as error:  # whatever Airflow's API or a state backend raises
             self._warn(asset, error)
 
@@ -135,5 +141,8 @@ class Record:
         return all(stored == self._values for stored in self._stored.values())
 
     def _warn(self, asset: str, error: Exception) -> None:
-        text = one_line(f"{type(error).__name__}: {error}")
-        self._log.warning("The state of asset '%s' cannot be read or written. Retrying. %s", asset, text)
+        """Log a failure once, until the state is written again."""
+        if asset not in self._warned:
+            self._warned.add(asset)
+            text = one_line(f"{type(error).__name__}: {error}")
+            self._log.warning("The state of asset '%s' cannot be read or written. Retrying. %s", asset, text)
