@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import replace
 
@@ -68,6 +69,10 @@ class WebhookConnection:
         if self._lookup.done():
             self._config = self._lookup.result()
         return self._config
+
+    def forget(self) -> None:
+        """Look it up again for the next message."""
+        self._looked_up_at = -math.inf
 
     def _look_up(self) -> ClientConfig | None:
         try:

@@ -116,6 +116,8 @@ class Receiver:
         try:
             state = await _fetch(config, message)
         except FaradayError as error:
+            # The API key may have been replaced.
+            connection.forget()
             problem = f"the {what} could not be fetched"
             # Without Faraday's error id, which differs each time.
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(error.args[0])) from None
