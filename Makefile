@@ -20,7 +20,7 @@ help:
 
 ## For users:
 
-demo: setup ## run the main example on real Airflow against a local Faraday API
+demo: setup ## run two examples on real Airflow against a local Faraday API
 	@$(RUN) scripts/demo.py
 
 playground: setup ## run Airflow with the examples and a local Faraday API until Ctrl-C

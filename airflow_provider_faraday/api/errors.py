@@ -38,7 +38,8 @@ class FaradayConfigurationError(FaradayError):
 class FaradayInputError(FaradayError, ValueError):
     """An argument is not valid.
 
-    Raised before anything is sent, unless ``updated_after`` has no time for a resource that Faraday returns.
+    Raised before anything is sent, unless ``updated_after`` has no time for a resource that Faraday returns,
+    a file changes during its upload, or the target to download is archived or was never built.
     """
 
 
@@ -106,7 +107,10 @@ class FaradayAuthenticationError(FaradayApiError):
 
 
 class FaradayNotFoundError(FaradayApiError):
-    """Faraday returned 404, or did not return a resource that was requested by id."""
+    """Faraday returned 404, or did not return a resource that was requested by id.
+
+    Also raised if no dataset reads one of ``tables`` or an upload directory.
+    """
 
 
 class FaradayTransportError(FaradayApiError):

@@ -123,7 +123,7 @@ class ForceUpdateResourcesOperator(ReportsLineage, BaseOperator):
     Returns ``{"resource_ids": […], "requested_at": {"<id>": "<ISO 8601>", …}}``. Each entry is also a
     separate XCom: pass ``operator.output["requested_at"]`` to a sensor as ``updated_after``. The times come
     from Faraday's clock and are later than the previous build, so a previous ``ready`` or ``error`` does not
-    end the wait. They have whole seconds: a build that ends within that second, after the resource was
+    end the wait. Most have whole seconds: a build that ends within that second, after the resource was
     listed, counts. A build that is already running does not count if Faraday's ``last_read_input_at`` shows
     that it read its input before the request. The log names such resources.
 

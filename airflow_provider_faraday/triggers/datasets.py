@@ -19,7 +19,8 @@ class DatasetUpdatedTrigger(ResourceUpdatedTrigger):
     :param scope_id: UUID of a scope: watch the datasets behind it.
     :param datasets: UUIDs of the datasets to watch. Pass exactly one of these three.
     :param on_error: also send an event when a dataset goes into status ``error``.
-    :param emit_initial: also send an event for the initial state of each dataset.
+    :param emit_initial: also send an event for each dataset that is ``ready`` at the first poll, and, with
+        ``on_error``, for each in ``error``.
     :param poke_interval: seconds between polls.
     :param faraday_conn_id: the Airflow connection of type ``faraday``.
     :param queue: run in triggerers that serve this queue (Airflow 3.4 and later). It is not part of the

@@ -107,8 +107,9 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
     :func:`~airflow_provider_faraday.assets.resources.resource_asset` makes one for a single resource.
 
     A resource was rebuilt if its ``status`` is ``ready`` and its ``last_updated_output_at`` is later than
-    before. The event's payload is a dict with ``id``, ``name``, ``status``, ``last_updated_output_at`` and
-    the type's count (``row_count`` for datasets), and with ``status_error`` if ``status`` is ``error``.
+    before. The event's payload is a dict with ``resource_type``, ``id``, ``name``, ``status``,
+    ``last_updated_output_at`` and the type's count (``row_count`` for datasets), and with ``status_error`` if
+    ``status`` is ``error``.
 
     Events are delivered at least once. A restart of the triggerer, or a second one that takes over, can
     repeat an event: deduplicate by ``id`` and ``last_updated_output_at``. On Airflow 3.3
@@ -127,7 +128,8 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
     :param scope_id: UUID of a scope: watch all its resources of the type.
     :param resource_ids: UUIDs of the resources to watch. Pass exactly one of these three.
     :param on_error: also send an event when a resource goes into status ``error``.
-    :param emit_initial: also send an event for the initial state of each resource.
+    :param emit_initial: also send an event for each resource that is ``ready`` at the first poll, and, with
+        ``on_error``, for each in ``error``.
     :param poke_interval: seconds between polls.
     :param faraday_conn_id: the Airflow connection of type ``faraday``.
     :param queue: run in triggerers that serve this queue (Airflow 3.4 and later). It is not part of the
