@@ -19,6 +19,7 @@ from airflow_provider_faraday.api.checks import parse_checks
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import field_names
 from airflow_provider_faraday.api.resources import check_builds, select_fields
+from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.assets.outlets import attach_builds
 from airflow_provider_faraday.compat import deferral_timeout_as_sensor_timeout, was_rescheduled
 from airflow_provider_faraday.openlineage import ReportsLineage
@@ -261,6 +262,9 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             if not (self.never_fail or (self.soft_fail and expected)):
                 raise
             setting = "never_fail" if self.never_fail else "soft_fail"
+            if not isinstance(error, AirflowSensorTimeout):
+                # Airflow logs that the task is skipped, but not why. A timeout has been logged.
+                self.log.warning("Skipping because of %s=True: %s", setting, one_line(str(error)))
             # A skipped task reports no lineage.
             self._wait = None
             raise AirflowSkipException(f"{error}\nSkipped because of {setting}=True.") from error
