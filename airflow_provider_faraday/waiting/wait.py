@@ -144,7 +144,9 @@ class Wait:
         if not (verdict.problem or verdict.is_ready):
             return None
         # For lineage. Earlier polls are not kept: a waiting task would hold them in memory.
-        self.polled = [resource for state, resource in found if not state.why_skipped]
+        # By id, because a list that changes between its pages may contain a resource twice.
+        by_id = {state.key: resource for state, resource in found if not state.why_skipped}
+        self.polled = list(by_id.values())
         if verdict.problem:
             raise self._failure(failed(verdict.problem, self.source))
         self.is_ready = True

@@ -50,6 +50,15 @@ def test_the_error_of_a_rejected_update_names_at_most_ten_datasets(serve: Serve)
     assert len(str(caught.value)) < 20_000
 
 
+def test_a_dataset_that_is_listed_twice_is_returned_once(serve: Serve) -> None:
+    """A list can change between the requests for its pages."""
+    first, second = datasets(2, status="ready")
+    serve(Account(first, second, {**first, "row_count": 2}, waited="datasets"))
+    result = DatasetsReadySensor(task_id="gate", datasets=[first["id"], second["id"]]).execute({})
+    assert [each["id"] for each in result] == [first["id"], second["id"]]
+    assert result[0]["row_count"] == 2
+
+
 def test_a_deferred_wait_stores_only_the_times_that_it_needs(serve: Serve) -> None:
     """A thousand mapped tasks may get a thousand times each."""
     *upstream, other = datasets(4, status="running")
