@@ -46,7 +46,7 @@ class ThrottledLog:
 
 
 class WebhookConnection:
-    """An Airflow connection, looked up in the background at most once in 30 seconds.
+    """An Airflow connection, looked up in the background at most once in 30 seconds, unless it is forgotten.
 
     :param conn_id: its id.
     :param problems: logs why it cannot be used.

@@ -263,7 +263,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
                 raise
             setting = "never_fail" if self.never_fail else "soft_fail"
             if not isinstance(error, AirflowSensorTimeout):
-                # Airflow logs that the task is skipped, but not why. A timeout has been logged.
+                # In the same words on all versions of Airflow. A timeout has been logged.
                 self.log.warning("Skipping because of %s=True: %s", setting, one_line(str(error)))
             # A skipped task reports no lineage.
             self._wait = None

@@ -213,7 +213,7 @@ WAITS = [
         changes={1: both(respond(status=400), respond(status=503))},
         polls=(2, 1),
     ),
-    # Timeouts. Airflow does not show why a task was skipped, so the log must.
+    # Timeouts. The log shows why a task was skipped.
     fails(
         "a timeout is not retried",
         AirflowSensorTimeout,
