@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.faraday.ai/v1"
-# Otherwise, a part of the password could be taken for the host or the port, which errors quote.
-_PROXY = r"([^\s/?#@\[\]\\]*@)?([^\s/?#@\[\]\\:]+|\[[\w:.]+\])(:\d{1,5})?/?"
+_MAX_SECONDS = 86_400
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -88,7 +87,7 @@ class ClientConfig:
         if self.proxy:
             return self.proxy
         url = environment_proxy(self.base_url)
-        if url and not re.fullmatch(rf"\w+://{_PROXY}", url):
+        if url and not _is_proxy_url(url):
             raise FaradayConfigurationError(
                 "The proxy in the environment is not valid.\n"
                 "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. "
@@ -176,7 +175,7 @@ def _api_key(password: Any) -> str:
         raise _FieldError(
             "it has no API key.\nSet a key from https://app.faraday.ai/settings as its password."
         )
-    if not re.fullmatch(r"[!-~]+", key):
+    if not (key.isascii() and key.isprintable()) or " " in key:
         raise _FieldError(
             "the API key in its password contains spaces, control characters or non-ASCII characters.\n"
             "Copy the key again from https://app.faraday.ai/settings."
@@ -214,14 +213,16 @@ def _base_url(host: Any, schema: Any, port: Any, allow_http: bool) -> str:
     return parts._replace(path=parts.path.rstrip("/") or urlsplit(DEFAULT_BASE_URL).path).geturl()
 
 
-def _extra(text: str | None, conn_id: str, *, warn: bool) -> dict[str, Any]:
+def _extra(text: Any, conn_id: str, *, warn: bool) -> dict[str, Any]:
     try:
-        extra = msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
+        extra = (json.loads(text) if isinstance(text, str) and text.strip() else text) or {}
+    except (ValueError, RecursionError):
+        extra = None
+    if not isinstance(extra, dict):
         raise _FieldError(
             'its extra is not a JSON object.\nUse one such as {"timeout": 30}, or leave it empty.'
-        ) from None
-    unknown = sorted(extra.keys() - _EXTRAS.keys())
+        )
+    unknown = sorted(str(name) for name in extra if name not in _EXTRAS)
     if unknown and warn:
         log.warning(
             "The Airflow connection '%s' has unknown extras, which are ignored: %s. Known extras: %s.",
@@ -249,9 +250,23 @@ def _convert_to(kind: Any) -> Callable[[Any], Any]:
     return partial(msgspec.convert, type=kind, strict=False)
 
 
+def _is_proxy_url(url: str) -> bool:
+    """Return whether a URL is that of a proxy.
+
+    Otherwise, a part of its password would be taken for the host or the port, which errors quote.
+    """
+    try:
+        parts = urlsplit(url)
+        is_server = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    rest = parts.path + parts.query + parts.fragment
+    return is_server and "@" not in rest and not re.search(r"[\s\\]", url)
+
+
 def _proxy(value: Any) -> str:
     url = str(value)
-    if not re.fullmatch(rf"(?i)https?://{_PROXY}", url):
+    if not _is_proxy_url(url) or urlsplit(url).scheme not in ("http", "https"):
         raise ValueError
     return url
 
@@ -266,8 +281,8 @@ def _verify(value: Any) -> Any:
 
 _EXTRAS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "timeout": (
-        _convert_to(Annotated[float, msgspec.Meta(gt=0)]),
-        "a number of seconds greater than 0",
+        _convert_to(Annotated[float, msgspec.Meta(gt=0, le=_MAX_SECONDS)]),
+        "a number of seconds greater than 0, at most a day",
     ),
     "max_attempts": (_convert_to(Annotated[int, msgspec.Meta(ge=1)]), "an integer, 1 or greater"),
     "proxy": (_proxy, "the URL of an HTTP proxy, such as http://proxy.example:3128"),
