@@ -75,6 +75,8 @@ def test_rejects_plain_http_to_other_machines_unless_allowed(fields: dict[str, A
         ({"extra": {"timeout": "soon"}}, "'timeout' is not valid.\nUse a number of seconds"),
         ({"extra": {"timeout": 0}}, "'timeout' is not valid"),
         ({"extra": {"max_attempts": 0}}, "'max_attempts' is not valid"),
+        ({"extra": {"timeout": 1e30}}, "'timeout' is not valid"),
+        ({"extra": {"proxy": f"http://u:{KEY}@[zz]:3"}}, "'proxy' is not valid"),
         ({"extra": {"proxy": f"ftp://u:{KEY}@p"}}, "'proxy' is not valid.\nUse the URL of an HTTP proxy"),
         ({"extra": {"proxy": f"http://u:{KEY}#@p"}}, "'proxy' is not valid"),
         ({"extra": {"proxy": f"http://u:{KEY}/@p"}}, "'proxy' is not valid"),
