@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from airflow_provider_faraday.api.errors import FaradayInputError
 from airflow_provider_faraday.api.inputs import (
@@ -121,14 +121,22 @@ def update_webhook_endpoint(endpoint_id: object) -> Endpoint:
     return Endpoint("PATCH", path, private=True, content_type=MERGE_PATCH)
 
 
-def any_endpoint(method: str, path: str) -> Endpoint:
+def any_endpoint(method: object, path: object) -> Endpoint:
     """Return an endpoint without a function in this module.
 
-    :param path: below the base URL, with or without a query. It is appended to the base URL, so that no path
-        leads to another server.
-    :raises FaradayInputError: if it is an absolute URL.
+    :param path: below the base URL, with or without a query.
+    :raises FaradayInputError: if it could be an absolute URL, or is not below the base URL.
     """
-    if "//" in path.partition("?")[0]:
+    if not (isinstance(method, str) and method.isascii() and method.isalpha()):
+        raise FaradayInputError(f"method must be an HTTP method such as 'GET', but is {excerpt(method)}.")
+    segments = unquote(path.partition("?")[0]).split("/") if isinstance(path, str) else []
+    if (
+        not isinstance(path, str)
+        or not path.isprintable()
+        or "#" in path
+        or "" in segments[1:-1]
+        or {".", ".."} & set(segments)
+    ):
         raise FaradayInputError(
             f"path must be a path below the base URL, such as '/scopes', but is {excerpt(path)}.\n"
             "This hook sends the API key to Faraday only. Use another hook for other servers."

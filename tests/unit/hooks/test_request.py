@@ -57,19 +57,24 @@ def test_sends_a_payload_with_its_content_type(
     "arguments",
     [
         {"headers": {"X": "a\nHost: evil.example"}},
+        {"headers": {"X": "\u20ac"}},
+        {"headers": {"\xe9": "x"}},
         {"json": {1, 2}},
         {"json": {}, "data": "x"},
         {"data": io.BytesIO(b"x")},
         {"params": 5},
+        {"method": "GET /x"},
         {"path": "https://api.faraday.ai/v1/scopes"},
-        {"path": "//evil.example/v1/scopes"},
+        {"path": "/%2e%2e/secret"},
+        {"path": "/scopes#fragment"},
+        {"path": "/\n"},
     ],
 )
 def test_arguments_that_are_not_valid_are_rejected_before_anything_is_sent(
     connect: SetConnection, arguments: Any
 ) -> None:
     with RawServer([answer(body=[])]) as server:
-        with pytest.raises(FaradayInputError, match=r"headers|data|cannot be sent|base URL"):
+        with pytest.raises(FaradayInputError, match=r"headers|data|cannot be sent|an HTTP method|base URL"):
             connect(server.url).request(**{"method": "POST", "path": "/scopes"} | arguments)
         assert not server.received
 
