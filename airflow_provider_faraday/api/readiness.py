@@ -214,6 +214,8 @@ class _Judge:
     With a graph and times by id, each resource downstream of these must be built, and have read its input,
     after the builds that it must contain.
 
+    :ivar same_times: without times by id, for all resources: the earliest end of a build that counts, and the
+        earliest time at which it has read its input.
     :ivar after: by id, the earliest end of a build that counts.
     :ivar since: by id, the earliest time at which such a build has read its input.
     """
@@ -223,6 +225,8 @@ class _Judge:
         self.now = now
         self.verdict = verdict
         self.graph = graph
+        after = criteria.updated_after
+        self.same_times = None if isinstance(after, dict) else (after, None)
         self.after = self.since = times = criteria.times
         self.blockers: dict[str, Blocker | None] = {}
         if graph and times:
@@ -242,7 +246,7 @@ class _Judge:
         if self.graph:
             self._judge_with_upstream(state, self.graph)
             return
-        after, since = self._times_of(state)
+        after, since = self.same_times or self._times_of(state)
         reason = state.why_not_ready or _why_too_old(state, after) or self._why_too_early(state, since)
         if not reason:
             self.verdict.ready.append(state)
@@ -256,7 +260,7 @@ class _Judge:
         upstream = graph.upstream_of(state.key)
         node = _node_of(state, graph, upstream)
         newest = _newest(state, node) if node else state
-        after, since = self._times_of(state)
+        after, since = self.same_times or self._times_of(state)
         if self.is_failed(newest, after):
             self.verdict.failed[state.key] = Finding(state, newest.error)
             return
@@ -314,12 +318,10 @@ class _Judge:
         return reason
 
     def _times_of(self, state: ResourceState) -> tuple[datetime | None, datetime | None]:
-        """Return when the build of a waited resource may have ended, and read its input, at the earliest.
+        """Return the times by id of a waited resource, as ``same_times`` has them.
 
-        :raises FaradayInputError: if there are times by id, but none for the resource.
+        :raises FaradayInputError: if there are none.
         """
-        if not isinstance(self.criteria.updated_after, dict):
-            return self.criteria.updated_after, None
         key = state.key
         if key in self.after:
             return self.after[key], self.since[key]
