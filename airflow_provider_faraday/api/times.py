@@ -10,7 +10,7 @@ import msgspec
 
 
 @lru_cache(maxsize=32_768)
-def timestamp(text: object) -> datetime | None:
+def timestamp(text: str | None) -> datetime | None:
     """Parse an RFC 3339 timestamp to UTC; None if it is not valid. One without an offset is in UTC."""
     try:
         moment = msgspec.convert(text, datetime)

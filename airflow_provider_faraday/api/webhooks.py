@@ -94,7 +94,7 @@ class _Data(TypedDict, total=False):
 class _Body(TypedDict):
     type: str
     data: _Data
-    timestamp: NotRequired[str | float | None]
+    timestamp: NotRequired[Any]
 
 
 def signing_keys(secrets: object) -> tuple[bytes, ...]:
@@ -173,7 +173,9 @@ def parse_message(body: bytes) -> Message:
     id_ = parsed["data"].get("resource_id", "")
     if not is_resource_id(id_):
         raise ValueError("the resource_id is not a UUID")
-    return Message(event, resource_type, id_.lower(), sent_at=timestamp(parsed.get("timestamp")))
+    sent = parsed.get("timestamp")
+    sent_at = timestamp(sent) if isinstance(sent, str) else None
+    return Message(event, resource_type, id_.lower(), sent_at)
 
 
 def is_announced(message_id: str, build: Mapping[str, Any] | None, events: Iterable[Any]) -> bool:
@@ -193,9 +195,14 @@ def _contains(payload: object, build: Mapping[str, Any] | None) -> bool:
     if not (build and isinstance(payload, dict) and payload.get("id") == build["id"]):
         return False
     # An event about a failure has the time of the last build, which may not have been announced.
-    announced = timestamp(payload.get("last_updated_output_at")) if payload.get("status") == "ready" else None
-    built = timestamp(build["last_updated_output_at"])
+    announced = _built_at(payload) if payload.get("status") == "ready" else None
+    built = _built_at(build)
     return announced is not None and built is not None and announced >= built
+
+
+def _built_at(build: Mapping[str, Any]) -> datetime | None:
+    text = build.get("last_updated_output_at")
+    return timestamp(text) if isinstance(text, str) else None
 
 
 def find_endpoint(url: str, webhook_endpoints: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
