@@ -135,6 +135,7 @@ def test_a_recent_message_is_newer_than_an_earlier_build(
         ({"payload": {"status": "ready", "last_updated_output_at": "2026-01-30T06:00:00Z"}}, False),
         ({"payload": {"status": "error", "last_updated_output_at": "2026-01-31T06:00:00Z"}}, False),
         ({"payload": {"status": "ready", "last_updated_output_at": None}}, False),
+        ({"payload": {"status": "ready", "last_updated_output_at": []}}, False),
         ({"payload": "text"}, False),
         ("text", False),
     ],
