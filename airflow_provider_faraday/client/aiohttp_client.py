@@ -89,10 +89,11 @@ class AiohttpClient:
         try:
             while exchange.next_request:
                 policy = retries.policy(config.max_attempts, seconds)
-                pauses = [0.0]
+                pauses: list[float] = []
                 # AsyncRetrying, which would sleep by itself, takes a tenth of a poll's CPU time.
                 for attempt in tenacity.Retrying(**policy, sleep=pauses.append):
-                    await asyncio.sleep(pauses[-1])
+                    if pauses:
+                        await asyncio.sleep(pauses[-1])
                     with attempt:
                         exchange.receive(await self._send(exchange.next_request, config, seconds, expected))
             return exchange.fetched
