@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from airflow_provider_faraday.api.errors import FaradayInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -44,7 +44,6 @@ def written(path: ObjectStoragePath, log: Any) -> AbstractContextManager[Any]:
     if isinstance(path.fs, LocalFileSystem):
         # The real path, so that a symbolic link stays a link.
         real = os.path.realpath(path.path)
-        os.makedirs(os.path.dirname(real), exist_ok=True)
         for left in glob.glob(f"{glob.escape(real)}.{'[0-9a-f]' * 8}.part"):
             # Left by a killed worker. If that worker is still running, its rename fails.
             with suppress(FileNotFoundError):
@@ -53,16 +52,22 @@ def written(path: ObjectStoragePath, log: Any) -> AbstractContextManager[Any]:
     if path.protocol in ("sftp", "ssh"):
         return _renamed(path.fs, path.path, log)
     if path.protocol in ("s3", "s3a", "s3n", "gs", "gcs"):
-        return _committed(path.fs, path.path)
+        return _committed(path.fs, path.path, log)
     return _copied(path.fs, path.path)
 
 
 @contextmanager
 def _renamed(fs: Any, path: str, log: Any) -> Iterator[Any]:
     """Write a sibling, and rename it."""
+    fs.makedirs(os.path.dirname(path), exist_ok=True)
     # A unique name, because a worker that was assumed dead may still write to its own file.
     part = f"{path}.{uuid4().hex[:8]}.part"
-    try:
+
+    def remove() -> None:
+        with suppress(FileNotFoundError):
+            fs.rm_file(part)
+
+    with _removed_on_failure(part, remove, log):
         # SFTP servers refuse large blocks.
         with fs.open(part, "wb") as file:
             if isinstance(fs, LocalFileSystem):
@@ -70,28 +75,30 @@ def _renamed(fs: Any, path: str, log: Any) -> Iterator[Any]:
                     shutil.copymode(path, part)
             yield file
         fs.mv(part, path)
-    except BaseException:
-        try:
-            with suppress(FileNotFoundError):
-                fs.rm_file(part)
-        except Exception as error:  # whatever a file system raises
-            log.warning("Could not remove %s: %s", part, error)
-        raise
 
 
 @contextmanager
-def _committed(fs: Any, path: str) -> Iterator[Any]:
+def _committed(fs: Any, path: str, log: Any) -> Iterator[Any]:
     """Write to a bucket, which does not show the file before it is committed."""
     file = fs.open(path, "wb", block_size=BLOCK_BYTES, autocommit=False)
     # Not part of an fsspec transaction, which would keep the file.
     fs.transaction.files.remove(file)
-    try:
+    with _removed_on_failure(path, file.discard, log):
         # Closed in any case. Otherwise, the garbage collector closes it, which begins another upload.
         with file:
             yield file
         file.commit()
+
+
+@contextmanager
+def _removed_on_failure(path: str, remove: Callable[[], object], log: Any) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
-        file.discard()
+        try:
+            remove()
+        except Exception as error:  # whatever a file system raises
+            log.warning("Could not remove %s: %s", path, error)
         raise
 
 

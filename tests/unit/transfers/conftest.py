@@ -116,6 +116,9 @@ class StagingStore(ObjectStore):
             return super()._open(path, mode, **kwargs)
         return _Staged(self, path, mode, **{"block_size": 50 * 2**20} | kwargs)
 
+    def abort(self, path: str) -> None:
+        self.uploads.remove(path)
+
 
 class _Staged(AbstractBufferedFile):
     parts: bytes | None = None
@@ -136,7 +139,7 @@ class _Staged(AbstractBufferedFile):
     def discard(self) -> None:
         if self.parts is not None:
             self.parts = None
-            self.fs.uploads.remove(self.path)
+            self.fs.abort(self.path)
 
 
 class SftpServer(ObjectStore):
@@ -146,6 +149,8 @@ class SftpServer(ObjectStore):
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> Any:
         assert mode == "rb" or not block_size or block_size < 256 * 1024, "OpenSSH closes the connection"
+        if mode == "wb" and "data" not in kwargs and not self.isdir(self._parent(path)):
+            raise FileNotFoundError(path)
         return super()._open(path, mode, **kwargs)
 
     def mv(self, path1: str, path2: str, **kwargs: Any) -> None:

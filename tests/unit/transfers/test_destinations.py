@@ -130,14 +130,25 @@ def test_a_commit_that_fails_leaves_nothing(
     only(scheme, OLD, versions=1)
 
 
+def test_missing_directories_of_a_server_are_created(download: Any, stores: dict[str, Any]) -> None:
+    download(Target(answer(body=SMALL)), "sftp://store@/new/exports/predictions.csv")
+    assert stores["sftp"].cat_file("/new/exports/predictions.csv") == SMALL
+
+
+@pytest.mark.parametrize(("scheme", "method"), [("s3", "abort"), ("sftp", "rm_file")])
 def test_what_cannot_be_removed_is_a_warning_beside_the_error(
-    download: Any, stores: dict[str, Any], monkeypatch: pytest.MonkeyPatch, task_log: list[str]
+    download: Any,
+    stores: dict[str, Any],
+    scheme: str,
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+    task_log: list[str],
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(stores["sftp"], "rm_file", fail)
-    error, _ = download(Target(cut(SMALL)), PATHS["sftp"], {"max_attempts": 1})
+    monkeypatch.setattr(stores[scheme], method, fail)
+    error, _ = download(Target(cut(SMALL)), PATHS[scheme], {"max_attempts": 1})
     assert isinstance(error, FaradayTransportError)
     assert any("WARNING Could not remove" in line and "read-only" in line for line in task_log)
 
