@@ -153,9 +153,12 @@ class Exchange(Generic[T]):
 
 def is_file(response: Response) -> bool:
     """Return whether the body of a response is the requested file."""
-    # Some proxies respond with 200 and a page that says what is wrong.
-    content_type = response.headers.get("Content-Type", "").lower()
-    return response.status == 200 and not content_type.startswith(_PAGES)
+    return response.status == 200 and not _is_page(response)
+
+
+def _is_page(response: Response) -> bool:
+    """Return whether a response is a web page: some proxies respond with 200 and say what is wrong."""
+    return response.headers.get("Content-Type", "").lower().startswith(_PAGES)
 
 
 def is_json_document(body: bytes) -> bool:
@@ -201,7 +204,9 @@ def decode_objects(response: Response) -> list[dict[str, Any]]:
 
 
 def decode_nothing(response: Response) -> None:
-    """Accept any 2xx response."""
+    """Accept any 2xx response, unless it is a web page."""
+    if _is_page(response):
+        raise msgspec.DecodeError("it is a web page")
 
 
 _DICTS: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(list[dict[str, Any]])

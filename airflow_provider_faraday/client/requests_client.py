@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import ssl
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,11 +99,12 @@ class FaradaySession(requests.Session):
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         # Called for each redirect. The method of requests would add credentials from ~/.netrc.
-        before = origin(response.url)
-        try:
+        before, after = origin(response.url), None
+        with suppress(ValueError):
             after = origin(str(prepared_request.url))
-        except ValueError:
-            raise FaradayResponseError("Faraday redirected to an invalid URL.", remedy=TRY_LATER) from None
+        if after is None:
+            # Not in an except block: the ValueError quotes a part of the URL.
+            raise FaradayResponseError("Faraday redirected to an invalid URL.", remedy=TRY_LATER)
         if (before[0], after[0]) == ("https", "http") and not self.config.allow_http:
             raise FaradayResponseError(
                 "Faraday redirected to plain http. The redirect was not followed.",

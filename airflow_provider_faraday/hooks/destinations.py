@@ -9,6 +9,7 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+ABANDONED_SECONDS = 3600.0
+"""How long a local file that is not complete was not written, if its worker was killed."""
 
 BLOCK_BYTES = 8 * 1024 * 1024
 """What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default."""
@@ -44,23 +48,27 @@ def written(path: ObjectStoragePath, log: Any) -> AbstractContextManager[Any]:
     if isinstance(path.fs, LocalFileSystem):
         # The real path, so that a symbolic link stays a link.
         real = os.path.realpath(path.path)
-        for left in glob.glob(f"{glob.escape(real)}.{'[0-9a-f]' * 8}.part"):
-            # Left by a killed worker. If that worker is still running, its rename fails.
+        for part in glob.glob(f"{glob.escape(real)}.{'[0-9a-f]' * 8}.part"):
             with suppress(FileNotFoundError):
-                os.remove(left)
-        return _renamed(path.fs, real, log)
+                if time.time() - os.path.getmtime(part) > ABANDONED_SECONDS:
+                    os.remove(part)
+        # The mv of fsspec copies what cannot be renamed.
+        return _renamed(path.fs, real, os.replace, log)
     if path.protocol in ("sftp", "ssh"):
-        return _renamed(path.fs, path.path, log)
+        return _renamed(path.fs, path.path, path.fs.mv, log)
     if path.protocol in ("s3", "s3a", "s3n", "gs", "gcs"):
         return _committed(path.fs, path.path, log)
     return _copied(path.fs, path.path)
 
 
 @contextmanager
-def _renamed(fs: Any, path: str, log: Any) -> Iterator[Any]:
+def _renamed(fs: Any, path: str, rename: Callable[[str, str], object], log: Any) -> Iterator[Any]:
     """Write a sibling, and rename it."""
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    # A unique name, because a worker that was assumed dead may still write to its own file.
+    directory = os.path.dirname(path)
+    # Some SFTP servers reject the request for a directory that exists.
+    if not fs.isdir(directory):
+        fs.makedirs(directory, exist_ok=True)
+    # A unique name, because other tasks may write to the same path.
     part = f"{path}.{uuid4().hex[:8]}.part"
 
     def remove() -> None:
@@ -74,7 +82,7 @@ def _renamed(fs: Any, path: str, log: Any) -> Iterator[Any]:
                 with suppress(FileNotFoundError):
                     shutil.copymode(path, part)
             yield file
-        fs.mv(part, path)
+        rename(part, path)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import re
 import stat
 import tempfile
@@ -199,26 +200,36 @@ def test_a_symbolic_link_stays_and_its_file_is_replaced(
 def test_only_what_a_killed_worker_left_is_removed(download: Any, tmp_path: Path) -> None:
     path = tmp_path / "out" / "predictions[1].csv"
     path.parent.mkdir()
-    left, *others = (path.with_name(f"{path.name}{end}.part") for end in (".0123abcd", "", ".gz.0123abcd"))
+    names = (".0123abcd", ".4567cdef", "", ".gz.0123abcd")
+    left, *others = (path.with_name(f"{path.name}{end}.part") for end in names)
     assert re.fullmatch(LEFT, left.name)
     for each in (left, *others):
         each.write_bytes(OLD)
+        os.utime(each, (0, 0))
+    # Another task may still write it.
+    others[0].touch()
     download(Target(answer(body=SMALL)), path)
     assert {*path.parent.iterdir()} == {path, *others}
 
 
-def test_a_worker_that_was_taken_for_lost_does_not_touch_what_its_successor_writes(
-    download: Any, destination: Path
-) -> None:
+def test_downloads_to_the_same_path_do_not_disturb_each_other(download: Any, destination: Path) -> None:
     """The first download is still running when a second one begins, and ends first."""
-    successor: list[Any] = []
+    second: list[Any] = []
 
     def begin_another() -> None:
-        successor.append(FaradayHook().download_target(TARGET, str(destination)))
+        second.append(FaradayHook().download_target(TARGET, str(destination)))
 
     script = Target(Halfway(LARGE, destination, begin_another), answer(body=SMALL))
-    error, _ = download(script, destination, {"max_attempts": 1})
-    assert successor[0]["bytes"] == len(SMALL)
-    assert isinstance(error, FileNotFoundError)
-    assert destination.read_bytes() == SMALL
+    first, _ = download(script, destination, {"max_attempts": 1})
+    assert (first["bytes"], second[0]["bytes"]) == (len(LARGE), len(SMALL))
+    assert destination.read_bytes() == LARGE
     assert list(destination.parent.iterdir()) == [destination]
+
+
+def test_a_directory_that_appears_meanwhile_is_not_written_to(download: Any, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "predictions.csv"
+    path.parent.mkdir()
+    path.with_name("another.csv").touch()
+    error, _ = download(Target(Halfway(SMALL, path, path.mkdir)), path)
+    assert isinstance(error, IsADirectoryError)
+    assert [*tmp_path.rglob("*predictions*")] == [path]
