@@ -94,11 +94,12 @@ def check_literals(task: BaseOperator) -> frozenset[str]:
     :return: the names of the arguments that were given, for :func:`check_rendered`.
     :raises FaradayInputError: if one is not valid.
     """
-    given = {name: value for name in _CHECKS if (value := getattr(task, name, None)) is not None}
+    checks = _CHECKS | {getattr(task, "_ids_argument", "resource_ids"): resource_ids_or_names}
+    given = {name: value for name in checks if (value := getattr(task, name, None)) is not None}
     with naming(task):
         for name, value in given.items():
             if _is_literal(value):
-                _CHECKS[name](value, name)
+                checks[name](value, name)
     return frozenset(given)
 
 
@@ -150,17 +151,14 @@ def parse_updated_after(value: object) -> datetime | dict[str, datetime] | None:
 _CHECKS: dict[str, Callable[[Any, str], object]] = {
     **dict.fromkeys(CONTAINERS, resource_id_or_name),
     "target_id": resource_id_or_name,
-    "resource_ids": resource_ids_or_names,
-    "datasets": resource_ids_or_names,
-    "targets": resource_ids_or_names,
-    "scopes": resource_ids_or_names,
     "updated_after": lambda value, _: parse_updated_after(value),
     "fields": lambda value, _: field_names(value),
     "tables": lambda value, _: table_names(value),
     "directory": lambda value, _: upload_directory(value),
     "filename": lambda value, _: upload_filename(value),
 }
-"""Templated arguments, each with its check: a function of the value and of the argument's name."""
+"""Templated arguments, each with its check: a function of the value and of the argument's name. The ids of a
+task are checked, too, whatever their argument is called."""
 
 
 def _time(value: Any) -> datetime:

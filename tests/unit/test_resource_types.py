@@ -90,6 +90,28 @@ def test_it_can_be_force_updated(start: Start, wait_for_completion: bool) -> Non
     assert account.script == [] or not wait_for_completion
 
 
+class ForceUpdateWidgets(ForceUpdateResourcesOperator):
+    template_fields = ("widgets",)
+    _ids_argument = "widgets"
+
+    def __init__(self, *, widgets: Any, **arguments: Any) -> None:
+        self.widgets = widgets
+        super().__init__(resource_type="widgets", **arguments)
+
+
+def test_a_class_of_its_own_can_name_the_argument_for_ids(start: Start) -> None:
+    account = start()
+    task = ForceUpdateWidgets(task_id="t", widgets=[A])
+    assert task.execute({})["widgets"] == [A]
+    # Not those of the whole account.
+    assert account.posted == [f"/widgets/{A}/force_update"]
+    task.widgets = None
+    with pytest.raises(FaradayInputError, match="was given widgets, but the rendered value is None"):
+        task.execute({})
+    with pytest.raises(FaradayInputError, match="widgets must be a list of ids"):
+        ForceUpdateWidgets(task_id="t", widgets=1)
+
+
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
 def test_it_can_be_watched(start: Start) -> None:
     start()

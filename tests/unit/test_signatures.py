@@ -58,4 +58,5 @@ def test_no_argument_is_hidden_in_kwargs(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, BaseOperator)])
 def test_arguments_are_templated(cls: Any) -> None:
-    assert TEMPLATED & set(own_arguments(cls)) <= set(cls.template_fields) <= set(own_arguments(cls))
+    templated = {*TEMPLATED, getattr(cls, "_ids_argument", "")}
+    assert templated & set(own_arguments(cls)) <= set(cls.template_fields) <= set(own_arguments(cls))
