@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -35,6 +34,8 @@ else:
 
 BACKSTOP_SECONDS = 600
 """Seconds past a wait's deadline and one ``poke_interval`` until Airflow ends an unresponsive deferral."""
+
+_loaded: set[str] = set()
 
 
 class ResourcesReadyTrigger(BaseTrigger):
@@ -221,7 +222,8 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
 
 
 async def _load(module: str) -> None:
-    name = f"airflow_provider_faraday.waiting.{module}"
-    if name not in sys.modules:
+    # Not those of sys.modules, which has a module before it is loaded: importing it would then block.
+    if module not in _loaded:
         # Loading aiohttp takes longer than the event loop may be blocked.
-        await asyncio.to_thread(importlib.import_module, name)
+        await asyncio.to_thread(importlib.import_module, f"airflow_provider_faraday.waiting.{module}")
+        _loaded.add(module)
