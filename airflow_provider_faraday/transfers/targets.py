@@ -73,7 +73,7 @@ class DownloadTargetOperator(ReportsLineage, BaseOperator):
 
         hook = faraday.FaradayHook(self.faraday_conn_id)
         with naming(self):
-            check_rendered(self, self._given)
+            check_rendered(self)
             target_id = hook.find_id("targets", self.target_id)
             self._downloaded = {}, {"id": target_id}
             self._downloaded = files.download_target(hook.client, hook.log, target_id, self.path)

@@ -82,7 +82,7 @@ class UploadFileOperator(ReportsLineage, BaseOperator):
         from airflow_provider_faraday.hooks.faraday import FaradayHook
 
         with naming(self):
-            check_rendered(self, self._given)
+            check_rendered(self)
             self._uploaded = FaradayHook(self.faraday_conn_id).upload_file(
                 self.path,
                 self.directory,

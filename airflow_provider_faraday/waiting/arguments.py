@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from itertools import chain
@@ -82,7 +82,7 @@ def parse_source(task: Any) -> Source:
 
     :raises FaradayInputError: if an argument that was given rendered to None, or describes no source.
     """
-    check_rendered(task, task._given)
+    check_rendered(task)
     argument = next((name for name in (*CONTAINERS, task._ids_argument) if name in task._given), None)
     value = getattr(task, argument) if argument else None
     return Source.parse(resource_type_named(task.resource_type), argument, value)
@@ -91,7 +91,7 @@ def parse_source(task: Any) -> Source:
 def check_literals(task: BaseOperator) -> frozenset[str]:
     """Check the arguments of a task that hold neither templates nor XComs, so that a typo fails early.
 
-    :return: the names of the arguments that were given, for :func:`check_rendered`.
+    :return: the names of the arguments that were given, which the task keeps as ``_given``.
     :raises FaradayInputError: if one is not valid.
     """
     checks = _CHECKS | {getattr(task, "_ids_argument", "resource_ids"): resource_ids_or_names}
@@ -103,13 +103,12 @@ def check_literals(task: BaseOperator) -> frozenset[str]:
     return frozenset(given)
 
 
-def check_rendered(task: BaseOperator, given: Iterable[str]) -> None:
+def check_rendered(task: Any) -> None:
     """Check that no argument that was given rendered to None, which would mean "not given".
 
-    :param given: what :func:`check_literals` returned when the task was created.
     :raises FaradayInputError: if one is None.
     """
-    lost = sorted(name for name in given if getattr(task, name) is None)
+    lost = sorted(name for name in task._given if getattr(task, name) is None)
     if lost:
         raise FaradayInputError(
             f"{task_label(task)} was given {' and '.join(lost)}, but the rendered value is None.\n"
