@@ -125,8 +125,6 @@ class Graph:
             and self.unclear == other.unclear
         )
 
-    __hash__ = None  # type: ignore[assignment]
-
     def with_previews(
         self, known: Mapping[PreviewKey, bool], waited: Iterable[str], failure: FaradayError | None = None
     ) -> Graph:
