@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import chain
 from math import inf
@@ -63,13 +63,11 @@ def is_resource_id(value: str) -> bool:
     return re.fullmatch(_UUID, value) is not None
 
 
-def resource_ids(
-    values: object, argument: str, parse_one: Callable[[object, str], str] = resource_id
-) -> list[str]:
-    """Return the ids of resources given by id or as dicts with an ``id``, deduplicated, in order.
+def resource_ids_or_names(values: object, argument: str) -> list[str]:
+    """Return the ids or names of resources, deduplicated, in order.
 
-    :param values: a list of them; a single one, as a mapped task receives it; or a list of lists, as a
-        mapped list operator returns it.
+    :param values: a list of ids, names and dicts with an ``id``; a single one, as a mapped task receives it;
+        or a list of lists, as a mapped list operator returns it.
     :param argument: name of the argument, for the error.
     :raises FaradayInputError: if it is anything else.
     """
@@ -85,12 +83,7 @@ def resource_ids(
         )
     items = chain.from_iterable(item if isinstance(item, (list, tuple)) else [item] for item in values)
     ids = (item.get("id") if isinstance(item, dict) else item for item in items)
-    return list(dict.fromkeys(parse_one(value, f"{argument}[{n}]") for n, value in enumerate(ids)))
-
-
-def resource_ids_or_names(values: object, argument: str) -> list[str]:
-    """Return the ids or names of resources; otherwise the same as :func:`resource_ids`."""
-    return resource_ids(values, argument, resource_id_or_name)
+    return list(dict.fromkeys(resource_id_or_name(value, f"{argument}[{n}]") for n, value in enumerate(ids)))
 
 
 def is_list(value: object) -> TypeGuard[Iterable[Any]]:

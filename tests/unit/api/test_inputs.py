@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_faraday.api.errors import FaradayInputError
-from airflow_provider_faraday.api.inputs import field_names, resource_id, resource_ids
+from airflow_provider_faraday.api.inputs import field_names, resource_id, resource_ids_or_names
 
 ID = "5e0dfa56-2d52-4c06-a870-bc79c71e86a3"
 OTHER = str(uuid.UUID(int=1))
@@ -38,19 +38,19 @@ def test_an_error_quotes_a_long_value_in_part() -> None:
     ],
 )
 def test_accepts_ids_and_dicts(values: Any, expected: list[str]) -> None:
-    assert resource_ids(values, "datasets") == expected
+    assert resource_ids_or_names(values, "datasets") == expected
 
 
 @pytest.mark.parametrize("values", [b"x", {"name": ID}, None, "[]"])
 def test_rejects_what_is_not_a_list(values: Any) -> None:
     with pytest.raises(FaradayInputError, match="datasets must be a list"):
-        resource_ids(values, "datasets")
+        resource_ids_or_names(values, "datasets")
 
 
 @pytest.mark.parametrize("values", [[{"name": "no id"}], [None], [[[ID]]], ID[:-1]])
 def test_names_the_item_that_is_wrong(values: Any) -> None:
     with pytest.raises(FaradayInputError, match=r"datasets\[0\] must be the UUID"):
-        resource_ids(values, "datasets")
+        resource_ids_or_names(values, "datasets")
 
 
 def test_accepts_field_names() -> None:
