@@ -145,12 +145,6 @@ class RequestsClient:
             self._session = FaradaySession(self._look_up())
         return self._session
 
-    def close(self) -> None:
-        """Close the TCP connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
-
     def fetch(
         self,
         endpoint: Endpoint,
@@ -244,7 +238,7 @@ class RequestsClient:
         if config == rejected:
             return False
         log_new_fields(rejected.conn_id)
-        self.close()
+        self.session.close()
         self._session = FaradaySession(config)
         return True
 

@@ -126,7 +126,7 @@ def in_worker(config: ClientConfig, method: str) -> list[str]:
             return client.fetch(POST, lambda response: []).value
         return [item["id"] for item in client.fetch(GET, responses.decode_resources).value]
     finally:
-        client.close()
+        client.session.close()
 
 
 def in_triggerer(config: ClientConfig, method: str) -> list[str]:
