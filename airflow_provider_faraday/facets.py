@@ -10,7 +10,7 @@ from airflow.providers.openlineage.extractors.manager import ExtractorManager
 from openlineage.client import facet_v2
 from openlineage.client.event_v2 import InputDataset, OutputDataset
 
-from airflow_provider_faraday import lineage
+from airflow_provider_faraday.lineage import MAX_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def to_openlineage(task: Any, reported: Lineage) -> OperatorLineage[Any, Any]:
     """Return the lineage of a task, and its inlets and outlets, for Airflow's OpenLineage provider."""
     columns = sum(len(node.columns) for node in (*reported.inputs, *reported.outputs))
-    if columns > lineage.MAX_COLUMNS:
+    if columns > MAX_COLUMNS:
         task.log.info("The OpenLineage event does not list the columns: there are %s.", columns)
         reported = reported.without_columns()
     inputs: dict[tuple[str, str], Any] = {
@@ -86,15 +86,15 @@ def _output_facets(node: Node) -> dict[str, Any]:
 
 def _job_facets(edges: Sequence[tuple[Node, Node]]) -> dict[str, Any]:
     # openlineage-python 1.53 added it.
-    lineage = getattr(facet_v2, "lineage", None)
-    if lineage is None or not edges:
+    facet = getattr(facet_v2, "lineage", None)
+    if facet is None or not edges:
         return {}
     sources: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {}
     for upstream, downstream in edges:
-        source = lineage.LineageDatasetInput(*upstream[:2], type="DATASET")
+        source = facet.LineageDatasetInput(*upstream[:2], type="DATASET")
         sources.setdefault(downstream[:2], {})[upstream[:2]] = source
     entries = [
-        lineage.LineageDatasetEntry(*target, type="DATASET", inputs=list(inputs.values()))
+        facet.LineageDatasetEntry(*target, type="DATASET", inputs=list(inputs.values()))
         for target, inputs in sources.items()
     ]
-    return {"lineage": lineage.LineageJobFacet(entries)}
+    return {"lineage": facet.LineageJobFacet(entries)}

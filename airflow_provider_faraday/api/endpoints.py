@@ -51,7 +51,7 @@ def resources_by_id(resource_type: ResourceType, ids: Iterable[str]) -> list[End
     wanted = list(ids)
     batches = [wanted[n : n + IDS_PER_REQUEST] for n in range(0, len(wanted), IDS_PER_REQUEST)]
     path, private = f"/{resource_type.name}", _is_private(resource_type)
-    return [Endpoint("GET", path, tuple(("ids", id_) for id_ in ids), private) for ids in batches]
+    return [Endpoint("GET", path, tuple(("ids", id_) for id_ in batch), private) for batch in batches]
 
 
 def resources_of(container: ResourceType, container_id: object, resource_type: ResourceType) -> Endpoint:
