@@ -147,15 +147,13 @@ async def _read_body(request: Request) -> bytes:
     :raises Refused: if it does not.
     """
     body = bytearray()
-    too_large = Refused(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"it has more than {webhooks.MAX_BODY_BYTES // 1024} KB"
-    )
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > webhooks.MAX_BODY_BYTES:
-                    raise too_large
+                    problem = f"it has more than {webhooks.MAX_BODY_BYTES // 1024} KB"
+                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
     except TimeoutError:
         problem = f"its body did not arrive within {BODY_SECONDS:.0f} s"
         raise Refused(HTTPStatus.REQUEST_TIMEOUT, problem) from None
