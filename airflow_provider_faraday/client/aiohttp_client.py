@@ -63,9 +63,7 @@ class AiohttpClient:
         """Close the TCP connections."""
         await self._session.close()
 
-    async def fetch(
-        self, endpoint: Endpoint, decode: Decode[T], *, seconds: float | None = None
-    ) -> Fetched[T]:
+    async def fetch(self, endpoint: Endpoint, decode: Decode[T], *, seconds: float) -> Fetched[T]:
         """Request an endpoint, with all pages.
 
         :param seconds: the longest that a request may take. Once it has taken that long with its retries, it
@@ -82,7 +80,7 @@ class AiohttpClient:
         return await self._fetch(newer, endpoint, decode, seconds)
 
     async def _fetch(
-        self, config: ClientConfig, endpoint: Endpoint, decode: Decode[T], seconds: float | None
+        self, config: ClientConfig, endpoint: Endpoint, decode: Decode[T], seconds: float
     ) -> Fetched[T]:
         exchange = Exchange(config.request(endpoint), decode)
         expected = decode.body if isinstance(decode, Remembering) else b""
@@ -102,7 +100,7 @@ class AiohttpClient:
             raise error.with_traceback(None) from None
 
     async def _send(
-        self, request: Request, config: ClientConfig, seconds: float | None, expected: bytes
+        self, request: Request, config: ClientConfig, seconds: float, expected: bytes
     ) -> Response:
         """Send a request once.
 

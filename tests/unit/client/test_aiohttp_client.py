@@ -39,7 +39,7 @@ def fetch(url: str, *, times: int = 1, decode: Callable[..., Any] = decode_resou
         client = AiohttpClient(always(config))
         try:
             for _ in range(times):
-                items = (await client.fetch(ENDPOINT, decode)).value
+                items = (await client.fetch(ENDPOINT, decode, seconds=60.0)).value
             return items
         finally:
             await client.close()
@@ -130,7 +130,7 @@ def test_a_401_is_raised_unless_a_newer_key_is_accepted(newer: str, sent: int) -
         old, new = (ClientConfig(conn_id="x", api_key=key, base_url=url) for key in ("old-key", newer))
         client = AiohttpClient(lambda rejected: asyncio.sleep(0, new if rejected == old else old))
         try:
-            return (await client.fetch(ENDPOINT, decode_resources)).value
+            return (await client.fetch(ENDPOINT, decode_resources, seconds=60.0)).value
         finally:
             await client.close()
 
@@ -155,10 +155,10 @@ def test_a_request_in_progress_keeps_its_key_when_the_key_changes() -> None:
     async def run(url: str) -> None:
         configs = [ClientConfig(conn_id="x", api_key=key, base_url=url) for key in ("old-key", "new-key")]
         client = AiohttpClient(lambda rejected: asyncio.sleep(0, configs[0]))
-        old = asyncio.create_task(client.fetch(ENDPOINT, decode_resources))
+        old = asyncio.create_task(client.fetch(ENDPOINT, decode_resources, seconds=60.0))
         await asyncio.to_thread(arrived.wait, 10)
         configs.pop(0)
-        assert (await client.fetch(ENDPOINT, decode_resources)).value == DATASETS
+        assert (await client.fetch(ENDPOINT, decode_resources, seconds=60.0)).value == DATASETS
         slow.set()
         assert (await old).value == DATASETS
         await client.close()

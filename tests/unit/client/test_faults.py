@@ -132,10 +132,11 @@ def in_worker(config: ClientConfig, method: str) -> list[str]:
 def in_triggerer(config: ClientConfig, method: str) -> list[str]:
     async def run() -> list[str]:
         client = AiohttpClient(always(config))
+        decode = states.decode_states(KIND)
         try:
             if method == "POST":
-                return (await client.fetch(POST, lambda response: [])).value
-            return [state.id for state in (await client.fetch(GET, states.decode_states(KIND))).value]
+                return (await client.fetch(POST, lambda response: [], seconds=60.0)).value
+            return [state.id for state in (await client.fetch(GET, decode, seconds=60.0)).value]
         finally:
             await client.close()
 
