@@ -300,7 +300,10 @@ class _Judge:
         return not (after and failed_at and failed_at < after)
 
     def _why_too_early(self, state: ResourceState, since: datetime | None) -> str | None:
-        """Return why the last build does not count if it read its input before a time; None if it counts."""
+        """Return why the last build does not count if it read its input before a time; None if it counts.
+
+        Ask only about builds that count otherwise, because it adds to the notes.
+        """
         if since is None:
             return None
         built_at = state.built_at

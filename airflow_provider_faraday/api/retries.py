@@ -45,7 +45,7 @@ def policy(
     seconds: float | None = None,
     resend: Callable[[BaseException], bool] = may_resend,
 ) -> dict[str, Any]:
-    """Return the arguments of a ``tenacity.Retrying`` or ``AsyncRetrying`` that raises the last error.
+    """Return the arguments of a ``tenacity.Retrying`` that raises the last error.
 
     :param max_attempts: 1 or more.
     :param seconds: the attempts stop when they have taken this long. The pauses between them do not count.

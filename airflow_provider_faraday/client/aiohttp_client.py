@@ -168,6 +168,7 @@ def _tls_context(verify: bool | str | None) -> ssl.SSLContext | bool:
     if verify is False:
         return False
     bundle = ca_bundle(verify) or DEFAULT_CA_BUNDLE_PATH
+    # Unlike isdir and ssl, stat raises an error that names the path.
     if stat.S_ISDIR(os.stat(bundle).st_mode):
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)

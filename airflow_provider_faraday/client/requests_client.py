@@ -197,6 +197,7 @@ class RequestsClient:
         # longer than connecting may take. (It can be reached: the list of uploads was just requested.)
         seconds = self.session.config.read_seconds
         with closing(chunks):
+            # requests sends a body of length 0 in chunks, so without a Content-Length, unless it is bytes.
             body = _Body(chunks, size) if size else b"".join(chunks)
             self._send_next(exchange, data=body, timeout=(seconds, seconds))
         return exchange.fetched.sent_at

@@ -121,6 +121,7 @@ def download_target(
         return found, states_of(kind, [found])[0]
 
     def attempt() -> tuple[dict[str, Any], dict[str, Any]]:
+        # Once, because all of this is retried. After the download, a failure would repeat it.
         _, before = look_up(attempts=1)
         _check_has_output(before)
         with client.open_file(endpoint) as (chunks, total), written(storage, log) as file:

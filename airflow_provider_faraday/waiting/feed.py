@@ -273,6 +273,7 @@ async def subscribe(
         feed.remove(subscriber)
         if not feed.subscribers:
             account.feeds.remove(feed)
+            # Before the await, in which others may subscribe: not to an account that will be closed.
             if not account.feeds:
                 del accounts()[faraday_conn_id]
             feed.task.cancel()

@@ -47,6 +47,7 @@ class Record:
         # The interval and the Airflow connection may change without losing the announced builds.
         watcher = {**source.as_json, "resource_ids": source.ids and sorted(source.ids), **events}
         digest = hashlib.sha256(json.dumps(watcher, sort_keys=True).encode()).hexdigest()[:12]
+        # Stored under ".0" since a watcher had several values.
         self._marks_key, self._problem_key = f"{KEY}.{digest}.0", f"{KEY}.{digest}.problem"
         self.marks: dict[str, Mark] = {}
         self._states = states

@@ -24,7 +24,7 @@ class Source(NamedTuple):
     """Resources of one type: those of a container, those listed by id, or all of the account.
 
     :meth:`parse` validates the arguments, so a source is always valid. It may have names in place of ids
-    until :func:`~airflow_provider_faraday.waiting.tasks.look_up` replaces them.
+    until :func:`~airflow_provider_faraday.waiting.wait.look_up` replaces them.
 
     :param container: None for a source by id, or of the account.
     :param ids: in lower case; None for all.
@@ -66,8 +66,8 @@ class Source(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The source as JSON values, in trigger arguments.
 
-        Stored watchers are identified by these fields. Fields that are added later are omitted while they
-        have their default values, so that the identity does not change.
+        Stored watchers are created from these fields, and identified by them. Fields that are added later
+        are omitted while they have their default values, so that the identity does not change.
         """
         saved: dict[str, Any] = {
             "resource_type": self.type.name,

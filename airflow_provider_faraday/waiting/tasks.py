@@ -61,4 +61,5 @@ def resumed_wait(
     """
     event = events.from_payload(payload)
     times = event.criteria.times if isinstance(event, events.Ready) else {}
+    # The criteria and the deadline of the event replace those of a new wait.
     return Wait.from_json(saved or new(times).as_json | events.to_payload(event), log), event
