@@ -389,7 +389,7 @@ def _node_of(state: ResourceState, graph: Graph, upstream: Upstream) -> Resource
     :raises FaradayApiError: see :func:`assess`.
     """
     if graph.failure and not graph.unclear.isdisjoint(upstream.next_ids):
-        raise graph.failure
+        raise graph.failure.with_traceback(None)
     node = graph.nodes.get(state.key)
     if node is None and state.resource_type.always_in_graph:
         raise FaradayResponseError(

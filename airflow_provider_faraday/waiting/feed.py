@@ -82,7 +82,8 @@ class Poll:
             for others.
         """
         if self.error:
-            raise self.error
+            # Without the frames of other subscribers, which would pile up.
+            raise self.error.with_traceback(None)
         for known, verdict in self._verdicts:
             if known == criteria:
                 return verdict

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -57,6 +58,18 @@ async def test_waits_with_different_criteria_keep_few_verdicts(
         waiting.start(waiting_for(scope_id=SCOPE, criteria=criteria))
     await polled(account, 2)
     assert objects(Verdict) <= earlier + feed.VERDICTS
+
+
+async def test_a_failed_poll_keeps_no_frames_of_its_subscribers(
+    serve: Callable[[Account], Account], waiting: Waiting
+) -> None:
+    earlier = objects(TracebackType)
+    account = serve(Account(TARGET))
+    account.steps[f"/scopes/{SCOPE}/targets"] = answer(503)
+    for _ in range(50):
+        waiting.start(waiting_for(scope_id=SCOPE))
+    await polled(account, 2)
+    assert objects(TracebackType) <= earlier + 10
 
 
 async def test_slow_lists_do_not_delay_another_list(set_connection: Connect, waiting: Waiting) -> None:
