@@ -170,6 +170,7 @@ class ResourcesReadySensor(ReportsLineage, BaseSensorOperator):
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as error:
             # Airflow's own timeout does not say what was not ready. Under soft_fail, it is a skip.
+            # Those of _skips have a cause.
             if error.__cause__:
                 raise
         with self._skips():

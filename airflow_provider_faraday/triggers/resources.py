@@ -194,6 +194,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, by which Airflow also tells whether watchers are equal."""
+        # Not the subclass, whose arguments have other names.
         return f"{__name__}.ResourceUpdatedTrigger", {
             **self.source.as_json,
             "on_error": self.on_error,

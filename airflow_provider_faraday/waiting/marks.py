@@ -45,6 +45,7 @@ class Record:
         self, states: Mapping[str, Any], source: Source, events: Mapping[str, bool], log: Any
     ) -> None:
         # The interval and the Airflow connection may change without losing the announced builds.
+        # A new event setting must be left out while it has its default value: otherwise, all lose theirs.
         watcher = {**source.as_json, "resource_ids": source.ids and sorted(source.ids), **events}
         digest = hashlib.sha256(json.dumps(watcher, sort_keys=True).encode()).hexdigest()[:12]
         # Stored under ".0" since a watcher had several values.
