@@ -179,4 +179,4 @@ async def _fetch(config: ClientConfig, message: webhooks.Message) -> ResourceSta
         fetched = await client.fetch(endpoint, decode_states(message.resource_type), seconds=FETCH_SECONDS)
     finally:
         await client.close()
-    return next((state for state in fetched.value if state.id.lower() == message.resource_id), None)
+    return next((state for state in fetched.value if state.key == message.resource_id), None)
