@@ -185,21 +185,22 @@ class Feed:
     async def _poll_for(self, subscribers: list[Subscriber]) -> None:
         """Poll for all subscribers together, and again for each one if Faraday rejects their request."""
         is_by_id = self._source.ids is not None
-        shared = await self._poll(list(self._ids) if is_by_id else None)
+        source = self._source._replace(ids=tuple(self._ids)) if is_by_id else self._source
+        shared = await self._poll(source)
         if is_by_id and len(subscribers) > 1 and _is_refused(shared.error):
             for subscriber in subscribers:
                 if subscriber in self.subscribers:
-                    subscriber.offer(await self._poll(subscriber.ids))
+                    subscriber.offer(await self._poll(source._replace(ids=subscriber.ids)))
             return
         for subscriber in subscribers:
             if subscriber.offer(shared if subscriber.ids is None else shared.of(subscriber.ids)):
                 # It evaluates the poll now, and other coroutines get their turn.
                 await asyncio.sleep(0)
 
-    async def _poll(self, ids: Collection[str] | None) -> Poll:
+    async def _poll(self, source: Source) -> Poll:
         """Poll once.
 
-        :param ids: the resources to request, for a source by id.
+        :param source: the feed's source, with the ids to request if it is by id.
         """
         clock = asyncio.get_running_loop().time
         began_at = clock()
@@ -207,14 +208,14 @@ class Feed:
         states: list[ResourceState] = []
         error = graph = sent_at = None
         try:
-            for endpoint in self._source.endpoints(ids):
-                decode = self._decoders.get(endpoint) or Remembering(decode_states(self._source.type))
+            for endpoint in source.endpoints():
+                decode = self._decoders.get(endpoint) or Remembering(decode_states(source.type))
                 decoders[endpoint] = decode
                 seconds = self._account.longest_request(self._interval)
                 fetched = await self._account.client.fetch(endpoint, decode, seconds=seconds)
                 states += fetched.value
                 sent_at = fetched.sent_at
-            if self._source.include_upstream:
+            if source.include_upstream:
                 waited = dict.fromkeys(state.key for state in states if not state.why_skipped)
                 # After the list: an earlier graph may not show the latest change upstream.
                 graph, sent_at = await self._account.graph(waited, after=clock())
@@ -222,10 +223,10 @@ class Feed:
             error = failure
         self._decoders = decoders
         return Poll(
-            resource_type=self._source.type,
+            resource_type=source.type,
             began_at=began_at,
             now=sent_at or datetime.now(UTC),
-            ids=ids,
+            ids=source.ids,
             states=tuple(states),
             error=error,
             graph=graph,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_faraday.api.errors import FaradayInputError
@@ -93,18 +93,15 @@ class Source(NamedTuple):
         """The source that is polled for this one and others of its kind together."""
         return self if self.ids is None else self._replace(ids=())
 
-    def endpoints(self, ids: Iterable[str] | None = None) -> list[Endpoint]:
-        """Return the requests that make up one poll.
-
-        :param ids: the resources to request, for a source by id; by default its own.
-        """
+    def endpoints(self) -> list[Endpoint]:
+        """Return the requests that make up one poll."""
         from airflow_provider_faraday.api import endpoints
 
         if self.container:
             return [endpoints.resources_of(self.container.type, self.container.id, self.type)]
         if self.ids is None:
             return [endpoints.list_resources(self.type)]
-        return endpoints.resources_by_id(self.type, self.ids if ids is None else ids)
+        return endpoints.resources_by_id(self.type, self.ids)
 
 
 def given_source(owner: str, kind: ResourceType, given: Mapping[str, object]) -> str:
