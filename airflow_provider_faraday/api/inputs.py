@@ -112,10 +112,12 @@ def webhook_url(value: object) -> str:
 
     :raises FaradayInputError: if it is not an absolute URL.
     """
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#@]+/[^\s#]*", value):
+    is_url = isinstance(value, str) and re.fullmatch(r"https?://[^\s/?#@]+/[^\s#]*", value)
+    # Faraday may encode other characters, so that the URL would not be found in its list.
+    if not (is_url and value.isascii()):
         # Without the value, which may have a password.
         raise FaradayInputError(
-            "url must be an absolute URL with a path and without a password, such as "
+            "url must be an absolute ASCII URL with a path and without a password, such as "
             "https://airflow.example.com/faraday/webhooks/faraday_default."
         )
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow.assets.manager import asset_manager
@@ -9,6 +10,7 @@ from airflow.models.asset import AssetEvent, AssetModel
 from airflow.utils.session import create_session
 from sqlalchemy import select, update
 
+from airflow_provider_faraday.api.text import one_line
 from airflow_provider_faraday.api.updates import Mark
 from airflow_provider_faraday.api.webhooks import is_announced
 from airflow_provider_faraday.compat import store_asset_state
@@ -16,6 +18,8 @@ from airflow_provider_faraday.waiting.marks import WEBHOOK_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
 
 _RECENT_EVENTS = 100
 """How many events of an asset to look at for one about the same build."""
@@ -51,7 +55,11 @@ def _announce(asset_id: int, message_id: str, build: dict[str, Any]) -> bool:
         asset_manager.register_asset_change(asset=asset, extra=extra, session=session)
         # Watchers of the asset cannot read its events.
         mark = Mark(built=build["last_updated_output_at"], failed=None)
-        store_asset_state(asset_id, WEBHOOK_KEY, {build["id"]: mark}, session)
+        try:
+            with session.begin_nested():
+                store_asset_state(asset_id, WEBHOOK_KEY, {build["id"]: mark}, session)
+        except Exception as error:  # whatever a state backend raises
+            log.warning("Watchers of asset %d may announce the build, too. %s", asset_id, one_line(str(error)))
         return True
 
 

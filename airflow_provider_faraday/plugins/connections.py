@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from dataclasses import replace
 
@@ -60,11 +59,17 @@ class WebhookConnection:
         self._looked_up_at = 0.0
 
     async def config(self) -> ClientConfig | None:
-        """Return its configuration; an outdated one if lookups are slow, None if it cannot be used."""
+        """Return its configuration; the last one if a lookup is slow, None if it cannot be used."""
         is_outdated = time.monotonic() - self._looked_up_at >= LOOKUP_SECONDS
         if self._lookup is None or (is_outdated and self._lookup.done()):
             self._looked_up_at = time.monotonic()
             self._lookup = asyncio.create_task(run_in_threadpool(self._look_up))
+        elif is_outdated:
+            # A secret that was removed must not stay valid.
+            self._config = None
+            self._problems.warning(
+                f"Webhooks are refused: a lookup of the Airflow connection '{self.conn_id}' has not ended."
+            )
         await asyncio.wait([self._lookup], timeout=LOOKUP_PATIENCE_SECONDS)
         if self._lookup.done():
             self._config = self._lookup.result()
@@ -72,7 +77,8 @@ class WebhookConnection:
 
     def forget(self) -> None:
         """Look it up again for the next message."""
-        self._looked_up_at = -math.inf
+        if self._lookup and self._lookup.done():
+            self._lookup = None
 
     def _look_up(self) -> ClientConfig | None:
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # Faraday waits 15 seconds for the response.
 BODY_SECONDS = 5.0
 FETCH_SECONDS = 8.0
+
+DATABASE_THREADS = 4
+"""How many messages use Airflow's database at a time. It has 15 connections, which others need, too."""
 
 
 def create_app(conn_ids: Collection[str]) -> FastAPI:
@@ -67,6 +73,7 @@ class Receiver:
     def __init__(self, conn_ids: Collection[str]) -> None:
         self._problems = ThrottledLog()
         self._connections = {conn_id: WebhookConnection(conn_id, self._problems) for conn_id in conn_ids}
+        self._uses_database = asyncio.Semaphore(DATABASE_THREADS)
 
     async def receive(self, request: Request) -> Response:
         """Handle a request. Faraday resends the message unless the status is 2xx."""
@@ -100,7 +107,15 @@ class Receiver:
             return
         except ValueError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, f"it cannot be read: {error}") from None
-        await self._handle(connection, config, message_id, message)
+        if message.sent_at is None:
+            self._problems.warning(
+                "A webhook has no valid timestamp, so it is not known whether Faraday's API returns its build."
+            )
+        try:
+            await self._handle(connection, config, message_id, message)
+        except SQLAlchemyError as error:
+            problem = "Airflow's metadata database failed"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, type(error).__name__) from None
 
     async def _handle(
         self, connection: WebhookConnection, config: ClientConfig, message_id: str, message: webhooks.Message
@@ -110,7 +125,7 @@ class Receiver:
             self._problems.warning(f"Faraday failed to build the {what}, according to a webhook.")
             return
         uri = message.resource_type.asset_uri(message.resource_id)
-        asset_ids = await run_in_threadpool(assets_to_notify, uri, message_id)
+        asset_ids = await self._in_thread(assets_to_notify, uri, message_id)
         if not asset_ids:
             return
         try:
@@ -135,10 +150,17 @@ class Receiver:
         if message.is_newer_than(state, now):
             raise outdated
         # It was ready when the message was sent. By now, the next build may be in progress.
-        created = await run_in_threadpool(announce, asset_ids, message_id, {**state.build, "status": "ready"})
+        build = {**state.build, "status": "ready"}
+        created = await self._in_thread(announce, asset_ids, message_id, build)
         if not created and message.is_newer_than(state, now, webhooks.MAX_ANNOUNCED_AGE):
             raise outdated
-        log.info("A webhook has announced a build of the %s: %d new asset events.", what, created)
+        if created:
+            log.info("A webhook has announced a build of the %s: %d new asset events.", what, created)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function that uses Airflow's database."""
+        async with self._uses_database:
+            return await run_in_threadpool(function, *arguments)
 
 
 async def _read_body(request: Request) -> bytes:

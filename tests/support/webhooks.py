@@ -115,6 +115,14 @@ class Database:
         with closing(sqlite3.connect(self._path, timeout=30)) as database, database:
             return database.execute(sql, parameters).fetchall()
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other process read or write it."""
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            yield
+            database.execute("ROLLBACK")
+
     def add_asset(self, uri: str, *, active: bool = True) -> int:
         now = "2026-01-01 00:00:00+00:00"
         self.execute(

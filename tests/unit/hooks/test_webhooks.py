@@ -78,9 +78,12 @@ def test_a_url_that_is_only_written_differently_is_the_same_endpoint(registered:
     assert (found is not None and found["id"] == "3") is is_same
 
 
-@pytest.mark.parametrize("url", [None, "airflow.example.com/x", "ftp://a/b", "https://u:p@a/b", "http://a"])
+@pytest.mark.parametrize(
+    "url",
+    [None, "airflow.example.com/x", "ftp://a/b", "https://u:p@a/b", "http://a", "https://münchen.example/x"],
+)
 def test_what_is_no_url_is_rejected_before_anything_is_sent(sandbox: Sandbox, url: Any) -> None:
-    with pytest.raises(FaradayInputError, match="url must be an absolute URL") as caught:
+    with pytest.raises(FaradayInputError, match="url must be an absolute ASCII URL") as caught:
         FaradayHook().ensure_webhook(url)
     assert "u:p" not in str(caught.value)
     assert sandbox.requests() == []

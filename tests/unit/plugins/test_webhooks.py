@@ -311,6 +311,32 @@ def test_a_message_about_the_next_build_is_not_taken_for_one_about_the_announced
     assert times == builds
 
 
+def test_a_locked_database_is_a_reason_to_send_the_message_again(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int
+) -> None:
+    body = message(CUSTOMERS)
+    headers = signed(SECRET, body)
+    with database.locked():
+        assert receiver.post(body, headers).status_code == 503
+    assert receiver.post(body, headers).status_code == 200
+    assert len(database.events(customers)) == 1
+    assert "Airflow's metadata database failed. OperationalError" in receiver.logged()
+    assert "Traceback" not in receiver.logged()
+
+
+@pytest.mark.skipif(not AIRFLOW_3_3, reason="Airflow before 3.3 stores nothing for assets")
+def test_an_event_is_created_even_if_nothing_can_be_stored_for_watchers(
+    receiver: Receiver, faraday: Sandbox, database: Database, customers: int
+) -> None:
+    database.execute("ALTER TABLE asset_state_store RENAME TO hidden")
+    try:
+        assert post(receiver, CUSTOMERS).status_code == 200
+    finally:
+        database.execute("ALTER TABLE hidden RENAME TO asset_state_store")
+    assert len(database.events(customers)) == 1
+    assert f"Watchers of asset {customers} may announce the build, too." in receiver.logged()
+
+
 def test_a_large_body_is_rejected(receiver: Receiver, customers: int) -> None:
     body = message(CUSTOMERS)
     fits = body + b" " * (65_536 - len(body))
@@ -351,7 +377,7 @@ def test_a_slow_lookup_is_shared_and_does_not_delay_others(hasty: Receiver) -> N
 
 
 @pytest.mark.anyio
-async def test_the_last_secret_is_used_while_a_lookup_is_slow(
+async def test_the_last_secret_is_used_while_a_lookup_is_slow_but_not_if_it_never_ends(
     faraday: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_provider_faraday.plugins import connections
@@ -367,6 +393,8 @@ async def test_the_last_secret_is_used_while_a_lookup_is_slow(
     monkeypatch.setattr(connections, "LOOKUP_PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(connections, "LOOKUP_SECONDS", 0.0)
     assert await stored.config() == first
+    # Half a minute later.
+    assert await stored.config() is None
     released.set()
 
 
@@ -377,6 +405,11 @@ def test_a_sender_that_disconnects_is_not_an_error(receiver: Receiver, customers
 
     assert post(receiver, CUSTOMERS).status_code == 200
     assert "Traceback" not in receiver.logged()
+
+
+def test_a_message_without_a_valid_timestamp_is_logged(receiver: Receiver, customers: int) -> None:
+    assert post(receiver, CUSTOMERS, timestamp="yesterday").status_code == 200
+    assert "A webhook has no valid timestamp" in receiver.logged()
 
 
 def test_there_is_one_route_and_no_description_of_it(receiver: Receiver) -> None:
