@@ -113,7 +113,9 @@ class Graph:
             self._inputs[downstream_id].append(upstream_id)
             self._outputs[upstream_id].append(downstream_id)
             for id_, side in ((upstream_id, "upstream"), (downstream_id, "downstream")):
-                if id_ not in self.nodes:
+                known = self.nodes.get(id_)
+                # A later page may show that a resource is being built meanwhile.
+                if known is None or (known.status == "ready" != getattr(edge, f"{side}_status")):
                     self.nodes[id_] = _node(edge, side)
         self.outdated = {id_ for id_, node in self.nodes.items() if node.why_not_ready}
 
@@ -159,10 +161,6 @@ class Graph:
         if found is None:
             found = self._upstream[id_] = self._search(id_)
         return found
-
-    def inputs_of(self, ids: Iterable[str]) -> set[str]:
-        """Return resources and everything upstream of them, also behind archived resources and previews."""
-        return _reachable(ids, self._inputs)
 
     def edges_to(self, ids: Iterable[str]) -> Iterator[tuple[ResourceState, ResourceState]]:
         """Yield the dependencies among resources and all that they are built from, upstream side first.

@@ -16,6 +16,7 @@ from airflow_provider_faraday.api.text import shortened
 _DIRECTORY = r"[A-Za-z0-9_][-A-Za-z0-9_]*"
 _EXTENSIONS = ("csv", "txt", "gpg", "pgp", "gz", "bz2")
 _FILENAME = rf"[A-Za-z0-9_][-A-Za-z0-9_.]*\.(?i:{'|'.join(_EXTENSIONS)})"
+_URL = r"https?://[^\s/?#@]+/[^\s#]*"
 _UUID = r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _BROKEN_UUID = r"(?i)\s*[0-9a-f-]{30,38}\s*"
 
@@ -112,9 +113,8 @@ def webhook_url(value: object) -> str:
 
     :raises FaradayInputError: if it is not an absolute URL.
     """
-    is_url = isinstance(value, str) and re.fullmatch(r"https?://[^\s/?#@]+/[^\s#]*", value)
-    # Faraday may encode other characters, so that the URL would not be found in its list.
-    if not (is_url and value.isascii()):
+    # ASCII, because Faraday may encode other characters, so that the URL would not be found in its list.
+    if not (isinstance(value, str) and value.isascii() and re.fullmatch(_URL, value)):
         # Without the value, which may have a password.
         raise FaradayInputError(
             "url must be an absolute ASCII URL with a path and without a password, such as "

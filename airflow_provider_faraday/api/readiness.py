@@ -313,7 +313,7 @@ class _Judge:
             return None
         did = "read its input" if state.read_at else "ended"
         reason = f"ready, but its last build {did} at {shown(read_at)}, before {shown(since)}"
-        seconds = (built_at + TRUSTED_AFTER - self.now).total_seconds() if built_at else 0.0
+        seconds = (TRUSTED_AFTER - (self.now - built_at)).total_seconds() if built_at else 0.0
         if seconds <= 0:
             self.verdict.notes.append(f"{state.title} counts after 10 minutes, although it is {reason}")
             return None
@@ -328,11 +328,13 @@ class _Judge:
         key = state.key
         if key in self.after:
             return self.after[key], self.since[key]
-        upstream = " or for a resource upstream of it" if self.graph else ""
+        where, remedy = "", ", or set include_upstream=True if they are upstream"
+        if self.graph:
+            where, remedy = " or for a resource upstream of it", ""
         raise FaradayInputError(
-            f"updated_after has times for {len(self.criteria.times)} ids, but not for "
-            f"{state.label}{upstream}.\nPass a single time, or wait only for these ids, or set "
-            "include_upstream=True if they are upstream. Without ids, nothing was updated: skip this task."
+            f"updated_after has times for {len(self.criteria.times)} ids, but not for {state.label}{where}.\n"
+            f"Pass a single time, or wait only for these ids{remedy}. Without ids, nothing was updated: skip "
+            "this task."
         )
 
     def _blocker(self, id_: str, graph: Graph) -> Blocker | None:

@@ -282,10 +282,10 @@ def _format_error(request: Request, response: Response, error: Exception) -> Far
     # Not by the class of the error: the text "504 Gateway Time-out" begins like a number.
     broken = not _is_json(response.body)
     what = "is not valid JSON" if broken else "has an unexpected format"
-    message = (
-        f"Faraday returned {response.status}, but the response {what}: {error}. "
-        f"Received {_excerpt(request, response)}."
-    )
+    message = f"Faraday returned {response.status}, but the response {what}: {error}."
+    if broken:
+        # Valid JSON may have rows of customers' data.
+        message += f" Received {_excerpt(request, response)}."
     return api_error(FaradayResponseError, request, message, broken=broken, status_code=response.status)
 
 

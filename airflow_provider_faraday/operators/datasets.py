@@ -44,6 +44,8 @@ class ListConnectionDatasetsOperator(ListResourcesOperator):
         super().__init__(
             resource_type="datasets",
             connection_id=connection_id,
+            # Not that of default_args.
+            scope_id=None,
             fields=fields,
             faraday_conn_id=faraday_conn_id,
             **kwargs,
@@ -81,6 +83,8 @@ class ListScopeDatasetsOperator(ListResourcesOperator):
         self.tables = tables
         super().__init__(
             resource_type="datasets",
+            # Not that of default_args.
+            connection_id=None,
             scope_id=scope_id,
             fields=fields,
             faraday_conn_id=faraday_conn_id,

@@ -36,6 +36,8 @@ class ListConnectionTargetsOperator(ListResourcesOperator):
         super().__init__(
             resource_type="targets",
             connection_id=connection_id,
+            # Not that of default_args.
+            scope_id=None,
             fields=fields,
             faraday_conn_id=faraday_conn_id,
             **kwargs,
@@ -67,6 +69,8 @@ class ListScopeTargetsOperator(ListResourcesOperator):
     ) -> None:
         super().__init__(
             resource_type="targets",
+            # Not that of default_args.
+            connection_id=None,
             scope_id=scope_id,
             fields=fields,
             faraday_conn_id=faraday_conn_id,

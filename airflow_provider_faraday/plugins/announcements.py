@@ -59,7 +59,8 @@ def _announce(asset_id: int, message_id: str, build: dict[str, Any]) -> bool:
             with session.begin_nested():
                 store_asset_state(asset_id, WEBHOOK_KEY, {build["id"]: mark}, session)
         except Exception as error:  # whatever a state backend raises
-            log.warning("Watchers of asset %d may announce the build, too. %s", asset_id, one_line(str(error)))
+            text = "Watchers of asset %d may announce the build, too. %s"
+            log.warning(text, asset_id, one_line(str(error)))
         return True
 
 

@@ -68,7 +68,7 @@ class WebhookConnection:
             # A secret that was removed must not stay valid.
             self._config = None
             self._problems.warning(
-                f"Webhooks are refused: a lookup of the Airflow connection '{self.conn_id}' has not ended."
+                f"Webhooks are rejected: a lookup of the Airflow connection '{self.conn_id}' has not ended."
             )
         await asyncio.wait([self._lookup], timeout=LOOKUP_PATIENCE_SECONDS)
         if self._lookup.done():
@@ -90,5 +90,5 @@ class WebhookConnection:
                 # Requests are not retried, because Faraday resends the message.
                 return replace(config, max_attempts=1)
             problem = f"The Airflow connection '{self.conn_id}' has no extra 'webhook_secret'"
-        self._problems.warning(f"Webhooks are refused: {problem}")
+        self._problems.warning(f"Webhooks are rejected: {problem}")
         return None

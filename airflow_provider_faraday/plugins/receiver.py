@@ -50,7 +50,7 @@ def create_app(conn_ids: Collection[str]) -> FastAPI:
     return FastAPI(routes=[route], openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A message is not accepted.
 
     :param status: of the response.
@@ -81,41 +81,41 @@ class Receiver:
         status, headers = HTTPStatus.OK, {}
         try:
             await self._receive(request, connection)
-        except Refused as refusal:
+        except Rejected as rejection:
             name = "an id not in webhook_conn_ids"
             if connection:
                 name = f"the Airflow connection '{connection.conn_id}'"
             self._problems.warning(
-                f"Refused a webhook for {name} ({refusal.status.value}): {refusal}.", refusal.detail
+                f"Rejected a webhook for {name} ({rejection.status.value}): {rejection}.", rejection.detail
             )
             # The rest of a body that is still being sent is not read.
-            status, headers = refusal.status, {"Connection": "close"}
+            status, headers = rejection.status, {"Connection": "close"}
         return JSONResponse({"status": status.phrase}, status, headers)
 
     async def _receive(self, request: Request, connection: WebhookConnection | None) -> None:
         body = await _read_body(request)
         config = await connection.config() if connection else None
         if connection is None or config is None:
-            raise Refused(HTTPStatus.UNAUTHORIZED, "there is no secret to verify its signature with")
+            raise Rejected(HTTPStatus.UNAUTHORIZED, "there is no secret to verify its signature with")
         try:
             message_id = webhooks.verify(request.headers, body, config.webhook_secret, time.time())
             message = webhooks.parse_message(body)
         except webhooks.SignatureError as error:
-            raise Refused(HTTPStatus.UNAUTHORIZED, str(error)) from None
+            raise Rejected(HTTPStatus.UNAUTHORIZED, str(error)) from None
         except webhooks.UnknownMessageError as error:
             self._problems.warning(f"Ignored a webhook from Faraday: {error}.")
             return
         except ValueError as error:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"it cannot be read: {error}") from None
+            raise Rejected(HTTPStatus.BAD_REQUEST, f"it cannot be read: {error}") from None
         if message.sent_at is None:
             self._problems.warning(
-                "A webhook has no valid timestamp, so it is not known whether Faraday's API returns its build."
+                "A webhook has no valid timestamp. Faraday's API may not return the new build yet."
             )
         try:
             await self._handle(connection, config, message_id, message)
         except SQLAlchemyError as error:
             problem = "Airflow's metadata database failed"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, type(error).__name__) from None
+            raise Rejected(HTTPStatus.SERVICE_UNAVAILABLE, problem, type(error).__name__) from None
 
     async def _handle(
         self, connection: WebhookConnection, config: ClientConfig, message_id: str, message: webhooks.Message
@@ -135,7 +135,7 @@ class Receiver:
             connection.forget()
             problem = f"the {what} could not be fetched"
             # Without Faraday's error id, which differs each time.
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(error.args[0])) from None
+            raise Rejected(HTTPStatus.SERVICE_UNAVAILABLE, problem, one_line(error.args[0])) from None
         if state is None:
             self._problems.warning(
                 f"A webhook for the Airflow connection '{connection.conn_id}' is about the {what}, which "
@@ -144,7 +144,7 @@ class Receiver:
             )
             return
         now = datetime.now(UTC)
-        outdated = Refused(
+        outdated = Rejected(
             HTTPStatus.SERVICE_UNAVAILABLE, f"Faraday's API does not return the new build of the {what} yet"
         )
         if message.is_newer_than(state, now):
@@ -166,7 +166,7 @@ class Receiver:
 async def _read_body(request: Request) -> bytes:
     """Return the body, if it is small and arrives soon.
 
-    :raises Refused: if it does not.
+    :raises Rejected: if it does not.
     """
     body = bytearray()
     try:
@@ -175,12 +175,12 @@ async def _read_body(request: Request) -> bytes:
                 body += chunk
                 if len(body) > webhooks.MAX_BODY_BYTES:
                     problem = f"it has more than {webhooks.MAX_BODY_BYTES // 1024} KB"
-                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
+                    raise Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
     except TimeoutError:
         problem = f"its body did not arrive within {BODY_SECONDS:.0f} s"
-        raise Refused(HTTPStatus.REQUEST_TIMEOUT, problem) from None
+        raise Rejected(HTTPStatus.REQUEST_TIMEOUT, problem) from None
     except ClientDisconnect:
-        raise Refused(HTTPStatus.BAD_REQUEST, "its body broke off") from None
+        raise Rejected(HTTPStatus.BAD_REQUEST, "its body broke off") from None
     return bytes(body)
 
 

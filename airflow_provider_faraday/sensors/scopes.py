@@ -61,6 +61,9 @@ class ScopesReadySensor(ResourcesReadySensor):
         self.scopes = scopes
         super().__init__(
             resource_type="scopes",
+            # Not those of default_args.
+            connection_id=None,
+            scope_id=None,
             updated_after=updated_after,
             fail_on_error=fail_on_error,
             allow_empty=allow_empty,

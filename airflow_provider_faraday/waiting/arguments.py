@@ -155,6 +155,7 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
     "tables": lambda value, _: table_names(value),
     "directory": lambda value, _: upload_directory(value),
     "filename": lambda value, _: upload_filename(value),
+    "faraday_conn_id": lambda value, _: None,
 }
 """Templated arguments, each with its check: a function of the value and of the argument's name. The ids of a
 task are checked, too, whatever their argument is called."""

@@ -30,7 +30,7 @@ async def wait(
     waited, wanted = Source.from_json(source), Criteria.from_json(criteria)
     clock = asyncio.get_running_loop().time
     ends_at = clock() + max(0.0, deadline - time.time())
-    progress = Progress(log)
+    progress = Progress(log, waited)
     event: Event | None = None
     async with subscribe(faraday_conn_id, waited, poke_interval) as subscriber:
         while event is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_faraday.api.text import one_line
+from airflow_provider_faraday.api.text import first_of, one_line
 from airflow_provider_faraday.waiting.events import Failed
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ class Progress:
     :ivar changes_at: when the last verdict changes, even if no resource does, on the clock of the polls.
     """
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, log: Any, source: Source) -> None:
         self.pending = ""
         self.changes_at = math.inf
         self._log = log
         self._logged = ""
-        self._waiting = ""
+        # Until the first successful poll of this process.
+        self._waiting = first_of(source.ids) if source.ids else source.label
 
     def polled(self, verdict: Verdict, began_at: float = 0.0) -> None:
         """Log the verdict of a poll that began at a given time."""
@@ -44,7 +45,7 @@ class Progress:
     def poll_failed(self, error: Exception) -> None:
         """Log a transient error of a poll."""
         text = one_line(str(error)).rstrip(".")
-        self.pending = f"{self._waiting or 'the first successful poll'}. The last poll failed: {text}"
+        self.pending = f"{self._waiting}. The last poll failed: {text}"
         self._logged = ""
         self._log.warning("Poll failed, retrying until the timeout: %s", text)
 

@@ -120,7 +120,9 @@ def new_wait(task: Any, requested_at: dict[str, datetime]) -> Wait:
             ids=tuple(requested_at),
             include_upstream=task.include_upstream,
         ),
-        criteria=Criteria(updated_after=requested_at, fail_on_error=task.fail_on_error),
+        criteria=Criteria(
+            updated_after=requested_at, fail_on_error=task.fail_on_error, allow_empty=task.allow_empty
+        ),
         poke_interval=task.poke_interval,
         deadline=time.time() + task.timeout,
         log=task.log,

@@ -78,7 +78,7 @@ class Wait:
     graph: Graph | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.log)
+        self.progress = Progress(self.log, self.source)
         self._hook = FaradayHook(self.faraday_conn_id)
         self._previews: dict[PreviewKey, bool] = {}
 
@@ -115,14 +115,14 @@ class Wait:
         return built
 
     def _needed_criteria(self) -> Criteria:
-        """Return the criteria with the times of the wait's own ids, and of those upstream of them.
+        """Return the criteria with the times of the wait's own ids.
 
-        A thousand mapped tasks may each get a thousand times, of which each needs one.
+        A thousand mapped tasks may each get a thousand times, of which each needs one. What is upstream may
+        change, so that any time may count later.
         """
-        ids = self.source.ids
-        if ids is None or (self.source.include_upstream and self.graph is None):
+        if self.source.ids is None or self.source.include_upstream:
             return self.criteria
-        return self.criteria.only_for(self.graph.inputs_of(ids) if self.graph else ids)
+        return self.criteria.only_for(self.source.ids)
 
     def poll(self) -> list[dict[str, Any]] | None:
         """Poll once. Return the ready resources as Faraday sent them, or None if not all are ready.

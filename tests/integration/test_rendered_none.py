@@ -56,11 +56,12 @@ def test_none_is_an_error_that_names_the_task_and_never_selects_everything(
         ForceUpdateDatasetsOperator(task_id="tables", connection_id=WAREHOUSE, tables=mistyped)
         ForceUpdateDatasetsOperator(task_id="datasets", datasets=mistyped)
         sensor(task_id="scope_id", scope_id=mistyped)
+        sensor(task_id="faraday_conn_id", datasets=[CUSTOMERS], faraday_conn_id=mistyped)
         sensor(task_id="updated_after", datasets=[CUSTOMERS], updated_after=requested_at)
 
     result = run_dag(dag)
 
-    for task_id in ("tables", "datasets", "scope_id", "updated_after"):
+    for task_id in ("tables", "datasets", "scope_id", "faraday_conn_id", "updated_after"):
         assert result[task_id].state == "failed"
         assert isinstance(result[task_id].error, FaradayInputError)
         assert re.search(f"'{task_id}' was given {task_id}.*None", str(result[task_id].error))

@@ -69,12 +69,13 @@ def test_a_body_that_is_not_json_is_transient(body: bytes) -> None:
     assert "not valid JSON" in str(error)
 
 
-@pytest.mark.parametrize("body", [{}, None, ["a"], [{"id": ""}], [{"id": 7}], [{"name": "x"}]])
-def test_json_in_an_unexpected_format_is_permanent(body: Any) -> None:
+@pytest.mark.parametrize("body", [{}, None, ["Jane"], [{"id": ""}], [{"id": 7}], [{"name": "Jane"}]])
+def test_json_in_an_unexpected_format_is_permanent_and_not_quoted(body: Any) -> None:
     error = failure(body)
     assert isinstance(error, FaradayResponseError)
     assert not error.broken
     assert "unexpected format" in str(error)
+    assert "Jane" not in str(error)
 
 
 def test_an_error_has_the_fields_of_faradays_body() -> None:

@@ -71,7 +71,10 @@ def list_warehouse(**arguments: Any) -> list[dict[str, Any]]:
 def test_the_resources_of_a_source_are_listed(
     sandbox: Sandbox, kind: Any, arguments: dict[str, Any], path: str, ids: list[str]
 ) -> None:
-    listed = kind(task_id="t", fields=["id", "no_such_field"], **arguments).execute({})
+    # For other tasks of the DAG.
+    others = {} if kind is ListResourcesOperator else {"connection_id": WAREHOUSE, "scope_id": SCOPE}
+    operator = kind(task_id="t", fields=["id", "no_such_field"], default_args=others, **arguments)
+    listed = operator.execute({})
     assert listed == [{"id": id_} for id_ in ids]
     assert [request["path"] for request in sandbox.requests()] == [f"/v1/{path}"]
 

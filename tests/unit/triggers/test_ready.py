@@ -120,7 +120,10 @@ def test_a_request_without_a_response_does_not_outlast_the_deadline(
     set_connection(account.server.url, timeout=0.2)
     trigger = deferral_of(gate(timeout=0.1)).trigger
     account.steps[LIST] = stall(60)
-    assert event_of(trigger)["status"] == "timeout"
+    event = event_of(trigger)
+    assert event["status"] == "timeout"
+    # Nothing is known of the datasets in this process.
+    assert event["pending"].startswith(f"datasets of scope {SCOPE}. The last poll failed: ")
 
 
 def test_an_unchanged_verdict_is_logged_once(account: Account, building: Build, task_log: list[str]) -> None:
