@@ -20,6 +20,7 @@ _REMEDIES = {
     403: "Check that the Airflow connection '{}' is for the right account, and any proxy in between.",
     404: "Check the id, and that the Airflow connection '{}' is for the account that owns it.",
     407: "Check the extra 'proxy' of the Airflow connection '{}', or the proxy environment variables.",
+    409: "Check the state of the resource in Faraday.",
     429: "Poll less often, or from fewer tasks.",
 }
 TRY_LATER = "Try again later. If the error persists, contact Faraday's support."

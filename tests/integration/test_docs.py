@@ -179,7 +179,7 @@ def test_shell_commands_exist(
                 pass
             case ["make", target, *_]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            case ["pip", "install", wanted]:
+            case ["pip", "install", wanted, *_]:
                 check_requirement(Requirement(re.sub(r"^\.", "airflow-provider-faraday", wanted)))
             case ["python", "-m", "airflow_provider_faraday.sandbox", *options]:
                 shown = subprocess.run(
