@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_provider_faraday.api.text import shortened
-
-if TYPE_CHECKING:
-    from airflow_provider_faraday.api.endpoints import Endpoint
 
 E = TypeVar("E", bound="FaradayApiError")
 
@@ -143,17 +140,23 @@ class FaradayResponseError(FaradayApiError):
 class Request(NamedTuple):
     """A request, as clients send it and as errors describe it.
 
+    :param path: the path below the base URL.
     :param url: the absolute URL. That of a redirected download may hold a secret.
     :param conn_id: id of the Airflow connection.
     :param redact: removes secrets from what an error quotes: a server may echo the request.
+    :param private: whether the response may hold a secret, so that errors must not quote it.
+    :param content_type: that of the payload; by default JSON.
     :param is_faraday: whether the URL is on the configured server.
     :param has_proxy: whether it is sent through an HTTP proxy.
     """
 
-    endpoint: Endpoint
+    method: str
+    path: str
     url: str
     conn_id: str
-    redact: Callable[[str], str]
+    redact: Callable[[str], str] = str
+    private: bool = False
+    content_type: str | None = None
     is_faraday: bool = True
     has_proxy: bool = False
 
@@ -168,7 +171,7 @@ def api_error(kind: type[E], request: Request, message: str, remedy: str = "", *
     if issubclass(kind, FaradayTransportError):
         default = _NETWORK
     remedy = remedy or default.format(request.conn_id)
-    return kind(message, remedy=remedy, method=request.endpoint.method, path=request.endpoint.path, **fields)
+    return kind(message, remedy=remedy, method=request.method, path=request.path, **fields)
 
 
 def transport_error(request: Request, cause: BaseException, *, request_sent: bool) -> FaradayTransportError:

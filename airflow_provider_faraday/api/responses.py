@@ -293,7 +293,7 @@ def _excerpt(request: Request, response: Response) -> str:
     size = len(response.body)
     if not size:
         return "an empty body"
-    if request.endpoint.private or size > _MAX_QUOTED_BYTES:
+    if request.private or size > _MAX_QUOTED_BYTES:
         return f"{size} bytes, not shown"
     text = request.redact(response.body.decode(errors="replace"))
     kind = request.redact(response.headers.get("Content-Type", "no content type").split(";")[0])

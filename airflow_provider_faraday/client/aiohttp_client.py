@@ -113,7 +113,7 @@ class AiohttpClient:
         )
         try:
             async with self._session.request(
-                request.endpoint.method,
+                request.method,
                 request.url,
                 headers={"Authorization": f"Bearer {config.api_key}"},
                 proxy=config.proxy_url,

@@ -64,8 +64,16 @@ class ClientConfig:
 
     def request(self, endpoint: Endpoint) -> Request:
         """Return the request for an endpoint."""
-        url = endpoint.url(self.base_url)
-        return Request(endpoint, url, self.conn_id, self.redact, has_proxy=bool(self.proxy_url))
+        return Request(
+            endpoint.method,
+            endpoint.path,
+            endpoint.url(self.base_url),
+            self.conn_id,
+            self.redact,
+            private=endpoint.private,
+            content_type=endpoint.content_type,
+            has_proxy=bool(self.proxy_url),
+        )
 
     @cached_property
     def proxy_url(self) -> str | None:

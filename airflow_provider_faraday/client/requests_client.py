@@ -276,17 +276,17 @@ class RequestsClient:
         :param is_file: whether to follow redirects, and not to read the body.
         """
         session = self.session
-        merged = {"Content-Type": request.endpoint.content_type} | dict(headers or {})
+        merged = {"Content-Type": request.content_type} | dict(headers or {})
         try:
             prepared = session.prepare_request(
-                requests.Request(request.endpoint.method, request.url, headers=merged, **payload)
+                requests.Request(request.method, request.url, headers=merged, **payload)
             )
             # The HTTP library would fail only when it sends them, as if Faraday could not be reached.
             for name, value in merged.items():
                 str(name).encode("ascii")
                 str(value).encode("latin-1")
         except (ValueError, TypeError, AttributeError, requests.exceptions.InvalidJSONError) as error:
-            what = f"{request.endpoint.method} {request.endpoint.path}"
+            what = f"{request.method} {request.path}"
             raise FaradayInputError(
                 f"The arguments of {what} cannot be sent: {request.redact(str(error))}"
             ) from None
