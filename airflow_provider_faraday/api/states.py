@@ -65,7 +65,9 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             "last_updated_output_at": self.last_updated_output_at,
         }
         if self.resource_type.count_field:
-            build[self.resource_type.count_field] = self.count
+            # An event with any other value would end Airflow's triggerer.
+            is_count = isinstance(self.count, (int, float)) and abs(self.count) < 2**63
+            build[self.resource_type.count_field] = self.count if is_count else None
         return build
 
     @cached_property

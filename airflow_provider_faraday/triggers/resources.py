@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -171,7 +172,7 @@ class ResourceUpdatedTrigger(BaseEventTrigger):
             self.queue = queue
         check_builds(f"{name} cannot watch", resource_type)
         seconds: object = poke_interval
-        if not isinstance(seconds, (int, float)) or not seconds > 0:
+        if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
             raise FaradayInputError(
                 f"poke_interval must be a positive number of seconds, but is {seconds!r}."
             )

@@ -98,6 +98,7 @@ class Account:
         self.joined_at = 0.0
         self._config: ClientConfig | None = None
         self._lookups = Shared(self._look_up)
+        self._lookup: asyncio.Task[Any] | None = None
         self._graphs = Shared(self._fetch_graph)
         self._decode_edges = Remembering(decode_edges)
         self._edges: list[Any] = []
@@ -154,10 +155,14 @@ class Account:
         return self._config
 
     async def _look_up(self) -> None:
+        # Not canceled, because the triggerer of Airflow 3.1 confuses responses after a canceled request.
+        if self._lookup is None or self._lookup.done():
+            self._lookup = asyncio.create_task(get_async_connection(self.conn_id))
         try:
-            async with asyncio.timeout(LOOKUP_SECONDS):
-                connection = await get_async_connection(self.conn_id)
-            config = client_config(connection, warn=self._config is None)
+            await asyncio.wait([self._lookup], timeout=LOOKUP_SECONDS)
+            if not self._lookup.done():
+                raise TimeoutError
+            config = client_config(self._lookup.result(), warn=self._config is None)
         except Exception as error:  # whatever a secrets backend, Airflow's API or a decryption raises
             failure = lookup_error(self.conn_id, error)
             if self._config:

@@ -149,6 +149,7 @@ class Feed:
         self._interval = interval
         self._ids: Counter[str] = Counter()
         self._decoders: dict[Endpoint, Remembering[list[ResourceState]]] = {}
+        self._is_due = asyncio.Event()
         # Its own context, so that its log lines are not attributed to one task.
         self.task = asyncio.get_running_loop().create_task(
             self._run(SETTLE_SECONDS + first_pause), name=f"faraday feed {source.label}", context=Context()
@@ -165,6 +166,11 @@ class Feed:
         """Add a subscriber."""
         self.subscribers[subscriber] = None
         self._ids.update(subscriber.ids or ())
+
+    def poll_at(self, time: float) -> None:
+        """Poll at a time of the event loop's clock, besides the polls in each interval."""
+        # Whole seconds, because many subscribers join together.
+        asyncio.get_running_loop().call_at(math.ceil(time), self._is_due.set)
 
     def remove(self, subscriber: Subscriber) -> None:
         """Remove a subscriber."""
@@ -233,11 +239,14 @@ class Feed:
         )
 
     async def _sleep(self, pause: float) -> None:
-        """Sleep until the first tick after a pause."""
-        now = asyncio.get_running_loop().time()
+        """Sleep until the first tick after a pause, or until a poll is due."""
+        loop = asyncio.get_running_loop()
         # Feeds that need the graph poll together, so that they share it.
         tick = max(TICK_SECONDS, self._interval) if self._source.include_upstream else TICK_SECONDS
-        await asyncio.sleep((math.floor((now + pause) / tick) + 1) * tick - now)
+        timer = loop.call_at((math.floor((loop.time() + pause) / tick) + 1) * tick, self._is_due.set)
+        await self._is_due.wait()
+        timer.cancel()
+        self._is_due.clear()
 
 
 def _is_refused(error: FaradayError | None) -> bool:
@@ -254,8 +263,8 @@ async def subscribe(
     """Subscribe to the feed of a source, which starts with its first subscriber and ends with its last.
 
     :param interval: seconds between polls.
-    :param poll_now: whether a feed that starts with this subscriber polls as soon as it may, not at some time
-        within an interval from then.
+    :param poll_now: whether the subscriber gets a poll as soon as it may, not at some time within an interval
+        from then.
     """
     now = asyncio.get_running_loop().time()
     account = accounts().get(faraday_conn_id) or Account(faraday_conn_id)
@@ -267,6 +276,8 @@ async def subscribe(
         spread = 0.0 if poll_now or source.include_upstream else random.uniform(0.0, interval)
         feed = Feed(account, source.without_ids, interval, spread)
         account.feeds.append(feed)
+    elif poll_now:
+        feed.poll_at(now + SETTLE_SECONDS)
     subscriber = Subscriber(source.ids, now + SETTLE_SECONDS)
     feed.add(subscriber)
     try:
@@ -279,6 +290,8 @@ async def subscribe(
             if not account.feeds:
                 del accounts()[faraday_conn_id]
             feed.task.cancel()
-            await asyncio.wait([feed.task])
-            if not account.feeds:
-                await account.client.close()
+            try:
+                await asyncio.wait([feed.task])
+            finally:
+                if not account.feeds:
+                    await account.client.close()

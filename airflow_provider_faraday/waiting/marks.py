@@ -27,7 +27,10 @@ Airflow's triggerer sends events to be stored about once a second, and drops the
 """
 
 RETRY_SECONDS = 10.0
-"""How long to wait before marks that could not be loaded are requested again."""
+"""How long to wait before state that could not be read or written is requested again."""
+
+WEBHOOK_SECONDS = 5.0
+"""How long to wait for the builds that webhooks have announced."""
 
 
 class Record:
@@ -58,6 +61,7 @@ class Record:
         # Only as far as they are known: keys may be absent.
         self._stored: dict[str, dict[str, Any]] = {asset: {} for asset in states}
         self._warned: set[str] = set()
+        self._has_events = False
 
     async def load(self) -> None:
         """Read the builds that an earlier process announced. Retry until that succeeds, to miss no build."""
@@ -82,12 +86,14 @@ class Record:
     async def load_webhooks(self) -> bool:
         """Add the builds that webhooks have announced to the marks. Return whether there are any."""
         try:
-            stored = [
-                msgspec.convert(await state.aget(WEBHOOK_KEY) or {}, dict[str, Mark])
-                for state in self._states.values()
-            ]
+            # Of polls that arrive meanwhile, only the last one is evaluated.
+            async with asyncio.timeout(WEBHOOK_SECONDS):
+                stored = [
+                    msgspec.convert(await state.aget(WEBHOOK_KEY) or {}, dict[str, Mark])
+                    for state in self._states.values()
+                ]
         except Exception as error:  # whatever Airflow's API or a state backend raises
-            self._log.warning("Could not read webhook announcements. %s", one_line(str(error)))
+            self._log.warning("Could not read webhook announcements. %r", error)
             return False
         # An event goes to all assets of the watcher. Those that no webhook has reached still need it.
         announced = marks_of_all(stored)
@@ -101,22 +107,26 @@ class Record:
         self._values[self._marks_key] = {**kept, **updates.marks}
         # A resource that is gone keeps its mark in this process, in case it comes back.
         self.marks.update(updates.marks)
+        self._has_events = self._has_events or bool(updates.events)
 
     def report(self, problem: str | None) -> None:
         """Keep why the watcher fails; None if it does not."""
         self._values[self._problem_key] = problem
 
     async def save(self) -> None:
-        """Write the marks and the problem to the state of each asset that does not have them.
+        """Write the marks and the problem to the state of each asset, until all of them have these.
 
-        What could not be written is written by the next call. If the triggerer stops before, the builds are
-        announced again.
+        If the triggerer stops before, the builds are announced again.
         """
-        values = dict(self._values)
-        await asyncio.gather(*(self._save(asset, values) for asset in self._states))
+        while not self._is_saved:
+            values, has_events = dict(self._values), self._has_events
+            self._has_events = False
+            await asyncio.gather(*(self._save(asset, values, has_events) for asset in self._states))
+            if not self._is_saved:
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _save(self, asset: str, values: dict[str, Any]) -> None:
-        """Write values to the state of an asset after Airflow has stored the events that were yielded before.
+    async def _save(self, asset: str, values: dict[str, Any], has_events: bool) -> None:
+        """Write values to the state of an asset, after Airflow has stored the events that precede them.
 
         The triggerer responds to requests in order. The first response proves that it was not stuck when the
         events were yielded, the second that it has processed what was sent in between, including the events.
@@ -126,20 +136,24 @@ class Record:
         if stored == values:
             return
         try:
-            await state.aget(self._marks_key)
-            await asyncio.sleep(CONFIRM_SECONDS)
-            await state.aget(self._marks_key)
+            if has_events:
+                await state.aget(self._marks_key)
+                await asyncio.sleep(CONFIRM_SECONDS)
+                # Between two deliveries of events, the triggerer lets the event loop turn twice per trigger.
+                for _ in range(3 * len(asyncio.all_tasks())):
+                    await asyncio.sleep(0)
+                await state.aget(self._marks_key)
             for key, value in values.items():
                 if key not in stored or stored[key] != value:
                     await (state.adelete(key) if value is None else state.aset(key, value))
                     stored[key] = value
             self._warned.discard(asset)
         except Exception as error:  # whatever Airflow's API or a state backend raises
+            self._has_events = self._has_events or has_events
             self._warn(asset, error)
 
     @property
-    def is_saved(self) -> bool:
-        """Whether the state of each asset has the marks and the problem."""
+    def _is_saved(self) -> bool:
         return all(stored == self._values for stored in self._stored.values())
 
     def _warn(self, asset: str, error: Exception) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -49,8 +48,7 @@ async def watch(
             pause = 0.0
             async with subscribe(faraday_conn_id, source, poke_interval, poll_now=True) as subscriber:
                 while not pause:
-                    # What could not be saved is saved after the next poll, even if it is unchanged.
-                    poll = await subscriber.next_poll(deliver_after=math.inf if record.is_saved else 0.0)
+                    poll = await subscriber.next_poll()
                     if poll.error:
                         failures += 1
                         pause = _pause_after(failures, poke_interval)

@@ -51,6 +51,11 @@ def test_a_later_build_is_an_update_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("count", [2**63, [5], "5"])
+def test_an_event_has_no_count_that_airflow_cannot_send(count: Any) -> None:
+    assert state(row_count=count).build["row_count"] is None
+
+
 READY, NEW = state(FIRST), state(None, status="new")
 
 

@@ -86,7 +86,7 @@ async def test_a_build_is_announced_again_if_the_triggerer_stops_before_airflow_
 ) -> None:
     monkeypatch.setattr(marks, "CONFIRM_SECONDS", 3600)
     build(CUSTOMERS, 2)
-    await until(lambda: states.calls == ["get", "get", "get", "set", "get"])
+    await until(lambda: states.calls == ["get", "set", "get"])
     await watcher.stop()
     second = waiting.watch(states)
     await until(lambda: second.events)
@@ -97,7 +97,7 @@ async def test_a_build_is_recorded_after_two_responses_of_the_state_store(
     account: Account, build: Build, states: States, watcher: Watcher, task_log: list[str]
 ) -> None:
     await polled(account, 3)
-    assert states.calls == ["get", "get", "get", "set"], "an unchanged poll was recorded"
+    assert states.calls == ["get", "set"], "an unchanged poll was recorded"
     states.is_down = True
     build(CUSTOMERS, 2)
     await until(lambda: states.calls.count("failed") >= 3)
@@ -124,6 +124,19 @@ async def test_a_build_that_is_announced_during_a_write_is_recorded(
     await until(lambda: watcher.events)
     states.may_write.set()
     await until(is_recorded(states, SECOND))
+
+
+async def test_a_watcher_that_joins_others_is_polled_without_waiting_for_their_interval(
+    account: Account, build: Build, waiting: Waiting
+) -> None:
+    first, second = (
+        {"scope_id": None, "datasets": [id_], "poke_interval": 3600} for id_ in (CUSTOMERS, ORDERS)
+    )
+    waiting.watch(**first)
+    await until(lambda: account.polls)
+    joined = waiting.watch(emit_initial=True, **second)
+    await until(lambda: joined.builds == [("orders", FIRST)])
+    assert account.polls == 2
 
 
 async def test_a_state_that_cannot_be_read_is_read_again_before_the_first_poll(

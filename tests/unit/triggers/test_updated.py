@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -112,7 +113,15 @@ async def test_a_problem_is_shown_with_its_beginning_until_it_is_solved(
 
 
 @since_airflow_3
-@pytest.mark.parametrize("arguments", [{}, {"datasets": []}, {"scope_id": SCOPE, "poke_interval": 0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"datasets": []},
+        {"scope_id": SCOPE, "poke_interval": 0},
+        {"scope_id": SCOPE, "poke_interval": math.inf},
+    ],
+)
 def test_invalid_arguments_are_rejected_when_the_dag_file_is_parsed(arguments: dict[str, Any]) -> None:
     with pytest.raises(FaradayInputError):
         DatasetUpdatedTrigger(**arguments)

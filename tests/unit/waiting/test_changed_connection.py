@@ -87,6 +87,29 @@ async def test_a_waiting_trigger_uses_the_last_configuration_until_another_one_i
         assert (await event)["status"] == "ready"
 
 
+async def test_a_lookup_that_takes_too_long_is_not_canceled(
+    set_connection: Connect, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, task_log: list[str]
+) -> None:
+    """The triggerer of Airflow 3.1 would confuse the responses to all later requests."""
+    released, look_up = asyncio.Event(), account.get_async_connection
+    started: list[str] = []
+
+    async def slow(conn_id: str) -> Any:
+        started.append(conn_id)
+        await released.wait()
+        return await look_up(conn_id)
+
+    monkeypatch.setattr(account, "get_async_connection", slow)
+    monkeypatch.setattr(account, "LOOKUP_SECONDS", 0.01)
+    with RawServer([targets("ready")]) as server:
+        set_connection(server.url)
+        event = waiting.start(waiting_for(scope_id=SCOPE))
+        await until(lambda: sum("Poll failed" in line and "TimeoutError" in line for line in task_log) >= 2)
+        assert len(started) == 1
+        released.set()
+        assert (await event)["status"] == "ready"
+
+
 class Undecryptable:
     """An Airflow connection that Airflow 2 decrypts when a field is read."""
 
