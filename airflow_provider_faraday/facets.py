@@ -61,7 +61,9 @@ def _facets(node: Node) -> dict[str, Any]:
 
 def _type(column: dict[str, Any]) -> str | None:
     data_type = column.get("data_type")
-    # Faraday's nested types are objects, OpenLineage's types are strings.
+    if isinstance(data_type, dict):
+        # Such as a timestamp, or a nested type.
+        data_type = data_type.get("logicalType") or data_type.get("type")
     return data_type if isinstance(data_type, str) else None
 
 

@@ -18,7 +18,7 @@ from airflow_provider_faraday.api.resources import ResourceType
 IDS_PER_REQUEST = 100
 """How many ``ids`` Faraday accepts in one request."""
 MERGE_PATCH = "application/merge-patch+json"
-"""The content type of a ``PATCH``. Faraday does not accept ``application/json``."""
+"""The content type of a ``PATCH``, except of a market opportunity analysis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ def resources_by_id(resource_type: ResourceType, ids: Iterable[str]) -> list[End
 
 def resources_of(container: ResourceType, container_id: object, resource_type: ResourceType) -> Endpoint:
     """List the resources of a container, such as ``getconnectiondatasets`` or ``getscopedatasets``."""
-    return Endpoint("GET", f"{_path(container, container_id)}/{resource_type.name}")
+    path = f"{_path(container, container_id)}/{resource_type.name}"
+    return Endpoint("GET", path, private=_is_private(resource_type))
 
 
 def get_resource(resource_type: ResourceType, id_: object) -> Endpoint:
@@ -157,7 +158,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def _is_private(resource_type: ResourceType) -> bool:
-    # The options of Faraday connections may hold credentials.
+    # Options may hold credentials.
     return "options" in resource_type.excluded_fields
 
 

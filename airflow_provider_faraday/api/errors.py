@@ -104,7 +104,7 @@ class FaradayApiError(FaradayError):
 
 
 class FaradayAuthenticationError(FaradayApiError):
-    """Faraday returned 401: it does not accept the API key."""
+    """Faraday returned 401, or ``INVALID_AUTHORIZATION``: it does not accept the API key."""
 
 
 class FaradayNotFoundError(FaradayApiError):
@@ -170,6 +170,8 @@ def api_error(kind: type[E], request: Request, message: str, remedy: str = "", *
     default = _REMEDIES.get(status, TRY_LATER if status >= 500 else _HOST)
     if issubclass(kind, FaradayTransportError):
         default = _NETWORK
+    elif issubclass(kind, FaradayAuthenticationError):
+        default = _REMEDIES[401]
     remedy = remedy or default.format(request.conn_id)
     return kind(message, remedy=remedy, method=request.method, path=request.path, **fields)
 

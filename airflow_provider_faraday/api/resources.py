@@ -59,6 +59,7 @@ class ResourceType(NamedTuple):
 
 
 _BY_CONTAINER = frozenset({"connection_id", "scope_id"})
+_MAY_HOLD_CREDENTIALS = frozenset({"options"})
 _NOT_BUILT = "a preview, which Faraday does not build"
 
 RESOURCE_TYPES: dict[str, ResourceType] = {
@@ -71,8 +72,7 @@ RESOURCE_TYPES: dict[str, ResourceType] = {
             "connections",
             # Not just "connection", which Airflow has, too.
             "Faraday connection",
-            # Options may hold credentials.
-            excluded_fields=frozenset({"options"}),
+            excluded_fields=_MAY_HOLD_CREDENTIALS,
             has_upstream=False,
         ),
         ResourceType(
@@ -93,7 +93,14 @@ RESOURCE_TYPES: dict[str, ResourceType] = {
         ResourceType("recommenders", "recommender", preview=_NOT_BUILT),
         ResourceType("scopes", "scope", count_field="population_count", always_in_graph=True),
         ResourceType("streams", "stream", count_field="event_count"),
-        ResourceType("targets", "target", count_field="count", listed_by=_BY_CONTAINER, always_in_graph=True),
+        ResourceType(
+            "targets",
+            "target",
+            count_field="count",
+            excluded_fields=_MAY_HOLD_CREDENTIALS,
+            listed_by=_BY_CONTAINER,
+            always_in_graph=True,
+        ),
         ResourceType("traits", "trait", has_builds=False),
     )
 }

@@ -234,6 +234,10 @@ def _status_error(request: Request, response: Response) -> FaradayApiError:
         for item in invalid
     )
     wait = _retry_after(response.headers)
+    kind = _ERROR_CLASSES.get(response.status, FaradayApiError)
+    if code == "INVALID_AUTHORIZATION":
+        # Its status is 400.
+        kind = FaradayAuthenticationError
     label = shortened(code or _phrase(response.status))
     message = f"Faraday returned {response.status} {label}: "
     message += shortened(note or _excerpt(request, response)).rstrip(". ") + "."
@@ -242,7 +246,7 @@ def _status_error(request: Request, response: Response) -> FaradayApiError:
     if wait:
         message += f" Retry after {wait:.0f} seconds."
     return api_error(
-        _ERROR_CLASSES.get(response.status, FaradayApiError),
+        kind,
         request,
         message,
         status_code=response.status,

@@ -31,7 +31,7 @@ def table_of(dataset: dict[str, Any]) -> str | None:
     name: str | None = options.get("table_name")
     if not name:
         return None
-    schema = options.get("schema") or options.get("dataset")
+    schema = options.get("schema")
     return f"{schema}.{name}" if schema and "." not in name else name
 
 

@@ -197,6 +197,8 @@ class FaradayHook(BaseHook):
     def list_ingress_logs(self, dataset_id: str, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the ingress logs of a dataset, newest first, with all fields that Faraday sent.
 
+        With a limit, these are the newest ones only if Faraday lists them so, which it does not document.
+
         There is one for each time that Faraday has read the dataset's input: ``started_at``, ``finished_at``,
         ``status``, ``status_error``, and ``metrics`` such as ``total_row_count``. Faraday calls this endpoint
         experimental.
@@ -440,6 +442,10 @@ class FaradayHook(BaseHook):
 
     def _list_of(self, container: str, container_id: str, resource_type: str) -> list[dict[str, Any]]:
         kind, listed = resource_type_named(container), resource_type_named(resource_type)
+        if kind.id_argument not in listed.listed_by:
+            raise FaradayInputError(
+                f"Faraday does not list {listed.plural} by {kind.label}.\nUse list_resources or request_list."
+            )
         return self._list(endpoints.resources_of(kind, self.find_id(container, container_id), listed))
 
     def _ids(self, kind: ResourceType, given: list[str]) -> list[str]:

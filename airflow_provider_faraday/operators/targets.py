@@ -16,7 +16,8 @@ class ListConnectionTargetsOperator(ListResourcesOperator):
     https://faraday.ai/docs/reference/getconnectiontargets
 
     :param connection_id: UUID or name of the Faraday connection (templated).
-    :param fields: the target fields to return (templated); None for all.
+    :param fields: the target fields to return (templated); None for all but ``options``, which may hold
+        credentials.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
     :raises FaradayLookupError: if a name does not identify one resource.
@@ -50,7 +51,8 @@ class ListScopeTargetsOperator(ListResourcesOperator):
     https://faraday.ai/docs/reference/getscopetargets
 
     :param scope_id: UUID or name of the scope (templated).
-    :param fields: the target fields to return (templated); None for all.
+    :param fields: the target fields to return (templated); None for all but ``options``, which may hold
+        credentials.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :raises FaradayInputError: if an argument is not valid; nothing is sent.
     :raises FaradayLookupError: if a name does not identify one resource.

@@ -38,7 +38,7 @@ class TargetsReadySensor(ResourcesReadySensor):
     :param checks: limits for fields of the ready targets, with the keys of Airflow's
         ``SQLColumnCheckOperator``, such as ``{"count": {"geq_to": 1000}}``; nested fields have dotted
         names.
-    :param fields: the fields to return (templated); None for all.
+    :param fields: the fields to return (templated); None for all but ``options``, which may hold credentials.
     :param faraday_conn_id: the Airflow connection of type ``faraday`` (templated).
     :param deferrable: wait in the triggerer. The default is Airflow's ``[operators] default_deferrable``.
     """

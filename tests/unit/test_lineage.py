@@ -269,8 +269,13 @@ def converted(**fields: Any) -> Any:
 
 
 @pytest.mark.once
-def test_nested_types_are_left_out() -> None:
-    assert columns(converted(detected_columns=[{"name": "address", "data_type": {}}])) == [("address", None)]
+def test_types_that_are_objects_are_shown_by_their_names() -> None:
+    for data_type, shown in (
+        ({}, None),
+        ({"type": "map"}, "map"),
+        ({"type": "int", "logicalType": "date"}, "date"),
+    ):
+        assert columns(converted(detected_columns=[{"name": "x", "data_type": data_type}])) == [("x", shown)]
 
 
 @pytest.mark.once

@@ -31,10 +31,11 @@ def test_requests_100_ids_at_a_time() -> None:
 
 def test_responses_that_may_hold_secrets_are_private() -> None:
     assert endpoints.current_account().private
-    kind = RESOURCE_TYPES["connections"]
-    assert endpoints.list_resources(kind).private
-    assert endpoints.get_resource(kind, ID).private
-    assert all(batch.private for batch in endpoints.resources_by_id(kind, [ID]))
+    for kind in (RESOURCE_TYPES["connections"], RESOURCE_TYPES["targets"]):
+        assert endpoints.list_resources(kind).private
+        assert endpoints.get_resource(kind, ID).private
+        assert all(batch.private for batch in endpoints.resources_by_id(kind, [ID]))
+    assert endpoints.resources_of(RESOURCE_TYPES["scopes"], ID, RESOURCE_TYPES["targets"]).private
     assert not endpoints.list_resources(DATASETS).private
 
 

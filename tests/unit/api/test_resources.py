@@ -30,8 +30,9 @@ def test_an_unknown_resource_type_is_rejected(name: str, says: str) -> None:
 def test_all_fields_but_the_excluded_ones_are_returned_unless_they_are_requested() -> None:
     assert select_fields(DATASETS, [DATASET], None, log) == [{"id": "a", "status": "ready", "new_field": [1]}]
     assert select_fields(DATASETS, [DATASET], ["sample"], log) == [{"sample": {"email": "x@y.z"}}]
-    connection = {"id": "a", "options": {"password": "x"}}
-    assert select_fields(RESOURCE_TYPES["connections"], [connection], None, log) == [{"id": "a"}]
+    for name in ("connections", "targets"):
+        secret = {"id": "a", "options": {"password": "x"}}
+        assert select_fields(RESOURCE_TYPES[name], [secret], None, log) == [{"id": "a"}]
 
 
 def test_a_requested_field_that_no_resource_has_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:

@@ -103,6 +103,12 @@ def test_the_status_decides_the_class(status: int, kind: type[FaradayApiError]) 
     assert type(failure({"error": "X"}, status)) is kind
 
 
+def test_a_key_that_faraday_cannot_parse_is_an_authentication_error() -> None:
+    error = failure({"error": "INVALID_AUTHORIZATION"}, 400)
+    assert isinstance(error, FaradayAuthenticationError)
+    assert "Set a new key" in str(error)
+
+
 def test_an_error_quotes_a_body_without_faradays_fields_unless_it_is_private() -> None:
     error = failure(b"<h1>Down</h1>", 502, Content_Type="text/html; charset=utf-8")
     assert "502 Bad Gateway: 13 bytes of text/html, '<h1>Down</h1>'." in str(error)

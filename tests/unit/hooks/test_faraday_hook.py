@@ -11,7 +11,7 @@ import pytest
 import requests_mock
 
 from airflow_provider_faraday import __version__
-from airflow_provider_faraday.exceptions import FaradayNotFoundError
+from airflow_provider_faraday.exceptions import FaradayInputError, FaradayNotFoundError
 from airflow_provider_faraday.hooks.faraday import FaradayHook
 from airflow_provider_faraday.sandbox import Sandbox
 from raw_server import RawServer, answer
@@ -58,6 +58,14 @@ def test_lists_all_datasets_or_some_by_id_in_batches(
     assert mocked.call_count == 1
     assert hook.list_datasets(ids=[str(uuid.UUID(int=n)) for n in range(101)]) == DATASETS * 2
     assert [len(request.qs.get("ids", [])) for request in mocked.request_history] == [0, 100, 1]
+
+
+def test_what_faraday_does_not_list_is_not_requested(
+    connect: SetConnection, mocked: requests_mock.Mocker
+) -> None:
+    with pytest.raises(FaradayInputError, match="does not list cohorts by scope"):
+        connect().list_scope_resources("cohorts", ID)
+    assert mocked.call_count == 0
 
 
 def test_a_force_update_returns_when_faraday_accepted_it(
