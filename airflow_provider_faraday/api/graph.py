@@ -114,8 +114,9 @@ class Graph:
             self._outputs[upstream_id].append(downstream_id)
             for id_, side in ((upstream_id, "upstream"), (downstream_id, "downstream")):
                 known = self.nodes.get(id_)
-                # A later page may show that a resource is being built meanwhile.
-                if known is None or (known.status == "ready" != getattr(edge, f"{side}_status")):
+                # A later page may show that the status has changed meanwhile.
+                changed = _text(getattr(edge, f"{side}_status")) or "ready"
+                if known is None or (known.status == "ready" != changed):
                     self.nodes[id_] = _node(edge, side)
         self.outdated = {id_ for id_, node in self.nodes.items() if node.why_not_ready}
 

@@ -205,7 +205,7 @@ def decode_objects(response: Response) -> list[dict[str, Any]]:
 
 def decode_nothing(response: Response) -> None:
     """Accept any 2xx response, unless it is a web page."""
-    if _is_page(response):
+    if response.body and _is_page(response):
         raise msgspec.DecodeError("it is a web page")
 
 

@@ -49,7 +49,7 @@ def written(path: ObjectStoragePath, log: Any) -> AbstractContextManager[Any]:
         # The real path, so that a symbolic link stays a link.
         real = os.path.realpath(path.path)
         for part in glob.glob(f"{glob.escape(real)}.{'[0-9a-f]' * 8}.part"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 if time.time() - os.path.getmtime(part) > ABANDONED_SECONDS:
                     os.remove(part)
         # The mv of fsspec copies what cannot be renamed.
@@ -64,10 +64,6 @@ def written(path: ObjectStoragePath, log: Any) -> AbstractContextManager[Any]:
 @contextmanager
 def _renamed(fs: Any, path: str, rename: Callable[[str, str], object], log: Any) -> Iterator[Any]:
     """Write a sibling, and rename it."""
-    directory = os.path.dirname(path)
-    # Some SFTP servers reject the request for a directory that exists.
-    if not fs.isdir(directory):
-        fs.makedirs(directory, exist_ok=True)
     # A unique name, because other tasks may write to the same path.
     part = f"{path}.{uuid4().hex[:8]}.part"
 
@@ -76,13 +72,22 @@ def _renamed(fs: Any, path: str, rename: Callable[[str, str], object], log: Any)
             fs.rm_file(part)
 
     with _removed_on_failure(part, remove, log):
-        # SFTP servers refuse large blocks.
-        with fs.open(part, "wb") as file:
+        with _opened(fs, part) as file:
             if isinstance(fs, LocalFileSystem):
                 with suppress(FileNotFoundError):
                     shutil.copymode(path, part)
             yield file
         rename(part, path)
+
+
+def _opened(fs: Any, path: str) -> Any:
+    """Open a file to write. Create its directory only if it is missing: a server may forbid that."""
+    # Without the size of blocks, because SFTP servers refuse large ones.
+    try:
+        return fs.open(path, "wb")
+    except FileNotFoundError:
+        fs.makedirs(os.path.dirname(path), exist_ok=True)
+        return fs.open(path, "wb")
 
 
 @contextmanager

@@ -44,8 +44,9 @@ class ListConnectionDatasetsOperator(ListResourcesOperator):
         super().__init__(
             resource_type="datasets",
             connection_id=connection_id,
-            # Not that of default_args.
+            # Not those of default_args.
             scope_id=None,
+            resource_ids=None,
             fields=fields,
             faraday_conn_id=faraday_conn_id,
             **kwargs,
@@ -83,8 +84,9 @@ class ListScopeDatasetsOperator(ListResourcesOperator):
         self.tables = tables
         super().__init__(
             resource_type="datasets",
-            # Not that of default_args.
+            # Not those of default_args.
             connection_id=None,
+            resource_ids=None,
             scope_id=scope_id,
             fields=fields,
             faraday_conn_id=faraday_conn_id,

@@ -37,8 +37,9 @@ class ListConnectionTargetsOperator(ListResourcesOperator):
         super().__init__(
             resource_type="targets",
             connection_id=connection_id,
-            # Not that of default_args.
+            # Not those of default_args.
             scope_id=None,
+            resource_ids=None,
             fields=fields,
             faraday_conn_id=faraday_conn_id,
             **kwargs,
@@ -71,8 +72,9 @@ class ListScopeTargetsOperator(ListResourcesOperator):
     ) -> None:
         super().__init__(
             resource_type="targets",
-            # Not that of default_args.
+            # Not those of default_args.
             connection_id=None,
+            resource_ids=None,
             scope_id=scope_id,
             fields=fields,
             faraday_conn_id=faraday_conn_id,

@@ -57,12 +57,13 @@ class WebhookConnection:
         self._config: ClientConfig | None = None
         self._lookup: asyncio.Task[ClientConfig | None] | None = None
         self._looked_up_at = 0.0
+        self._is_forgotten = False
 
     async def config(self) -> ClientConfig | None:
         """Return its configuration; the last one if a lookup is slow, None if it cannot be used."""
         is_outdated = time.monotonic() - self._looked_up_at >= LOOKUP_SECONDS
-        if self._lookup is None or (is_outdated and self._lookup.done()):
-            self._looked_up_at = time.monotonic()
+        if self._lookup is None or ((is_outdated or self._is_forgotten) and self._lookup.done()):
+            self._looked_up_at, self._is_forgotten = time.monotonic(), False
             self._lookup = asyncio.create_task(run_in_threadpool(self._look_up))
         elif is_outdated:
             # A secret that was removed must not stay valid.
@@ -77,8 +78,7 @@ class WebhookConnection:
 
     def forget(self) -> None:
         """Look it up again for the next message."""
-        if self._lookup and self._lookup.done():
-            self._lookup = None
+        self._is_forgotten = True
 
     def _look_up(self) -> ClientConfig | None:
         try:

@@ -36,6 +36,7 @@ T = TypeVar("T")
 # Faraday waits 15 seconds for the response.
 BODY_SECONDS = 5.0
 FETCH_SECONDS = 8.0
+DATABASE_SECONDS = 5.0
 
 DATABASE_THREADS = 4
 """How many messages use Airflow's database at a time. It has 15 connections, which others need, too."""
@@ -159,8 +160,16 @@ class Receiver:
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function that uses Airflow's database."""
-        async with self._uses_database:
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                await self._uses_database.acquire()
+        except TimeoutError:
+            problem = "Airflow's metadata database does not respond"
+            raise Rejected(HTTPStatus.SERVICE_UNAVAILABLE, problem) from None
+        try:
             return await run_in_threadpool(function, *arguments)
+        finally:
+            self._uses_database.release()
 
 
 async def _read_body(request: Request) -> bytes:

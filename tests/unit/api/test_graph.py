@@ -297,7 +297,7 @@ class TestShapes:
         ],
     )
     def test_an_odd_edge_is_ignored(self, odd: dict[str, Any]) -> None:
-        assert verdict([*pipeline(), odd]).is_ready
+        assert verdict([*pipeline(), odd, {**edge(dataset(), cohort()), "upstream_status": None}]).is_ready
         assert not verdict([*pipeline(c=cohort(status="running")), odd]).is_ready
 
 

@@ -72,7 +72,11 @@ def test_the_resources_of_a_source_are_listed(
     sandbox: Sandbox, kind: Any, arguments: dict[str, Any], path: str, ids: list[str]
 ) -> None:
     # For other tasks of the DAG.
-    others = {} if kind is ListResourcesOperator else {"connection_id": WAREHOUSE, "scope_id": SCOPE}
+    others = (
+        {}
+        if kind is ListResourcesOperator
+        else {"connection_id": WAREHOUSE, "scope_id": SCOPE, "resource_ids": [ORDERS]}
+    )
     operator = kind(task_id="t", fields=["id", "no_such_field"], default_args=others, **arguments)
     listed = operator.execute({})
     assert listed == [{"id": id_} for id_ in ids]

@@ -59,7 +59,7 @@ def test_a_dataset_that_is_listed_twice_is_returned_once(serve: Serve) -> None:
     assert result[0]["row_count"] == 2
 
 
-def test_a_deferred_wait_stores_only_the_times_that_it_needs(serve: Serve) -> None:
+def test_a_deferred_wait_stores_the_times_that_it_may_need(serve: Serve) -> None:
     """A thousand mapped tasks may get a thousand times each. What is upstream of them may change."""
     [dataset] = datasets(1, status="running")
     delivered = node(id_of(7, 0), "targets", status="running")
