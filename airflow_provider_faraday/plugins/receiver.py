@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,15 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 # Faraday waits 15 seconds for the response.
 BODY_SECONDS = 5.0
 FETCH_SECONDS = 8.0
-DATABASE_SECONDS = 5.0
-
-DATABASE_THREADS = 4
-"""How many messages use Airflow's database at a time. It has 15 connections, which others need, too."""
 
 
 def create_app(conn_ids: Collection[str]) -> FastAPI:
@@ -74,7 +68,6 @@ class Receiver:
     def __init__(self, conn_ids: Collection[str]) -> None:
         self._problems = ThrottledLog()
         self._connections = {conn_id: WebhookConnection(conn_id, self._problems) for conn_id in conn_ids}
-        self._uses_database = asyncio.Semaphore(DATABASE_THREADS)
 
     async def receive(self, request: Request) -> Response:
         """Handle a request. Faraday resends the message unless the status is 2xx."""
@@ -126,7 +119,7 @@ class Receiver:
             self._problems.warning(f"Faraday failed to build the {what}, according to a webhook.")
             return
         uri = message.resource_type.asset_uri(message.resource_id)
-        asset_ids = await self._in_thread(assets_to_notify, uri, message_id)
+        asset_ids = await run_in_threadpool(assets_to_notify, uri, message_id)
         if not asset_ids:
             return
         try:
@@ -152,24 +145,11 @@ class Receiver:
             raise outdated
         # It was ready when the message was sent. By now, the next build may be in progress.
         build = {**state.build, "status": "ready"}
-        created = await self._in_thread(announce, asset_ids, message_id, build)
+        created = await run_in_threadpool(announce, asset_ids, message_id, build)
         if not created and message.is_newer_than(state, now, webhooks.MAX_ANNOUNCED_AGE):
             raise outdated
         if created:
             log.info("A webhook has announced a build of the %s: %d new asset events.", what, created)
-
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function that uses Airflow's database."""
-        try:
-            async with asyncio.timeout(DATABASE_SECONDS):
-                await self._uses_database.acquire()
-        except TimeoutError:
-            problem = "Airflow's metadata database does not respond"
-            raise Rejected(HTTPStatus.SERVICE_UNAVAILABLE, problem) from None
-        try:
-            return await run_in_threadpool(function, *arguments)
-        finally:
-            self._uses_database.release()
 
 
 async def _read_body(request: Request) -> bytes:
