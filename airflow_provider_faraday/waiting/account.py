@@ -158,6 +158,8 @@ class Account:
         # Not canceled, because the triggerer of Airflow 3.1 confuses responses after a canceled request.
         if self._lookup is None or self._lookup.done():
             self._lookup = asyncio.create_task(get_async_connection(self.conn_id))
+            # Otherwise, asyncio logs an exception that nobody waits for anymore, which may contain a secret.
+            self._lookup.add_done_callback(lambda lookup: lookup.cancelled() or lookup.exception())
         try:
             await asyncio.wait([self._lookup], timeout=LOOKUP_SECONDS)
             if not self._lookup.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -87,8 +88,12 @@ async def test_a_waiting_trigger_uses_the_last_configuration_until_another_one_i
         assert (await event)["status"] == "ready"
 
 
-async def test_a_lookup_that_takes_too_long_is_not_canceled(
-    set_connection: Connect, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, task_log: list[str]
+async def test_a_lookup_that_takes_too_long_is_not_canceled_and_its_failure_not_quoted(
+    set_connection: Connect,
+    waiting: Waiting,
+    monkeypatch: pytest.MonkeyPatch,
+    task_log: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The triggerer of Airflow 3.1 would confuse the responses to all later requests."""
     released, look_up = asyncio.Event(), account.get_async_connection
@@ -96,8 +101,10 @@ async def test_a_lookup_that_takes_too_long_is_not_canceled(
 
     async def slow(conn_id: str) -> Any:
         started.append(conn_id)
+        if len(started) > 1:
+            return await look_up(conn_id)
         await released.wait()
-        return await look_up(conn_id)
+        raise RuntimeError("said secret-token")
 
     monkeypatch.setattr(account, "get_async_connection", slow)
     monkeypatch.setattr(account, "LOOKUP_SECONDS", 0.01)
@@ -108,6 +115,8 @@ async def test_a_lookup_that_takes_too_long_is_not_canceled(
         assert len(started) == 1
         released.set()
         assert (await event)["status"] == "ready"
+    gc.collect()
+    assert "secret-token" not in caplog.text + "".join(task_log)
 
 
 class Undecryptable:
