@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,23 @@ async def test_a_build_is_recorded_after_two_responses_of_the_state_store(
     await until(is_recorded(states, SECOND))
     assert states.calls[-4:] == ["failed", "get", "get", "set"]
     assert sum("state of asset 'a' cannot be read or written" in line for line in task_log) == 1
+
+
+async def test_a_build_is_not_recorded_before_the_event_loop_has_turned_for_each_trigger(
+    build: Build, states: States, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two deliveries of events, the triggerer lets the event loop turn for each of its triggers."""
+    monkeypatch.setattr(marks, "CONFIRM_SECONDS", 0.0)
+    triggers = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(200)]
+    build(CUSTOMERS, 2)
+    await until(lambda: watcher.events)
+    turns = 0
+    while not is_recorded(states, SECOND)():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 2 * len(triggers)
+    for trigger in triggers:
+        trigger.cancel()
 
 
 async def test_a_build_that_is_announced_during_a_write_is_recorded(
