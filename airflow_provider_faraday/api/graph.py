@@ -113,10 +113,9 @@ class Graph:
             self._inputs[downstream_id].append(upstream_id)
             self._outputs[upstream_id].append(downstream_id)
             for id_, side in ((upstream_id, "upstream"), (downstream_id, "downstream")):
-                known = self.nodes.get(id_)
-                # A later page may show that the status has changed meanwhile.
-                changed = _text(getattr(edge, f"{side}_status")) or "ready"
-                if known is None or (known.status == "ready" != changed):
+                known, status = self.nodes.get(id_), _text(getattr(edge, f"{side}_status"))
+                # A later page may show that a resource is not ready anymore.
+                if known is None or (known.status == "ready" and status not in (None, "ready")):
                     self.nodes[id_] = _node(edge, side)
         self.outdated = {id_ for id_, node in self.nodes.items() if node.why_not_ready}
 

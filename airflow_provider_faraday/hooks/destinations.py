@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 ABANDONED_SECONDS = 3600.0
-"""How long a local file that is not complete was not written, if its worker was killed."""
+"""After how many seconds without a write an incomplete local file is removed, as left by a killed worker."""
 
 BLOCK_BYTES = 8 * 1024 * 1024
 """What file systems read ahead, or collect before they send it. Some of them collect 50 MiB by default."""
@@ -52,7 +52,7 @@ def written(path: ObjectStoragePath, log: Any) -> AbstractContextManager[Any]:
             with suppress(OSError):
                 if time.time() - os.path.getmtime(part) > ABANDONED_SECONDS:
                     os.remove(part)
-        # The mv of fsspec copies what cannot be renamed.
+        # Not the mv of fsspec, which copies what it cannot rename.
         return _renamed(path.fs, real, os.replace, log)
     if path.protocol in ("sftp", "ssh"):
         return _renamed(path.fs, path.path, path.fs.mv, log)

@@ -51,7 +51,7 @@ class Record:
         # A new event setting must be left out while it has its default value: otherwise, all lose theirs.
         watcher = {**source.as_json, "resource_ids": source.ids and sorted(source.ids), **events}
         digest = hashlib.sha256(json.dumps(watcher, sort_keys=True).encode()).hexdigest()[:12]
-        # Stored under ".0" since a watcher had several values.
+        # The ".0" is from when a watcher stored several values.
         self._marks_key, self._problem_key = f"{KEY}.{digest}.0", f"{KEY}.{digest}.problem"
         self.marks: dict[str, Mark] = {}
         self._states = states
@@ -139,7 +139,8 @@ class Record:
             if has_events:
                 await state.aget(self._marks_key)
                 await asyncio.sleep(CONFIRM_SECONDS)
-                # Between two deliveries of events, the triggerer lets the event loop turn twice per trigger.
+                # Between two deliveries of events, the triggerer lets the event loop turn up to twice per
+                # trigger. A third turn is to be on the safe side.
                 for _ in range(3 * len(asyncio.all_tasks())):
                     await asyncio.sleep(0)
                 await state.aget(self._marks_key)

@@ -22,6 +22,7 @@ _REMEDIES = {
 class Progress:
     """Log each change of a wait's verdict.
 
+    :param source: what is waited for.
     :ivar pending: the resources that are not ready, in a sentence.
     :ivar changes_at: when the last verdict changes, even if no resource does, on the clock of the polls.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -223,6 +224,20 @@ def test_each_dataset_waits_for_its_own_build_through_transient_failures(
         CUSTOMERS: "2026-01-01T00:00:00+00:00",
         ORDERS: "2026-01-01T00:01:00+00:00",
     }
+
+
+def test_what_is_archived_while_waiting_fails_unless_there_may_be_nothing(
+    faraday_default: Callable[..., None],
+) -> None:
+    building = [{"id": CUSTOMERS, "status": "running"}]
+    archived = [{"id": CUSTOMERS, "status": "ready", "archived_at": "2026-01-02T00:00:00Z"}]
+    for allow_empty in (True, False):
+        steps = [answer(body=building), answer(status=204), answer(body=archived)]
+        with RawServer(steps) as server:
+            faraday_default(host=server.url)
+            operator = force_update(CUSTOMERS, wait_for_completion=True, allow_empty=allow_empty)
+            with nullcontext() if allow_empty else pytest.raises(NothingToWaitForError):
+                assert operator.execute({})["datasets"] == [CUSTOMERS]
 
 
 def test_a_build_that_never_comes_times_out_and_is_named(faraday_default: Callable[..., None]) -> None:

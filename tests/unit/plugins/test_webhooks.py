@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
@@ -396,6 +397,30 @@ async def test_the_last_secret_is_used_while_a_lookup_is_slow_but_not_if_it_neve
     # Half a minute later.
     assert await stored.config() is None
     released.set()
+
+
+@pytest.mark.anyio
+async def test_a_lookup_that_began_before_it_was_forgotten_is_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow_provider_faraday.plugins import connections
+
+    monkeypatch.setattr(connections, "LOOKUP_PATIENCE_SECONDS", 60.0)
+    stored = connections.WebhookConnection("stored", connections.ThrottledLog())
+    began, released = threading.Event(), threading.Event()
+    keys: list[Any] = ["new", "old"]
+
+    def look_up() -> Any:
+        began.set()
+        key = keys.pop()
+        return key if released.wait(60) else None
+
+    monkeypatch.setattr(stored, "_look_up", look_up)
+    first = asyncio.create_task(stored.config())
+    await asyncio.to_thread(began.wait, 60)
+    stored.forget()
+    released.set()
+    assert [await first, await stored.config()] == ["old", "new"]
 
 
 def test_a_sender_that_disconnects_is_not_an_error(receiver: Receiver, customers: int) -> None:

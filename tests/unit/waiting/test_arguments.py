@@ -147,6 +147,12 @@ def test_templates_and_xcoms_are_not_checked_before_they_are_rendered(arguments:
         DatasetsReadySensor(task_id="t", **arguments)
 
 
+def test_default_args_of_other_tasks_do_not_add_a_source() -> None:
+    others = {"connection_id": WAREHOUSE, "scope_id": SCOPE}
+    sensor = ScopesReadySensor(task_id="t", scopes=[SCOPE], default_args=others)
+    assert (sensor.connection_id, sensor.scope_id) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("value", "parsed"),
     [
